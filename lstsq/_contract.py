@@ -1,0 +1,181 @@
+"""The contract as pure functions of shapes, dtype names and numbers: promotion, cutoff, shape and folding rules.
+
+Nothing here touches an array, so every rule is written once, holds for every library, and can be remembered by its
+arguments.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from numpy.linalg import LinAlgError
+
+Shape = tuple[int, ...]
+
+#: Unit roundoff's usual name in this field: the spacing of the numbers next to 1.
+EPS = {"float32": 2.0**-23, "complex64": 2.0**-23, "float64": 2.0**-52, "complex128": 2.0**-52}
+
+#: Rounding A to single precision moves each singular value by about eps times the largest, whatever the shape (at
+#: most 6.1 eps32 measured), so the cutoff of single precision stops growing with the matrix here.
+SINGLE_PRECISION_GROWTH = 16
+
+_INTEGERS = frozenset(["bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))])
+_FLOATS = {
+    "float16": "float32",
+    "bfloat16": "float32",
+    "float32": "float32",
+    "float64": "float64",
+    "complex64": "complex64",
+    "complex128": "complex128",
+}
+
+
+def needs_default_float(dtype: str) -> bool:
+    """Whether this dtype is an integer or bool, which the library's default float stands for."""
+    return dtype in _INTEGERS
+
+
+def promote(a: str, b: str, default_float: str) -> str:
+    """The one floating dtype in which a problem with these operands is solved and answered.
+
+    >>> promote("float16", "float32", "float64")
+    'float32'
+    >>> promote("int64", "complex64", "float64")
+    'complex128'
+    """
+    widened = []
+    for name, dtype in (("a", a), ("b", b)):
+        floating = default_float if needs_default_float(dtype) else _FLOATS.get(dtype)
+        if floating is None:
+            raise TypeError(
+                f"{name} has dtype {dtype}, which has no least-squares solution here; expected a bool, integer, float16, "
+                "bfloat16, float32, float64, complex64 or complex128 array. Convert it first."
+            )
+        widened.append(floating)
+    if any(dtype.startswith("complex") for dtype in widened):
+        return "complex128" if {"float64", "complex128"} & set(widened) else "complex64"
+    return "float64" if "float64" in widened else "float32"
+
+
+def cutoff(rcond: float | None, dtype: str, m: int, n: int) -> float:
+    """The number that singular values are held against: one is zero iff ``s <= cutoff * s_max``.
+
+    >>> cutoff(None, "float64", 100, 3) == 100 * 2.0**-52
+    True
+    >>> cutoff(None, "float32", 500_000, 3) == 16 * 2.0**-23
+    True
+    """
+    eps = EPS[dtype]
+    if rcond is None:
+        growth = max(m, n)
+        return eps * (min(growth, SINGLE_PRECISION_GROWTH) if eps > EPS["float64"] else growth)
+    return eps if rcond < 0 else rcond
+
+
+class Plan(NamedTuple):
+    """How one problem reaches a backend and how its answer returns: everything that depends on shapes and dtypes."""
+
+    dtype: str
+    rcond: float
+    driver: str
+    m: int
+    n: int
+    k: int
+    #: b is (M,), and x is to be a vector.
+    vector: bool
+    #: The broadcast batch dimensions.
+    batch: Shape
+    #: Batch axes over which `a` is one matrix: their right-hand sides become columns, factorised once.
+    folded: Shape
+    kept: Shape
+    #: Shape in which `a` goes to the backend.
+    a_shape: Shape
+    #: Nothing to solve: a dimension of size 0.
+    empty: bool
+    #: The arrays go to the backend, and its answer to the caller, just as they are (but for dtype).
+    direct: bool
+
+
+def plan(
+    a_shape: Shape, b_shape: Shape, dtype: str, rcond: float | None, driver: str
+) -> Plan:
+    """Apply the shape and cutoff rules; raise LinAlgError where the shapes are not a least-squares problem."""
+    m, n, k, vector, batch_a, batch_b = _split(a_shape, b_shape)
+    batch = _broadcast(batch_a, batch_b, a_shape, b_shape)
+    batch_a = (1,) * (len(batch) - len(batch_a)) + batch_a
+    folded = tuple(i for i, size in enumerate(batch_a) if size == 1 and batch[i] != 1)
+    kept = tuple(i for i in range(len(batch)) if i not in folded)
+    a_kept = (*(batch[i] for i in kept), m, n)
+    return Plan(
+        dtype=dtype,
+        rcond=cutoff(rcond, dtype, m, n),
+        driver=driver,
+        m=m,
+        n=n,
+        k=k,
+        vector=vector,
+        batch=batch,
+        folded=folded,
+        kept=kept,
+        a_shape=a_kept,
+        empty=m == 0 or n == 0 or 0 in batch,
+        direct=not vector and not folded and k > 0 and a_kept == a_shape and (*batch, m, k) == b_shape,
+    )
+
+
+def _split(a_shape: Shape, b_shape: Shape) -> tuple[int, int, int, bool, Shape, Shape]:
+    if len(a_shape) < 2:
+        raise LinAlgError(
+            f"a has shape {a_shape}; expected a matrix (M, N) or a batch of them (..., M, N). "
+            "Reshape it, with a[:, None] for a single column."
+        )
+    if len(b_shape) < 1:
+        raise LinAlgError("b has shape (); expected (M,), (M, K) or a batch (..., M, K).")
+    m, n = a_shape[-2:]
+    vector = len(b_shape) == 1
+    rows, k = (b_shape[0], 1) if vector else b_shape[-2:]
+    if rows != m:
+        hint = ""
+        if not vector and b_shape[-1] == m:
+            hint = " Only a b of one dimension is a vector: write a batch of vectors (..., M) as b[..., None]."
+        raise LinAlgError(
+            f"a has {m} rows (shape {a_shape}) and b has {rows} (shape {b_shape}); expected as many in b as in a.{hint}"
+        )
+    return m, n, k, vector, a_shape[:-2], () if vector else b_shape[:-2]
+
+
+def _broadcast(batch_a: Shape, batch_b: Shape, a_shape: Shape, b_shape: Shape) -> Shape:
+    length = max(len(batch_a), len(batch_b))
+    padded_a = (1,) * (length - len(batch_a)) + batch_a
+    padded_b = (1,) * (length - len(batch_b)) + batch_b
+    if any(p != q and 1 not in (p, q) for p, q in zip(padded_a, padded_b)):
+        raise LinAlgError(
+            f"the batch dimensions {batch_a} of a (shape {a_shape}) and {batch_b} of b (shape {b_shape}) do not "
+            "broadcast; expected each pair, from the right, to be equal or to contain a 1."
+        )
+    return tuple(q if p == 1 else p for p, q in zip(padded_a, padded_b))
+
+
+def fold_axes(p: Plan) -> Shape:
+    """The permutation that takes b from ``(*batch, M, K)`` to ``(*kept, M, *folded, K)``.
+
+    The same permutation takes x from ``(*batch, N, K)`` to ``(*kept, N, *folded, K)``.
+    """
+    d = len(p.batch)
+    return (*p.kept, d, *p.folded, d + 1)
+
+
+def inverse(axes: Shape) -> Shape:
+    """The permutation that undoes `axes`."""
+    return tuple(sorted(range(len(axes)), key=axes.__getitem__))
+
+
+def sizes(p: Plan, axes: Shape) -> Shape:
+    """The sizes of these batch axes."""
+    return tuple(p.batch[i] for i in axes)
+
+
+def columns(p: Plan) -> int:
+    """How many right-hand sides the backend is given for each matrix."""
+    return math.prod(sizes(p, p.folded)) * p.k
