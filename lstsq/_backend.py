@@ -106,7 +106,7 @@ class Backend:
 
     def namespace(self, array: Array) -> ModuleType:
         """The array-API namespace of `array`: the functions that the frontend casts and reshapes it with."""
-        return array_api_compat.array_namespace(array)  # type: ignore[no-any-return]
+        return array_api_compat.array_namespace(array)
 
     def default_float(self, array: Array) -> str:
         """The name of the dtype that integers and bools become."""
@@ -120,6 +120,15 @@ class Backend:
     def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
         """Convert to a NumPy array, keeping the dtype."""
         return np.asarray(array)
+
+    def from_numpy_like(self, array: np.ndarray[Any, Any], like: Array) -> Array:
+        """Convert a NumPy array to the library and the device of `like`, keeping the dtype of `array`."""
+        return self.namespace(like).asarray(array, device=array_api_compat.device(like))
+
+    def zeros(self, shape: tuple[int, ...], dtype: str, like: Array) -> Array:
+        """Zeros of the library and the device of `like`."""
+        xp = self.namespace(like)
+        return xp.zeros(shape, dtype=getattr(xp, dtype), device=array_api_compat.device(like))
 
     def transform(self, name: str) -> Callable[..., Any]:
         """The library's function transformation, with the signature of its namesake in JAX.

@@ -49,8 +49,8 @@ def promote(a: str, b: str, default_float: str) -> str:
         floating = default_float if needs_default_float(dtype) else _FLOATS.get(dtype)
         if floating is None:
             raise TypeError(
-                f"{name} has dtype {dtype}, which has no least-squares solution here; expected a bool, integer, float16, "
-                "bfloat16, float32, float64, complex64 or complex128 array. Convert it first."
+                f"{name} has dtype {dtype}, which has no least-squares solution here; expected a bool, integer, "
+                "float16, bfloat16, float32, float64, complex64 or complex128 array. Convert it first."
             )
         widened.append(floating)
     if any(dtype.startswith("complex") for dtype in widened):
@@ -77,6 +77,8 @@ class Plan(NamedTuple):
     """How one problem reaches a backend and how its answer returns: everything that depends on shapes and dtypes."""
 
     dtype: str
+    cast_a: bool
+    cast_b: bool
     rcond: float
     driver: str
     m: int
@@ -93,14 +95,30 @@ class Plan(NamedTuple):
     a_shape: Shape
     #: Nothing to solve: a dimension of size 0.
     empty: bool
-    #: The arrays go to the backend, and its answer to the caller, just as they are (but for dtype).
+    #: The arrays go to the backend, and its answer to the caller, just as they are.
     direct: bool
 
 
 def plan(
-    a_shape: Shape, b_shape: Shape, dtype: str, rcond: float | None, driver: str
+    a_shape: Shape,
+    b_shape: Shape,
+    a_dtype: str,
+    b_dtype: str,
+    default_float: str,
+    rcond: float | None,
+    driver: str,
 ) -> Plan:
-    """Apply the shape and cutoff rules; raise LinAlgError where the shapes are not a least-squares problem."""
+    """Apply the dtype, shape and cutoff rules.
+
+    Raises
+    ------
+    TypeError
+        If a dtype has no floating equivalent.
+    LinAlgError
+        If the shapes are not those of a least-squares problem.
+    """
+    dtype = promote(a_dtype, b_dtype, default_float)
+    cast_a, cast_b = a_dtype != dtype, b_dtype != dtype
     m, n, k, vector, batch_a, batch_b = _split(a_shape, b_shape)
     batch = _broadcast(batch_a, batch_b, a_shape, b_shape)
     batch_a = (1,) * (len(batch) - len(batch_a)) + batch_a
@@ -109,6 +127,8 @@ def plan(
     a_kept = (*(batch[i] for i in kept), m, n)
     return Plan(
         dtype=dtype,
+        cast_a=cast_a,
+        cast_b=cast_b,
         rcond=cutoff(rcond, dtype, m, n),
         driver=driver,
         m=m,
@@ -120,7 +140,10 @@ def plan(
         kept=kept,
         a_shape=a_kept,
         empty=m == 0 or n == 0 or 0 in batch,
-        direct=not vector and not folded and k > 0 and a_kept == a_shape and (*batch, m, k) == b_shape,
+        direct=not (cast_a or cast_b or vector or folded)
+        and 0 not in (*batch, m, n, k)
+        and a_kept == a_shape
+        and (*batch, m, k) == b_shape,
     )
 
 

@@ -1,0 +1,24 @@
+"""One least-squares function for every array library, under one contract."""
+
+from numpy.linalg import LinAlgError
+
+from lstsq._api import BackendInfo, Explanation, backends, explain, lstsq
+from lstsq._backend import Backend, Capabilities, Solution
+from lstsq._registry import get_backend
+from lstsq._result import LstsqResult
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Backend",
+    "BackendInfo",
+    "Capabilities",
+    "Explanation",
+    "LinAlgError",
+    "LstsqResult",
+    "Solution",
+    "backends",
+    "explain",
+    "get_backend",
+    "lstsq",
+]
