@@ -185,8 +185,7 @@ def _plan(
 
 def _solve(a: Array, b: Array, plan: Plan, owner: Owner, solver: Backend) -> LstsqResult:
     """Canonicalise, solve and restore: the way of everything that is not already canonical."""
-    home = owner.backend
-    xp = home.namespace(a)
+    home, xp = owner.backend, owner.xp
     if plan.cast_a:
         a = xp.astype(a, getattr(xp, plan.dtype))
     if plan.cast_b:
@@ -196,7 +195,8 @@ def _solve(a: Array, b: Array, plan: Plan, owner: Owner, solver: Backend) -> Lst
     if plan.empty:
         return _nothing_to_solve(b, plan, home, xp)
 
-    a = xp.reshape(a, plan.a_shape)
+    if plan.reshape_a:
+        a = xp.reshape(a, plan.a_shape)
     if plan.k == 0:
         # The rank and the singular values are still wanted; a column of zeros finds them.
         right = home.zeros((*_contract.sizes(plan, plan.kept), plan.m, 1), plan.dtype, b)
@@ -213,9 +213,8 @@ def _solve(a: Array, b: Array, plan: Plan, owner: Owner, solver: Backend) -> Lst
 
 def _columns(b: Array, plan: Plan, xp: Any) -> Array:
     """b as the backend takes it, the right-hand sides of one matrix side by side."""
-    full = (*plan.batch, plan.m, plan.k)
-    if tuple(b.shape) != full:
-        b = xp.broadcast_to(b, full)
+    if plan.broadcast_b:
+        b = xp.broadcast_to(b, (*plan.batch, plan.m, plan.k))
     if plan.folded:
         b = xp.permute_dims(b, _contract.fold_axes(plan))
         b = xp.reshape(b, (*_contract.sizes(plan, plan.kept), plan.m, _contract.columns(plan)))
@@ -238,8 +237,9 @@ def _restore(solution: Solution, plan: Plan, home: Backend, xp: Any) -> LstsqRes
     if plan.folded:
         ones = tuple(1 if i in plan.folded else size for i, size in enumerate(plan.batch))
         smallest = min(plan.m, plan.n)
-        rank = xp.broadcast_to(xp.reshape(rank, ones), plan.batch)
-        s = xp.broadcast_to(xp.reshape(s, (*ones, smallest)), (*plan.batch, smallest))
+        # Adding zeros repeats along the batch; a broadcast would be read-only in NumPy.
+        rank = xp.reshape(rank, ones) + home.zeros(plan.batch, dtype_name(rank.dtype), s)
+        s = xp.reshape(s, (*ones, smallest)) + home.zeros((*plan.batch, smallest), dtype_name(s.dtype), s)
     if plan.vector:
         x = xp.reshape(x, (*plan.batch, plan.n))
     return LstsqResult(x, residuals, rank, s)
@@ -251,10 +251,9 @@ def _nothing_to_solve(b: Array, plan: Plan, home: Backend, xp: Any) -> LstsqResu
     left = xp.sum(squares, axis=-2)
     real = dtype_name(left.dtype)
     shape = (*plan.batch, plan.n) if plan.vector else (*plan.batch, plan.n, plan.k)
-    residuals_shape = (*plan.batch, plan.k)
     return LstsqResult(
         home.zeros(shape, plan.dtype, b),
-        left if tuple(left.shape) == residuals_shape else xp.broadcast_to(left, residuals_shape),
+        left + home.zeros((*plan.batch, plan.k), real, b),
         home.zeros(plan.batch, "int32", b),
         home.zeros((*plan.batch, min(plan.m, plan.n)), real, b),
     )

@@ -93,6 +93,9 @@ class Plan(NamedTuple):
     kept: Shape
     #: Shape in which `a` goes to the backend.
     a_shape: Shape
+    reshape_a: bool
+    #: Some batch dimensions are the matrix's alone, and b (as a matrix) is to be repeated over them.
+    broadcast_b: bool
     #: Nothing to solve: a dimension of size 0.
     empty: bool
     #: The arrays go to the backend, and its answer to the caller, just as they are.
@@ -139,11 +142,13 @@ def plan(
         folded=folded,
         kept=kept,
         a_shape=a_kept,
+        reshape_a=a_kept != a_shape,
+        broadcast_b=batch != batch_b,
         empty=m == 0 or n == 0 or 0 in batch,
         direct=not (cast_a or cast_b or vector or folded)
         and 0 not in (*batch, m, n, k)
         and a_kept == a_shape
-        and (*batch, m, k) == b_shape,
+        and batch == batch_b,
     )
 
 

@@ -7,6 +7,7 @@ of an array once per class.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, NamedTuple
@@ -23,10 +24,11 @@ _SEPARATE = {"mlx": "pip install 'lstsq[mlx]'", "jax": "pip install 'lstsq[jax]'
 
 
 class Owner(NamedTuple):
-    """Whose array this is: the backend that serves its class, and the library's name."""
+    """Whose array this is: the backend that serves its class, the library's name and its array-API namespace."""
 
     backend: Backend
     library: str
+    xp: Any
 
 
 @cache
@@ -94,21 +96,28 @@ def _find_owner(array: Array) -> Owner | None:
             "or pass array.filled(...)."
         )
     roots = [cls.__module__.partition(".")[0] for cls in type(array).__mro__]
-    loaded = _loadable()
     for root in roots:
-        for backend in loaded:
+        for backend in _candidates(root):
             if root in backend.serves:
-                return Owner(backend, backend.serves[0])
+                return Owner(backend, backend.serves[0], backend.namespace(array))
     if not array_api_compat.is_array_api_obj(array):
         return None
     for root in roots:
         if root in _SEPARATE:
             raise TypeError(f"got {root} arrays, and the backend for them is not installed; run `{_SEPARATE[root]}`.")
-    for backend in loaded:
+    for backend in _loadable():
         if "*" in backend.serves:
-            library = backend.namespace(array).__name__.removeprefix("array_api_compat.")
-            return Owner(backend, library.partition(".")[0])
+            xp = backend.namespace(array)
+            return Owner(backend, xp.__name__.removeprefix("array_api_compat.").partition(".")[0], xp)
     return None
+
+
+def _candidates(root: str) -> Iterator[Backend]:
+    """The backends that may serve this library: its namesake first, so that no other need be imported."""
+    if root in _entry_points():
+        yield get_backend(root)
+    elif root != "builtins":
+        yield from _loadable()
 
 
 @cache

@@ -1,0 +1,289 @@
+"""White-box tests of the frontend: what the conformance suite, which sees only backends, does not look at."""
+
+import subprocess
+import sys
+import timeit
+import warnings
+
+import numpy as np
+import pytest
+
+import lstsq as package
+from lstsq import LinAlgError, LstsqResult, Solution, _contract, backends, explain, get_backend, lstsq
+
+RNG = np.random.default_rng(0)
+
+
+def run_python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+class TestImport:
+    def test_imports_no_array_library_but_numpy(self):
+        heavy = "import sys, lstsq; lstsq.backends(); print(*sorted({m.partition('.')[0] for m in sys.modules}))"
+        imported = set(run_python(heavy).split())
+        assert "numpy" in imported
+        assert not imported & {"jax", "jaxlib", "mlx", "torch", "scipy", "array_api_strict", "pytest"}
+
+    def test_solving_with_numpy_imports_no_other_library(self):
+        solve = "lstsq.lstsq([[1.0], [2.0]], [3.0, 6.0])"
+        code = f"import sys, lstsq; {solve}; print('jax' in sys.modules, 'mlx' in sys.modules)"
+        assert run_python(code) == "False False"
+
+    def test_linalg_error_is_numpys(self):
+        assert package.LinAlgError is np.linalg.LinAlgError
+
+
+class TestPromotion:
+    @pytest.mark.parametrize(
+        ("a", "b", "default", "expected"),
+        [
+            ("float32", "float32", "float64", "float32"),
+            ("float32", "float64", "float32", "float64"),
+            ("int64", "float32", "float64", "float64"),
+            ("int64", "float32", "float32", "float32"),
+            ("bool", "uint8", "float64", "float64"),
+            ("float16", "bfloat16", "float64", "float32"),
+            ("complex64", "float32", "float64", "complex64"),
+            ("complex64", "float64", "float32", "complex128"),
+            ("int32", "complex64", "float32", "complex64"),
+        ],
+    )
+    def test_rule(self, a, b, default, expected):
+        assert _contract.promote(a, b, default) == expected
+        assert _contract.promote(b, a, default) == expected
+
+    @pytest.mark.parametrize("dtype", ["longdouble", "object", "str", "datetime64[s]"])
+    def test_refuses_what_has_no_floating_equivalent(self, dtype):
+        if dtype == "longdouble" and np.dtype(dtype) == np.dtype("float64"):
+            dtype = "object"
+        a = np.ones((2, 1)).astype(dtype)
+        with pytest.raises(TypeError, match="expected a bool, integer"):
+            lstsq(a, np.ones(2))
+
+
+class TestCutoff:
+    def test_double_precision_grows_with_the_matrix_and_single_stops_at_16(self):
+        for dtype, eps in (("float64", 2.0**-52), ("complex128", 2.0**-52)):
+            assert _contract.cutoff(None, dtype, 1000, 3) == 1000 * eps
+        for dtype, eps in (("float32", 2.0**-23), ("complex64", 2.0**-23)):
+            assert _contract.cutoff(None, dtype, 1000, 3) == 16 * eps
+            assert _contract.cutoff(None, dtype, 2, 5) == 5 * eps
+
+    def test_a_given_number_stands_and_a_negative_one_is_eps(self):
+        assert _contract.cutoff(0.25, "float64", 10, 10) == 0.25
+        assert _contract.cutoff(0.0, "float64", 10, 10) == 0.0
+        assert _contract.cutoff(-1.0, "float32", 10, 10) == 2.0**-23
+
+    @pytest.mark.parametrize("rcond", [np.float32(0.5), np.array(0.5), 1])
+    def test_any_number_will_do(self, rcond):
+        assert explain(np.eye(2), np.ones(2), rcond).rcond == float(rcond)
+        assert lstsq(np.diag([1.0, 0.25]), np.ones(2), rcond).rank == (1 if rcond == 0.5 else 0)
+
+    @pytest.mark.parametrize("rcond", ["warn", [1, 2], object()])
+    def test_what_is_no_number_is_a_type_error(self, rcond):
+        with pytest.raises(TypeError, match="expected a number or None"):
+            lstsq(np.eye(2), np.ones(2), rcond)
+
+    def test_nan_is_an_error(self):
+        with pytest.raises(ValueError, match="rcond is NaN"):
+            lstsq(np.eye(2), np.ones(2), float("nan"))
+
+
+class TestShapes:
+    @pytest.mark.parametrize(
+        ("batch_a", "batch_b", "folded"),
+        [
+            ((), (), ()),
+            ((), (4,), (0,)),
+            ((), (2, 3), (0, 1)),
+            ((3,), (2, 3), (0,)),
+            ((2, 1), (2, 3), (1,)),
+            ((2, 3), (3,), ()),
+            ((2, 3), (2, 1), ()),
+            ((2, 1, 3), (1, 4, 3), (1,)),
+            ((1,), (1,), ()),
+        ],
+    )
+    def test_broadcasting_equals_a_loop_and_folds_what_shares_a_matrix(self, batch_a, batch_b, folded):
+        a = RNG.standard_normal((*batch_a, 5, 3))
+        b = RNG.standard_normal((*batch_b, 5, 2))
+        batch = np.broadcast_shapes(batch_a, batch_b)
+        plan = _contract.plan(a.shape, b.shape, "float64", "float64", "float64", None, "gelsd")
+        assert plan.folded == folded
+        x, residuals, rank, s = lstsq(a, b)
+        assert (x.shape, residuals.shape, rank.shape, s.shape) == ((*batch, 3, 2), (*batch, 2), batch, (*batch, 3))
+        full_a = np.broadcast_to(a, (*batch, 5, 3))
+        full_b = np.broadcast_to(b, (*batch, 5, 2))
+        for i in np.ndindex(batch):
+            alone = np.linalg.lstsq(full_a[i], full_b[i])
+            np.testing.assert_allclose(x[i], alone[0], rtol=1e-12)
+            np.testing.assert_allclose(residuals[i], alone[1], rtol=1e-12)
+            np.testing.assert_allclose(s[i], alone[3], rtol=1e-12)
+        assert np.all(rank == 3)
+
+    def test_a_vector_stays_a_vector_over_a_batch_of_matrices(self):
+        a, b = RNG.standard_normal((4, 2, 5, 3)), RNG.standard_normal(5)
+        x, residuals, rank, s = lstsq(a, b)
+        assert (x.shape, residuals.shape, rank.shape, s.shape) == ((4, 2, 3), (4, 2, 1), (4, 2), (4, 2, 3))
+        np.testing.assert_allclose(x[1, 1], np.linalg.lstsq(a[1, 1], b)[0], rtol=1e-12)
+
+    @pytest.mark.parametrize(
+        ("a_shape", "b_shape", "message"),
+        [
+            ((3,), (3,), r"a has shape \(3,\); expected a matrix"),
+            ((3, 2), (), r"b has shape \(\)"),
+            ((3, 2), (4,), "a has 3 rows .* and b has 4"),
+            ((5, 3, 2), (5, 3), "write a batch of vectors .* as"),
+            ((2, 3, 2), (5, 3, 1), "do not broadcast"),
+        ],
+    )
+    def test_errors_say_what_was_given_and_expected(self, a_shape, b_shape, message):
+        with pytest.raises(LinAlgError, match=message):
+            lstsq(np.ones(a_shape), np.ones(b_shape))
+
+    def test_results_can_be_written_to(self):
+        for a_shape, b_shape in [((5, 3), (4, 5, 2)), ((5, 0), (5,)), ((3, 5, 0), (5, 2)), ((5, 3), (5, 0))]:
+            for array in lstsq(np.ones(a_shape), np.ones(b_shape)):
+                assert not isinstance(array, np.ndarray) or array.flags.writeable
+
+    @pytest.mark.parametrize(
+        ("a_shape", "b_shape"),
+        [
+            ((0, 3), (0,)),
+            ((0, 3), (0, 2)),
+            ((3, 0), (3,)),
+            ((3, 0), (3, 2)),
+            ((0, 0), (0, 2)),
+            ((3, 2), (3, 0)),
+            ((2, 3), (2, 0)),
+            ((0, 3), (0, 0)),
+        ],
+    )
+    def test_empty_agrees_with_numpy(self, a_shape, b_shape):
+        a, b = np.ones(a_shape) + np.arange(a_shape[1]), np.ones(b_shape)
+        ours, numpys = lstsq(a, b), np.linalg.lstsq(a, b)
+        np.testing.assert_allclose(ours.x, numpys[0], atol=1e-12)
+        assert ours.x.shape == numpys[0].shape
+        assert ours.rank == numpys[2]
+        np.testing.assert_allclose(ours.s, numpys[3])
+        assert ours.residuals.shape == ((1,) if b.ndim == 1 else (b.shape[1],))
+
+    def test_empty_batches(self):
+        x, residuals, rank, s = lstsq(np.ones((0, 5, 3)), np.ones((5, 2)))
+        assert (x.shape, residuals.shape, rank.shape, s.shape) == ((0, 3, 2), (0, 2), (0,), (0, 3))
+
+
+class TestNumpyResid:
+    @pytest.mark.parametrize(("m", "n", "rank"), [(5, 3, 3), (5, 3, 2), (3, 3, 3), (3, 5, 3), (5, 0, 0)])
+    @pytest.mark.parametrize("vector", [True, False])
+    def test_is_numpys_rule(self, m, n, rank, vector):
+        a = RNG.standard_normal((m, rank)) @ RNG.standard_normal((rank, n))
+        b = RNG.standard_normal(m) if vector else RNG.standard_normal((m, 2))
+        ours, numpys = lstsq(a, b, numpy_resid=True).residuals, np.linalg.lstsq(a, b)[1]
+        if n:
+            assert ours.shape == numpys.shape
+            np.testing.assert_allclose(ours, numpys, rtol=1e-10)
+
+    def test_refuses_a_batch(self):
+        with pytest.raises(LinAlgError, match="NumPy's rule for one problem"):
+            lstsq(np.ones((2, 3, 1)), np.ones(3), numpy_resid=True)
+
+
+class TestDispatch:
+    def test_lists_are_numpys(self):
+        result = lstsq([[1, 1], [1, 2], [1, 3]], [1, 2, 2])
+        assert isinstance(result, LstsqResult)
+        assert isinstance(result.x, np.ndarray)
+        np.testing.assert_allclose(result.x, [2 / 3, 1 / 2])
+
+    def test_a_list_beside_an_array_joins_its_library(self):
+        assert lstsq(np.ones((3, 1), np.float32), [1.0, 2.0, 3.0]).x.dtype == np.float64
+        assert lstsq([[1.0], [1.0]], np.ones(2)).x.shape == (1,)
+
+    def test_masked_arrays_are_refused(self):
+        with pytest.raises(TypeError, match="masked array"):
+            lstsq(np.ma.masked_less(np.ones((3, 1)), 0), np.ones(3))
+
+    def test_unknown_names_list_those_there_are(self):
+        with pytest.raises(ValueError, match=r"unknown backend 'nonesuch'; installed backends: .*numpy"):
+            lstsq(np.eye(2), np.ones(2), backend="nonesuch")
+        with pytest.raises(ValueError, match=r"unknown driver 'qrx' for the numpy backend; its drivers: gelsd"):
+            lstsq(np.eye(2), np.ones(2), driver="qrx")
+
+    def test_backends_lists_claims(self):
+        numpy_info = next(info for info in backends() if info.name == "numpy")
+        assert numpy_info.available
+        assert numpy_info.version == package.__version__
+        assert numpy_info.drivers == ("gelsd",)
+
+    def test_explain_gives_reasons(self):
+        told = explain(np.ones((4, 3, 2), np.float32), np.ones((3, 5)), backend="numpy")
+        assert (told.backend, told.driver, told.dtype) == ("numpy", "gelsd", "float64")
+        assert "promote to float64" in str(told)
+
+    def test_explain_raises_what_lstsq_raises(self):
+        with pytest.raises(LinAlgError, match="a has 3 rows"):
+            explain(np.ones((3, 2)), np.ones(4))
+
+    def test_costs_at_most_5_microseconds_over_the_backend(self, monkeypatch):
+        backend = get_backend("numpy")
+        a, b = RNG.standard_normal((4, 3)), RNG.standard_normal((4, 1))
+        vector = b[:, 0].copy()
+        answer = Solution(*(np.asarray(array) for array in lstsq(a, b)))
+        # What is timed is the way to the backend and back: its work is left out, which would drown it.
+        monkeypatch.setattr(type(backend), "solve", lambda self, a, b, rcond, driver: answer)
+
+        def best(call):
+            return min(timeit.repeat(call, number=1000, repeat=30)) / 1000
+
+        direct = best(lambda: backend.solve(a, b, 1e-15, "gelsd"))
+        assert best(lambda: lstsq(a, b)) - direct < 5e-6
+        # With the cost of the two reshapes that turn a vector into a column and back, which are the array library's.
+        reshapes = best(lambda: np.reshape(np.reshape(vector, (4, 1)), (4,)))
+        assert best(lambda: lstsq(a, vector)) - direct - reshapes < 5e-6
+
+
+class TestRegistry:
+    def stranger(self, tmp_path, name, body):
+        info = tmp_path / f"{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[lstsq.backends]\n{name} = {name}:Stranger\n")
+        (tmp_path / f"{name}.py").write_text(body)
+        return f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+
+    def test_a_strangers_backend_is_found_by_its_entry_point(self, tmp_path):
+        start = self.stranger(
+            tmp_path,
+            "strange",
+            "from lstsq_numpy import NumpyBackend\n"
+            "class Array(list): pass\n"
+            "class Stranger(NumpyBackend):\n    name = 'strange'\n    serves = ('strange',)\n",
+        )
+        code = start + (
+            "import lstsq, numpy as np\n"
+            "print('strange' in [i.name for i in lstsq.backends()])\n"
+            "print(lstsq.explain(np.eye(2), np.ones(2), backend='strange').backend)\n"
+            "print(lstsq.lstsq(np.eye(2), np.ones(2), backend='strange').x)\n"
+        )
+        assert run_python(code).splitlines() == ["True", "strange", "[1. 1.]"]
+
+    def test_a_broken_backend_breaks_no_other(self, tmp_path):
+        start = self.stranger(tmp_path, "broken", "raise ImportError('no libfoo: install foo')\n")
+        code = start + (
+            "import warnings; warnings.simplefilter('ignore')\n"
+            "import lstsq, numpy as np\n"
+            "print(lstsq.lstsq(np.eye(2), np.ones(2)).x)\n"
+            "print(next(i.reason for i in lstsq.backends() if i.name == 'broken'))\n"
+        )
+        assert run_python(code).splitlines() == ["[1. 1.]", "it cannot be loaded: no libfoo: install foo"]
+
+
+@pytest.fixture(autouse=True)
+def _no_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
