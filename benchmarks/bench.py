@@ -1,0 +1,201 @@
+"""Time every least-squares solver on the same problems, check every answer, and tell the ratios.
+
+Run it with ``nox -s bench``; ``nox -s bench -- --help`` lists the options.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any
+
+import measure
+import numpy as np
+import typer
+from problems import PROBLEMS, Problem
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from solvers import Solver, installed
+
+console = Console()
+Row = dict[str, Any]
+
+
+def main(
+    dtype: Annotated[list[str] | None, typer.Option(help="float32, float64 (repeat for both)")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="problems whose label contains this, such as 100000×64")] = None,
+    solver: Annotated[list[str] | None, typer.Option(help="names of solvers, such as numpy or 'torch gelsy'")] = None,
+    outputs: Annotated[list[str] | None, typer.Option(help="x, all (repeat for both)")] = None,
+    rounds: Annotated[int, typer.Option(help="rounds of each problem, at most")] = 15,
+    seconds: Annotated[float, typer.Option(help="seconds for each problem, about")] = 15.0,
+    out: Annotated[Path, typer.Option(help="folder for bench.json and bench.png")] = Path("build/bench"),
+) -> None:
+    """Time every installed solver, interleaved in one process, and compare medians."""
+    chosen = [p for p in PROBLEMS if not only or any(part in p.label for part in only)]
+    if not chosen:
+        raise typer.BadParameter(f"no such problem; there are: {', '.join(p.label for p in PROBLEMS)}")
+    solvers = installed(solver or ())
+    if not solvers:
+        raise typer.BadParameter(f"no such solver; there are: {', '.join(s.name for s in installed())}")
+    rates = {name: measure.matrix_product_rate(name) for name in ("float32", "float64")}
+    bandwidth = measure.copy_bandwidth()
+    rows: list[Row] = []
+    work = [(p, d, w) for d in dtype or ["float32", "float64"] for w in outputs or ["x", "all"] for p in chosen]
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("", total=len(work))
+        for problem, precision, wanted in work:
+            progress.update(task, description=f"{problem.label} {precision}, {wanted}")
+            floor = max(
+                problem.floor_flops() / rates[precision],
+                problem.floor_bytes(np.dtype(precision).itemsize) / bandwidth,
+            )
+            rows += _time(problem, precision, wanted == "x", solvers, rounds, seconds, floor)
+            progress.advance(task)
+    facts = {"machine": platform.processor() or platform.machine(), "python": platform.python_version()}
+    facts |= {name: _version(name) for name in ("lstsq", "lstsq-mlx", "mlx", "numpy", "scipy", "jax", "torch")}
+    facts |= {"matrix product, GFLOP/s": {d: round(r / 1e9, 1) for d, r in rates.items()}}
+    facts |= {"copy, GB/s": round(bandwidth / 1e9, 1)}
+    _print(rows)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "bench.json").write_text(json.dumps({"facts": facts, "rows": rows}, indent=1, ensure_ascii=False))
+    _plot(rows, out / "bench.png")
+    console.print(f"{facts}\nwritten: {out / 'bench.json'}, {out / 'bench.png'}")
+    wrong = [row for row in rows if row["ours"] and not row["right"]]
+    if wrong:
+        console.print(f"[red]WRONG: {[(row['problem'], row['solver'], row['error']) for row in wrong]}")
+        sys.exit(1)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _time(
+    problem: Problem, dtype: str, x_only: bool, solvers: list[Solver], rounds: int, seconds: float, floor: float
+) -> list[Row]:
+    a, b = problem.data(dtype)
+    truth, condition = _truth(a, b)
+    calls, errors = {}, {}
+    for solver in solvers:
+        call = solver.prepare(a, b, x_only)
+        if call is not None:
+            calls[solver.name] = call
+            errors[solver.name] = _error(solver.to_numpy(call()), truth)
+    times = measure.interleaved(calls, rounds=rounds, seconds=seconds)
+    medians = {name: measure.median(taken) for name, taken in times.items()}
+    peers = [medians[s.name] for s in solvers if not s.ours and s.name in medians]
+    best_peer = min(peers) if peers else None
+    numpys = medians.get("numpy")
+    # Björck 1996, 1.4.3: the error of a backward stable solver is a small multiple of κ eps where b is consistent,
+    # and up to κ² eps ‖r‖/(‖A‖‖x‖) more where it is not; these matrices are well conditioned.
+    bound = 10 * max(condition, 10.0) ** 2 * float(np.finfo(dtype).eps)
+    return [
+        {
+            "problem": problem.label,
+            "dtype": dtype,
+            "outputs": "x" if x_only else "all",
+            "solver": s.name,
+            "ours": s.ours,
+            "seconds": medians[s.name],
+            "rounds": len(times[s.name]),
+            "ratio to best peer": best_peer / medians[s.name] if best_peer else None,
+            "ratio to numpy": numpys / medians[s.name] if numpys else None,
+            "times the floor": medians[s.name] / floor,
+            "error": errors[s.name],
+            "right": errors[s.name] <= bound,
+        }
+        for s in solvers
+        if s.name in medians
+    ]
+
+
+def _truth(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], float]:
+    """The solution and the largest condition number, by NumPy's SVD in double precision."""
+    double_a, double_b = a.astype(np.float64), b.astype(np.float64)
+    if a.ndim == 2:
+        x, _, _, s = np.linalg.lstsq(double_a, double_b)
+        return x, float(s[0] / s[-1])
+    x = np.linalg.pinv(double_a) @ double_b
+    s = np.linalg.svdvals(double_a)
+    return x, float((s[:, 0] / s[:, -1]).max())
+
+
+def _error(x: np.ndarray[Any, Any], truth: np.ndarray[Any, Any]) -> float:
+    """The largest relative error over the batch, in the norm of each solution."""
+    difference = np.linalg.norm(np.asarray(x, np.float64) - truth, axis=(-2, -1))
+    return float(np.max(difference / np.linalg.norm(truth, axis=(-2, -1))))
+
+
+def _print(rows: list[Row]) -> None:
+    for dtype, outputs in dict.fromkeys((row["dtype"], row["outputs"]) for row in rows):
+        some = [row for row in rows if (row["dtype"], row["outputs"]) == (dtype, outputs)]
+        names = list(dict.fromkeys(row["solver"] for row in some))
+        reading = "reading x" if outputs == "x" else "reading x, residuals, rank and s"
+        table = Table(title=f"{dtype}, {reading}: milliseconds (the best peer's time over it)")
+        table.add_column("problem", no_wrap=True)
+        for name in names:
+            table.add_column(name, justify="right")
+        for problem in dict.fromkeys(row["problem"] for row in some):
+            cells = {row["solver"]: _cell(row) for row in some if row["problem"] == problem}
+            table.add_row(problem, *(cells.get(name, "–") for name in names))
+        console.print(table)
+
+
+def _cell(row: Row) -> str:
+    ratio = row["ratio to best peer"]
+    text = f"{row['seconds'] * 1e3:.3g}" + (f" ({ratio:.2g}×)" if row["ours"] and ratio else "")
+    return text if row["right"] else f"[red]{text} WRONG[/red]"
+
+
+def _plot(rows: list[Row], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    shown = [row for row in rows if row["outputs"] == rows[0]["outputs"]]
+    dtypes = list(dict.fromkeys(row["dtype"] for row in shown))
+    names = list(dict.fromkeys(row["solver"] for row in shown))
+    problems = list(dict.fromkeys(row["problem"] for row in shown))
+    figure, axes = plt.subplots(1, len(dtypes), figsize=(6.5 * len(dtypes), 0.5 * len(problems) + 2.2), squeeze=False)
+    markers = "osD^v<>PX*hd"
+    for axis, dtype in zip(axes[0], dtypes):
+        for i, name in enumerate(names):
+            points = [
+                (row["times the floor"], problems.index(row["problem"]))
+                for row in shown
+                if (row["dtype"], row["solver"]) == (dtype, name)
+            ]
+            ours = any(row["ours"] for row in shown if row["solver"] == name)
+            if points:
+                axis.plot(
+                    *zip(*points),
+                    linestyle="none",
+                    marker=markers[i % len(markers)],
+                    markersize=9 if ours else 6,
+                    color=f"C{i}",
+                    alpha=1.0 if ours else 0.6,
+                    label=name,
+                )
+        axis.set_xscale("log")
+        axis.axvline(1, color="0.7", linewidth=1)
+        axis.set_yticks(range(len(problems)), problems)
+        axis.invert_yaxis()
+        axis.set_title(dtype)
+        axis.set_xlabel("time over the floor of this machine (left is faster)")
+        axis.grid(axis="x", alpha=0.3)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=min(len(labels), 5), frameon=False)
+    figure.tight_layout(rect=(0, 0.12, 1, 1))
+    figure.savefig(path, dpi=130)
+
+
+if __name__ == "__main__":
+    typer.run(main)

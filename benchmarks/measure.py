@@ -1,0 +1,69 @@
+"""Timing on a noisy machine: all solvers in one process, in turns, and the median of each."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+#: Between two solvers' turns: the idle threads of one BLAS spin for a while, and would be timed with the next.
+PAUSE = 0.005
+
+
+def interleaved(
+    calls: Mapping[str, Callable[[], Any]], *, rounds: int, seconds: float, advance: Callable[[], None] = lambda: None
+) -> dict[str, list[float]]:
+    """Time each call once a round, in an order that changes, for `rounds` rounds or until `seconds` have passed.
+
+    Each turn is one call that is not counted, which wakes the solver's threads and fills the cache, and one that is.
+    At least three rounds are run. `advance` is called after each turn.
+    """
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    order = list(calls)
+    started = time.perf_counter()
+    shuffle = random.Random(0)
+    for done in range(rounds):
+        if done >= 3 and time.perf_counter() - started > seconds:
+            break
+        shuffle.shuffle(order)
+        for name in order:
+            time.sleep(PAUSE)
+            calls[name]()
+            start = time.perf_counter()
+            calls[name]()
+            times[name].append(time.perf_counter() - start)
+            advance()
+    return times
+
+
+def median(times: list[float]) -> float:
+    """The figure to quote."""
+    return statistics.median(times)
+
+
+def matrix_product_rate(dtype: str) -> float:
+    """Floating-point operations a second of this machine's matrix product, the best of several."""
+    n = 1500
+    a = np.random.default_rng(0).standard_normal((n, n)).astype(dtype)
+    a @ a
+    return 2 * n**3 / min(_times(lambda: a @ a, 7))
+
+
+def copy_bandwidth() -> float:
+    """Bytes a second read and written by a copy that fits in no cache, the best of several."""
+    source = np.ones(32_000_000)
+    target = np.empty_like(source)
+    return 2 * source.nbytes / min(_times(lambda: np.copyto(target, source), 7))
+
+
+def _times(call: Callable[[], Any], count: int) -> list[float]:
+    times = []
+    for _ in range(count):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return times
