@@ -7,7 +7,7 @@ of an array once per class.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, NamedTuple
@@ -95,11 +95,10 @@ def _find_owner(array: Array) -> Owner | None:
             "got a masked array, whose mask a least-squares solver would ignore; drop the masked rows first, "
             "or pass array.filled(...)."
         )
-    roots = [cls.__module__.partition(".")[0] for cls in type(array).__mro__]
-    for root in roots:
-        for backend in _candidates(root):
-            if root in backend.serves:
-                return Owner(backend, backend.serves[0], backend.namespace(array))
+    roots = [cls.__module__.partition(".")[0] for cls in type(array).__mro__ if cls is not object]
+    for backend in _candidates(roots):
+        if not set(roots).isdisjoint(backend.serves):
+            return Owner(backend, backend.serves[0], backend.namespace(array))
     if not array_api_compat.is_array_api_obj(array):
         return None
     for root in roots:
@@ -112,11 +111,12 @@ def _find_owner(array: Array) -> Owner | None:
     return None
 
 
-def _candidates(root: str) -> Iterator[Backend]:
-    """The backends that may serve this library: its namesake first, so that no other need be imported."""
-    if root in _entry_points():
-        yield get_backend(root)
-    elif root != "builtins":
+def _candidates(roots: Sequence[str]) -> Iterator[Backend]:
+    """The backends that may serve these libraries: their namesakes first, so that no other need be imported."""
+    for root in roots:
+        if root in _entry_points():
+            yield get_backend(root)
+    if set(roots) != {"builtins"}:
         yield from _loadable()
 
 
