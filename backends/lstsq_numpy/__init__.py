@@ -1,0 +1,59 @@
+"""The NumPy backend: LAPACK's gelsd through `numpy.linalg.lstsq`, one matrix of the batch at a time.
+
+gelsd reduces the matrix to bidiagonal form and finds the minimum-norm solution from its singular value decomposition
+by divide and conquer. Single precision is solved in double and rounded once. Whatever else this library has is
+checked against this backend, so it leans on NumPy for everything and keeps the contract around it.
+
+References
+----------
+E. Anderson et al., LAPACK Users' Guide (3rd ed., 1999), section 2.3.2, "Linear least squares problems".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lstsq._backend import Array, Backend, Capabilities, Solution
+
+__all__ = ["NumpyBackend"]
+
+
+class NumpyBackend(Backend):
+    """Least squares for NumPy arrays, on the CPU and at once.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> a, b = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]]), np.array([[1.0], [3.0], [5.0]])
+    >>> np.round(NumpyBackend().solve(a, b, rcond=1e-15, driver="gelsd").x, 12).ravel().tolist()
+    [1.0, 2.0]
+    """
+
+    name = "numpy"
+    serves = ("numpy",)
+    requires = ("numpy",)
+    capabilities = Capabilities(
+        drivers=("gelsd",),
+        default_driver="gelsd",
+        dtypes=("float32", "float64", "complex64", "complex128"),
+        nonfinite="raises",
+        solved_in_double=("float32", "complex64"),
+    )
+
+    def solve(self, a: Array, b: Array, rcond: float, driver: str) -> Solution:
+        """Solve with gelsd. See `Backend.solve`.
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError
+            `a` or `b` holds NaN or inf; or no decomposition converged.
+        """
+        from lstsq_numpy._gelsd import solve
+
+        return solve(a, b, rcond)
+
+    def from_numpy(self, array: np.ndarray[Any, Any], namespace: str | None = None) -> Array:
+        """Return the array as it is."""
+        return array
