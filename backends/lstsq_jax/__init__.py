@@ -1,0 +1,97 @@
+"""The JAX backend: a singular value decomposition in XLA, with a gradient rule of its own.
+
+A tall matrix is reduced by QR and its triangle decomposed by the SVD; a wide one is solved through its adjoint. So
+nothing M x M is formed. Everything is JAX, so that it can be compiled, mapped and differentiated, on any device.
+jax.numpy's own `lstsq` differentiates through the singular vectors, which is NaN or silently wrong where singular
+values are equal, zero or cut off; here the solution has a rule that never mentions single vectors (`_gradient`).
+
+With ``jax_enable_x64`` float32 and complex64 are solved in double and rounded once. Without it JAX has no double
+precision: they are solved as they are, and one step of iterative refinement follows. XLA on the CPU takes subnormal
+numbers for zero.
+
+References
+----------
+G. H. Golub and V. Pereyra, The differentiation of pseudo-inverses and nonlinear least squares problems whose variables
+separate, SIAM J. Numer. Anal. 10 (1973), 413-432, section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lstsq._backend import Array, Backend, Capabilities, Solution
+
+__all__ = ["JaxBackend"]
+
+_ENABLE_X64 = 'switch it on with jax.config.update("jax_enable_x64", True)'
+
+
+class JaxBackend(Backend):
+    """Least squares for JAX arrays, concrete or traced.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> a, b = jnp.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]]), jnp.array([[1.0], [3.0], [5.0]])
+    >>> jnp.round(JaxBackend().solve(a, b, rcond=1e-6, driver="svd").x, 4).ravel().tolist()
+    [1.0, 2.0]
+    """
+
+    name = "jax"
+    serves = ("jax", "jaxlib")
+    requires = ("jax",)
+    capabilities = Capabilities(
+        drivers=("svd",),
+        default_driver="svd",
+        dtypes=("float32", "float64", "complex64", "complex128"),
+        transforms=("jit", "vmap", "grad", "vjp", "jvp", "jacfwd", "jacrev", "checkpoint"),
+    )
+
+    def solve(self, a: Array, b: Array, rcond: float, driver: str) -> Solution:
+        """Solve with the SVD. See `Backend.solve`."""
+        from lstsq_jax._solve import solve
+
+        return solve(a, b, rcond)
+
+    def refuse(self, dtype: str, driver: str) -> str | None:
+        """Why a problem of this dtype cannot be solved, or None. See `Backend.refuse`."""
+        if dtype in ("float64", "complex128") and not _x64():
+            return f"JAX has no {dtype} while jax_enable_x64 is off; {_ENABLE_X64}, or convert to single precision"
+        return super().refuse(dtype, driver)
+
+    def from_numpy(self, array: np.ndarray[Any, Any], namespace: str | None = None) -> Array:
+        """Copy a NumPy array to JAX's default device, keeping its dtype.
+
+        Raises
+        ------
+        TypeError
+            The dtype has 64-bit numbers and ``jax_enable_x64`` is off: JAX would round them without a word.
+        """
+        import jax.numpy as jnp
+        from jax.dtypes import canonicalize_dtype
+
+        native = array.astype(array.dtype.newbyteorder("="), copy=False)
+        if canonicalize_dtype(native.dtype) != native.dtype:
+            raise TypeError(
+                f"the array has dtype {native.dtype}, which JAX would turn into {canonicalize_dtype(native.dtype)} "
+                f"while jax_enable_x64 is off; {_ENABLE_X64}, or convert the array first."
+            )
+        return jnp.array(native)
+
+    def transform(self, name: str) -> Callable[..., Any]:
+        """JAX's function of this name. See `Backend.transform`."""
+        import jax
+
+        if name not in self.capabilities.transforms:
+            return super().transform(name)
+        transformation: Callable[..., Any] = getattr(jax, name)
+        return transformation
+
+
+def _x64() -> bool:
+    import jax
+
+    return bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]

@@ -1,0 +1,45 @@
+"""The singular value decomposition that a solution and all its derivatives are made from."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+
+class Factors(NamedTuple):
+    """``A = U diag(s) Vᴴ`` for a matrix with at least as many rows as columns, and which singular values are kept."""
+
+    u: jax.Array
+    """(..., M, N), orthonormal columns."""
+    s: jax.Array
+    """(..., N), real, descending."""
+    v: jax.Array
+    """(..., N, N), unitary: it spans the null space too."""
+    keep: jax.Array
+    """(..., N), bool."""
+
+
+def factorise(a: jax.Array, rcond: jax.Array) -> Factors:
+    """Decompose ``a (..., M, N)`` with ``M >= N``. To JAX the factors are constants: `_gradient` has the rules."""
+    a = lax.stop_gradient(a)
+    m, n = a.shape[-2:]
+    if m >= 2 * n:  # The SVD then works on N x N matrices.
+        q, triangle = jnp.linalg.qr(a)
+        u, s, vh = jnp.linalg.svd(triangle, full_matrices=False)
+        u = matmul(q, u)
+    else:
+        u, s, vh = jnp.linalg.svd(a, full_matrices=False)
+    return Factors(u, s, adjoint(vh), s > rcond * s[..., :1])
+
+
+def matmul(a: jax.Array, b: jax.Array) -> jax.Array:
+    """``a @ b`` in full precision: accelerators would otherwise multiply float32 in TF32 or bfloat16."""
+    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
+
+
+def adjoint(a: jax.Array) -> jax.Array:
+    """The conjugate transpose."""
+    return a.mT.conj()

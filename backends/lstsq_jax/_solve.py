@@ -1,0 +1,94 @@
+"""From the canonical problem to one that cannot overflow and holds finite numbers only, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from lstsq._backend import Solution
+from lstsq_jax import _gradient as g
+from lstsq_jax._factor import adjoint, factorise
+
+
+def solve(a: jax.Array, b: jax.Array, rcond: float) -> Solution:
+    """Solve for each matrix of the batch: ``a (..., M, N)``, ``b (..., M, K)``. See `Backend.solve`."""
+    return _solve(a, b, _round_down(rcond, _working_dtype(a.dtype)))
+
+
+@jax.jit
+def _solve(a: jax.Array, b: jax.Array, rcond: jax.Array) -> Solution:
+    dtype, working = a.dtype, _working_dtype(a.dtype)
+    finite = jnp.isfinite(a).all((-2, -1)) & jnp.isfinite(b).all((-2, -1))
+    a = _blank(finite, a).astype(working)
+    b = _blank(finite, b).astype(working)
+
+    # Powers of two, so that nothing is rounded. One for each matrix and one for each right-hand side.
+    size_a, size_b = _exponent(a, (-2, -1)), _exponent(b, (-2,))
+    a, b = _times_power_of_two(a, -size_a), _times_power_of_two(b, -size_b)
+    if a.shape[-2] >= a.shape[-1]:
+        f = factorise(a, rcond)
+        x = g.solve(f, a, b)
+        residuals = g.squares(f, a, b, x)
+    else:
+        a = adjoint(a)
+        f = factorise(a, rcond)
+        x = g.solve_adjoint(f, a, b)
+        residuals = g.squares_adjoint(f, a, b, x)
+    s = g.singular_values(f, a)
+
+    solved = finite & ~jnp.isnan(f.s).any(-1)  # XLA's SVD gives NaN where it does not converge.
+    return Solution(
+        jnp.where(solved[..., None, None], _times_power_of_two(x, size_b - size_a).astype(dtype), jnp.nan),
+        jnp.where(solved[..., None], _times_power_of_two(residuals, 2 * size_b[..., 0, :]), jnp.nan).astype(_real(dtype)),
+        jnp.where(solved, f.keep.sum(-1, dtype=jnp.int32), 0),
+        jnp.where(solved[..., None], _times_power_of_two(s, size_a[..., 0]), jnp.nan).astype(_real(dtype)),
+    )
+
+
+@jax.custom_jvp
+def _blank(finite: jax.Array, array: jax.Array) -> jax.Array:
+    """Zeros in place of each matrix that is not finite, which the SVD might never return from."""
+    return jnp.where(finite[..., None, None], array, 0)
+
+
+@_blank.defjvp
+def _blank_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[jax.Array, jax.Array]:
+    # The answer to such a matrix is NaN, and so is its derivative: zero would look like an answer.
+    (finite, array), (_, tangent) = primals, tangents
+    weight = jnp.where(finite, 1, jnp.nan).astype(tangent.dtype)
+    return _blank(finite, array), tangent * weight[..., None, None]
+
+
+def _exponent(array: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    """The power of two just above the largest number along these axes, which are kept; 0 for zeros."""
+    array = lax.stop_gradient(array)
+    size = jnp.maximum(jnp.abs(array.real), jnp.abs(array.imag)).max(axes, keepdims=True)
+    return jnp.frexp(size)[1]
+
+
+def _times_power_of_two(array: jax.Array, exponent: jax.Array) -> jax.Array:
+    # In two steps, as the factor may be beyond the dtype where the product is not.
+    one = jnp.ones((), array.real.dtype)
+    limit = 2 * (jnp.finfo(one.dtype).maxexp - 2)
+    exponent = jnp.clip(exponent, -limit, limit)
+    return array * jnp.ldexp(one, exponent // 2) * jnp.ldexp(one, exponent - exponent // 2)
+
+
+def _working_dtype(dtype: Any) -> np.dtype[Any]:
+    """Double precision where JAX has it."""
+    return np.dtype(jax.dtypes.canonicalize_dtype(np.result_type(dtype, np.float64)))
+
+
+def _real(dtype: Any) -> np.dtype[Any]:
+    return np.empty(0, dtype).real.dtype
+
+
+def _round_down(rcond: float, dtype: np.dtype[Any]) -> np.floating[Any]:
+    """The largest number of this precision up to `rcond`, so that no singular value just above the cutoff is lost."""
+    limited = min(rcond, 1.0)  # Everything is zero from 1 on.
+    rounded: np.floating[Any] = _real(dtype).type(limited)
+    return np.nextafter(rounded, _real(dtype).type(0)) if rounded > limited else rounded
