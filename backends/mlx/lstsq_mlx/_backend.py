@@ -1,0 +1,102 @@
+"""The backend ``mlx``: its claims, and the way from `lstsq.lstsq` to the native operation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from lstsq._backend import Array, Backend, Capabilities, Solution
+
+
+class MlxBackend(Backend):
+    """Least squares on MLX arrays, by LAPACK in double precision, as one lazy MLX operation."""
+
+    name = "mlx"
+    serves = ("mlx",)
+    requires = ("mlx", "scipy")
+    capabilities = Capabilities(
+        drivers=("gelsd", "qr", "svd"),
+        default_driver="auto",
+        dtypes=("float32", "float64", "complex64"),
+        devices=("cpu", "gpu"),
+        transforms=("jit", "vmap"),
+        nonfinite="nan",
+        solved_in_double=("float32", "complex64"),
+    )
+
+    def solve(self, a: Array, b: Array, rcond: float, driver: str) -> Solution:
+        """Solve for the canonical problem; see `lstsq._backend.Backend.solve`.
+
+        All four arrays are lazy: nothing is computed before they are read. `s` is a node of its own, and costs
+        nothing if it is never read.
+        """
+        from lstsq_mlx._native import native
+
+        return Solution(*native().lstsq(a, b, rcond, driver))
+
+    def unavailable(self) -> str | None:
+        """Why this backend cannot run here, as a sentence that says what to install, or None."""
+        reason = super().unavailable()
+        if reason is not None:
+            return reason
+        try:
+            from lstsq_mlx._native import native
+
+            native()
+        except ImportError as error:
+            return str(error)
+        return None
+
+    def refuse(self, dtype: str, driver: str) -> str | None:
+        """Why a problem of this dtype cannot be solved with this driver, as a sentence, or None."""
+        if dtype == "complex128":
+            return (
+                "MLX has no complex128; convert to complex64, which is solved in double precision and rounded once, "
+                "or name another backend with backend=..."
+            )
+        return super().refuse(dtype, driver)
+
+    def namespace(self, array: Array) -> ModuleType:
+        """``mlx.core``, which follows the array-API standard."""
+        return _mlx()
+
+    def default_float(self, array: Array) -> str:
+        """The name of the dtype that integers and bools become."""
+        return "float32"
+
+    def from_numpy(self, array: np.ndarray[Any, Any], namespace: str | None = None) -> Array:
+        """Convert a NumPy array, keeping its dtype: MLX's own conversion would make float64 float32."""
+        mx = _mlx()
+        dtype = getattr(mx, "bool_" if array.dtype == np.bool_ else array.dtype.name, None)
+        if dtype is None:
+            raise TypeError(f"MLX has no {array.dtype.name}; convert the array to a dtype that it has first.")
+        # MLX refuses negative strides, and takes other orders for copies anyway.
+        return mx.array(np.asarray(array, order="C"), dtype=dtype)
+
+    def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
+        """Convert to a NumPy array, keeping the dtype."""
+        return np.array(array)
+
+    def from_numpy_like(self, array: np.ndarray[Any, Any], like: Array) -> Array:
+        """Convert a NumPy array. MLX arrays have no device: operations do."""
+        return self.from_numpy(array)
+
+    def zeros(self, shape: tuple[int, ...], dtype: str, like: Array) -> Array:
+        """Zeros, made on the CPU where only the CPU has the dtype."""
+        mx = _mlx()
+        return mx.zeros(shape, dtype=getattr(mx, dtype), stream=mx.cpu if dtype == "float64" else None)
+
+    def transform(self, name: str) -> Callable[..., Any]:
+        """MLX's function transformation, with the signature of its namesake in JAX; see `lstsq_mlx._transforms`."""
+        from lstsq_mlx import _transforms
+
+        return _transforms.TRANSFORMS[name]
+
+
+def _mlx() -> Any:
+    import mlx.core as mx
+
+    return mx

@@ -1,0 +1,132 @@
+#include "core.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "isa.h"
+#include "pool.h"
+
+namespace lstsq::kernels {
+
+Core::Core(int64_t n, double* g, const Lapack& lapack)
+    : n_(n), ld_(padded(n)), r_(g), lapack_(lapack), d_(static_cast<size_t>(n)) {}
+
+Status Core::factorise(int64_t chain, double unit, double limit, double rcond) {
+  double frobenius = 0;
+  for (int64_t j = 0; j < n_; ++j) {
+    const double diagonal = r_[j * ld_ + j];
+    if (!std::isfinite(diagonal)) return Status::out_of_range;
+    if (diagonal == 0) return Status::ill_conditioned;
+    if (!(diagonal >= 1 / limit && diagonal <= limit)) return Status::out_of_range;
+    frobenius += diagonal;
+    d_[static_cast<size_t>(j)] = std::ldexp(1.0, -((std::ilogb(diagonal) - (std::ilogb(diagonal) & 1)) / 2));
+  }
+  double scaled = 0;
+  for (int64_t i = 0; i < n_; ++i) {
+    for (int64_t j = i; j < n_; ++j) r_[i * ld_ + j] *= scale(i) * scale(j);
+    scaled += r_[i * ld_ + i];
+  }
+  const bool positive = n_ > 96 && lapack_.dpotrf ? lapack_.dpotrf(n_, r_, ld_) == 0 : isa().cholesky(n_, r_, ld_);
+  if (!positive) return Status::ill_conditioned;
+
+  // Errors of G and of its factorisation, as multiples of |R^-1|^2. Small cores: proven bounds. Large ones: estimates
+  // of the norms, and rounding errors that add up as independent ones do (Higham and Mary 2019), with a factor of 8.
+  const bool small = n_ <= 128;
+  const Inverse inverse = small ? inverse_bounds() : inverse_estimates();
+  const auto n = static_cast<double>(n_), length = static_cast<double>(chain);
+  const double gram_error = small ? unit * (length + 2) * scaled : 8 * unit * std::sqrt(n * length);
+  const double factor_error = small ? 0x1p-53 * (n + 2) * scaled : 8 * 0x1p-53 * n;
+  contraction = (gram_error + factor_error) * inverse.scaled;
+  condition = std::sqrt(scaled * inverse.scaled);
+  if (!(contraction < 0.1)) return Status::ill_conditioned;  // NaN fails too
+  // sigma_min > rcond * sigma_max for sure, with a factor of 2 for the rounding errors of both sides.
+  if (!(4 * rcond * rcond * frobenius * inverse.unscaled < 1)) return Status::ill_conditioned;
+  return Status::certified;
+}
+
+// |R^-1|_F from the explicit inverse, row by row from the last.
+Core::Inverse Core::inverse_bounds() const {
+  std::vector<double> v(static_cast<size_t>(n_ * n_), 0.0);
+  Inverse total{0, 0};
+  for (int64_t i = n_ - 1; i >= 0; --i) {
+    double* row = v.data() + i * n_;
+    for (int64_t p = i + 1; p < n_; ++p) {
+      const double s = r_[i * ld_ + p];
+      const double* other = v.data() + p * n_;
+      for (int64_t j = p; j < n_; ++j) row[j] -= s * other[j];
+    }
+    const double inverse = 1 / r_[i * ld_ + i];
+    row[i] = 1;
+    double sum = 0;
+    for (int64_t j = i; j < n_; ++j) {
+      row[j] *= inverse;
+      sum += row[j] * row[j];
+    }
+    total.scaled += sum;
+    total.unscaled += sum * scale(i) * scale(i);
+  }
+  return total;
+}
+
+// Gaussian probes z: the mean of |B^2 z|^2, B = (R'R)^-1, is about trace(B^4) >= |B|_2^4.
+Core::Inverse Core::inverse_estimates() const {
+  std::vector<double> start(static_cast<size_t>(n_ * probes)), w(start.size());
+  gaussian(n_ * probes, start.data());
+  auto estimate = [&](bool unscale) {
+    w = start;
+    for (int power = 0; power < 2; ++power) {
+      auto rescale = [&] {
+        for (int64_t i = 0; i < n_ * probes; ++i) w[static_cast<size_t>(i)] *= scale(i / probes);
+      };
+      if (unscale) rescale();
+      isa().solve_rt(n_, r_, ld_, w.data(), probes);
+      isa().solve_r(n_, r_, ld_, w.data(), probes);
+      if (unscale) rescale();
+    }
+    double sum = 0;
+    for (const double e : w) sum += e * e;
+    return std::pow(probe_safety / static_cast<double>(probes) * sum, 0.25);
+  };
+  const double scaled = estimate(false);
+  const auto [low, high] = std::minmax_element(d_.begin(), d_.end());
+  return {scaled, *low == *high ? scaled * *low * *low : estimate(true)};
+}
+
+void Core::solve(double* w, int64_t k, double* norms) const {
+  for (int64_t i = 0; i < n_; ++i)
+    for (int64_t c = 0; c < k; ++c) w[i * k + c] *= scale(i);
+  const bool library = lapack_.dtrsm && k >= 16 && n_ >= 64;
+  if (library)
+    lapack_.dtrsm(true, k, n_, r_, ld_, w, k);
+  else
+    isa().solve_rt(n_, r_, ld_, w, k);
+  if (norms) {
+    std::fill(norms, norms + k, 0.0);
+    for (int64_t i = 0; i < n_; ++i)
+      for (int64_t c = 0; c < k; ++c) norms[c] += w[i * k + c] * w[i * k + c];
+    for (int64_t c = 0; c < k; ++c) norms[c] = std::sqrt(norms[c]);
+  }
+  if (library)
+    lapack_.dtrsm(false, k, n_, r_, ld_, w, k);
+  else
+    isa().solve_r(n_, r_, ld_, w, k);
+  for (int64_t i = 0; i < n_; ++i)
+    for (int64_t c = 0; c < k; ++c) w[i * k + c] *= scale(i);
+}
+
+void gaussian(int64_t n, double* out) {
+  uint64_t state = 0x9e3779b97f4a7c15;  // splitmix64 (Steele, Lea and Flood 2014), then Box and Muller
+  auto uniform = [&] {
+    uint64_t z = state += 0x9e3779b97f4a7c15;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    return (static_cast<double>((z ^ (z >> 31)) >> 11) + 0.5) * 0x1p-53;
+  };
+  for (int64_t i = 0; i < n; i += 2) {
+    const double radius = std::sqrt(-2 * std::log(uniform())), angle = 6.283185307179586 * uniform();
+    out[i] = radius * std::cos(angle);
+    if (i + 1 < n) out[i + 1] = radius * std::sin(angle);
+  }
+}
+
+}  // namespace lstsq::kernels

@@ -1,0 +1,50 @@
+// The n by n core of a Gram solve: equilibration, Cholesky factorisation, and what they prove about the matrix.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels.h"
+
+namespace lstsq::kernels {
+
+class Core {
+ public:
+  // g: padded(n) square, row-major, the upper triangle of A'A; overwritten by its scaled factor, and to outlive this.
+  Core(int64_t n, double* g, const Lapack& lapack);
+
+  // chain: the longest chain of additions behind an entry of g; unit: the unit roundoff of the products and sums.
+  // limit: the diagonal must lie within [1 / limit, limit].
+  Status factorise(int64_t chain, double unit, double limit, double rcond);
+
+  // w (n rows of k) = (A'A)^-1 w. norms (k), where given: the columns' |R^-T D w|_2.
+  void solve(double* w, int64_t k, double* norms = nullptr) const;
+
+  double scale(int64_t j) const { return d_[static_cast<size_t>(j)]; }  // a power of two; column j of A D has norm 1..2
+
+  double condition = 0;    // upper estimate of |A D|_2 |(A D)^+|_2
+  double contraction = 0;  // upper estimate of |I - (R'R)^-1 D A'A D|_2
+
+ private:
+  // Upper estimates of |R^-1|_2^2 and, with the scaling undone, of 1 / sigma_min(A)^2.
+  struct Inverse {
+    double scaled, unscaled;
+  };
+  Inverse inverse_bounds() const;
+  Inverse inverse_estimates() const;
+
+  int64_t n_, ld_;
+  double* r_;
+  const Lapack& lapack_;
+  std::vector<double> d_;
+};
+
+// n Gaussian numbers from a fixed stream: the same on every call and every platform.
+void gaussian(int64_t n, double* out);
+
+// |mean of the sums of squares| of Gaussian probes bounds the largest eigenvalue from above after multiplication with
+// this: with 8 probes the chance of a bound that is too low is P(chi^2_8 < 8 / 100) < 2e-7.
+inline constexpr double probe_safety = 100;
+inline constexpr int64_t probes = 8;
+
+}  // namespace lstsq::kernels

@@ -1,0 +1,97 @@
+// What is compiled once per instruction set: the inner loops, behind a table of function pointers.
+//
+// "Tall" below means: G = A'A is wanted, the inner products run down the columns. "Wide": G = AA', along the rows.
+// Complex matrices come as real ones with interleaved parts, twice as many columns; the caller folds the result.
+#pragma once
+
+#include <cstdint>
+
+namespace lstsq::kernels {
+
+// Columns of G are padded to a multiple of this, so that every instruction set works on whole vectors.
+inline constexpr int64_t pad_to = 16;
+static constexpr int64_t padded(int64_t n) { return (n + pad_to - 1) / pad_to * pad_to; }
+
+// Accumulate into the upper triangle of g (padded(n) square, row-major, initialised by the caller) and into c
+// (k rows of padded(n)): over the inner indices [from, to), g += A'A (or AA'), c += (A'B)'.
+template <class T>
+struct GramTask {
+  const T* a;
+  int64_t lda, n;
+  const T* b;  // tall only; may be null with k = 0
+  int64_t ldb, k;
+  bool wide;
+  bool single;  // products and sums of a block in single precision: twice as fast, for a preconditioner
+  int64_t from, to;
+  double* g;
+  double* c;
+};
+
+// For the rows [from, to): r = b - a x; sums[j] += |r_j|^2; and, where g is given, g (k rows of padded(n)) += (A'r)'.
+// x is n rows of k. Where r is given, r is stored there (to - from rows of k).
+template <class T>
+struct ResidualTask {
+  const T* a;
+  int64_t lda, n;
+  const T* b;
+  int64_t ldb, k;
+  const double* x;
+  int64_t from, to;
+  double* sums;
+  double* g;
+  double* r;
+};
+
+// y (columns [from, to), rows of k) = A' v: the long product of a wide problem. v is m rows of k.
+template <class T>
+struct TransposeTask {
+  const T* a;
+  int64_t lda, m;
+  const double* v;
+  int64_t k, from, to;
+  double* y;
+};
+
+template <class T>
+struct BatchTask {
+  int64_t m, n, k;
+  const T* a;
+  int64_t a_stride, lda;
+  const T* b;
+  int64_t b_stride, ldb;
+  double rcond;
+  T* x;
+  T* residuals;
+  uint8_t* ok;
+  int64_t from, to;  // the elements to do; pointers above are those of element 0
+  void* workspace;   // batch_workspace bytes, aligned to 64
+};
+
+struct Isa {
+  const char* name;
+  void (*gram_f)(const GramTask<float>&);
+  void (*gram_d)(const GramTask<double>&);
+  void (*residual_f)(const ResidualTask<float>&);
+  void (*residual_d)(const ResidualTask<double>&);
+  void (*transpose_f)(const TransposeTask<float>&);
+  void (*transpose_d)(const TransposeTask<double>&);
+  void (*batch_f)(const BatchTask<float>&);
+  void (*batch_d)(const BatchTask<double>&);
+  int64_t (*batch_workspace)(int64_t m, int64_t n, int64_t k);
+  // In place: the upper triangle of row-major g (n by n, rows of ldg) becomes R with R'R = g; false where a pivot is
+  // not positive.
+  bool (*cholesky)(int64_t n, double* g, int64_t ldg);
+  // In place on w (n rows of k): w = R'^-1 w, or R^-1 w.
+  void (*solve_rt)(int64_t n, const double* r, int64_t ldr, double* w, int64_t k);
+  void (*solve_r)(int64_t n, const double* r, int64_t ldr, double* w, int64_t k);
+  // Solve A w = w, or A'w = w, from getrf's factors of row-major A (which LAPACK saw as A'); k is 4, 8 or, for A itself, 1.
+  void (*lu_solve_f)(int64_t n, const float* lu, const int32_t* pivots, bool transposed, double* w, int64_t k);
+  void (*lu_solve_d)(int64_t n, const double* lu, const int32_t* pivots, bool transposed, double* w, int64_t k);
+};
+
+const Isa& isa();  // the one to use, chosen once
+
+// This thread's scratch memory, aligned to 64, kept for the next call; the contents of a slot are lost when it grows.
+void* scratch(int slot, int64_t bytes);
+
+}  // namespace lstsq::kernels

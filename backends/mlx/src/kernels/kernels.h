@@ -1,0 +1,104 @@
+// Certified least squares by Gram matrix, LU and Cholesky: compute kernels in plain C++20, without MLX.
+//
+// Everything here either returns an answer that it can certify (docs/certificate.md says what that means and why) or
+// says `declined` and leaves x unspecified: the caller then takes the general path. No function throws, save for
+// std::bad_alloc. All may be called from several threads at once.
+//
+// Matrices are row-major; a row stride may exceed the row length.
+#pragma once
+
+#include <complex>
+#include <cstdint>
+#include <type_traits>
+
+namespace lstsq::kernels {
+
+enum class Status : int {
+  certified = 0,        // x (and residuals) are the answer; the rank is min(m, n)
+  ill_conditioned = 1,  // the singular values are not provably above the cutoff, or refinement does not contract
+  out_of_range = 2,     // NaN, infinity, or numbers whose squares overflow or underflow
+  unsupported = 3,      // this shape has no kernel here, or a function is missing from `Lapack`
+};
+
+// The LAPACK and BLAS functions that the larger problems need, column-major, behind 64-bit integers so that the caller
+// may wrap either integer width. Each returns LAPACK's info. A null pointer means "not available".
+struct Lapack {
+  int64_t (*dpotrf)(int64_t n, double* a, int64_t lda) = nullptr;  // lower triangle
+  // b (m by n) = b L^-1, or b L^-T where transposed; L is the lower triangle of a
+  void (*dtrsm)(bool transposed, int64_t m, int64_t n, const double* a, int64_t lda, double* b, int64_t ldb) = nullptr;
+  int64_t (*sgetrf)(int64_t n, float* a, int64_t lda, int32_t* ipiv) = nullptr;
+  int64_t (*dgetrf)(int64_t n, double* a, int64_t lda, int32_t* ipiv) = nullptr;
+};
+
+template <class T>
+struct Real {
+  using type = T;
+  static constexpr int parts = 1;
+};
+template <class T>
+struct Real<std::complex<T>> {
+  using type = T;
+  static constexpr int parts = 2;
+};
+
+// One problem: a is m by n, b is m by k, x is n by k.
+template <class T>
+struct Problem {
+  const T* a;
+  int64_t m, n, lda;
+  const T* b;
+  int64_t k, ldb;
+  double rcond;  // a singular value s is zero iff s <= rcond * s_max
+  T* x;
+  int64_t ldx;
+  typename Real<T>::type* residuals = nullptr;  // k sums of squares of b - a x, or null: not wanted
+};
+
+// What the certificate found, for tests and for the curious. Norms are those of the equilibrated matrix.
+struct Report {
+  double condition = 0;    // upper estimate of the equilibrated matrix's condition number
+  double contraction = 0;  // a priori bound of the refinement's contraction
+  int steps = 0;           // refinement steps taken
+  int tier = 0;            // 1: Gram in single precision, 2: Gram in double precision, 3: LU
+};
+
+// Solve one problem, using every core. T: float, double, std::complex<float>, std::complex<double>.
+template <class T>
+Status solve(const Problem<T>& problem, const Lapack& lapack, Report* report = nullptr);
+
+// Sums of squares of the columns of b - a x in double precision, in one pass over a. x is n by k, double precision (or
+// complex double), rows of length k. Entries that overflow give infinity, as the sum itself would.
+template <class T>
+void residuals(const T* a, int64_t m, int64_t n, int64_t lda, const T* b, int64_t k, int64_t ldb,
+               const std::conditional_t<Real<T>::parts == 2, std::complex<double>, double>* x, double* sums);
+
+// A batch of problems of one shape; element i starts at a + i * a_stride and so on. A stride of 0 repeats an operand.
+// 1 <= n <= max_batch_columns and n <= m; everything else is `unsupported` (false).
+inline constexpr int64_t max_batch_columns = 64;
+
+template <class T>
+struct Batch {
+  int64_t count, m, n, k;
+  const T* a;
+  int64_t a_stride, lda;
+  const T* b;
+  int64_t b_stride, ldb;
+  double rcond;
+  T* x;  // count by n by k, contiguous
+  typename Real<T>::type* residuals = nullptr;  // count by k, contiguous, or null
+  uint8_t* ok;  // count: 1 where certified; elsewhere x and residuals of that element are unspecified
+};
+
+// Solve all elements, using every core; false where the shape is not supported, and then nothing was written.
+// T: float or double. Does not allocate per element, calls no library.
+template <class T>
+bool solve_batch(const Batch<T>& batch);
+
+// The number of threads in use: LSTSQ_NUM_THREADS if it is set to a positive number, else the cores this process may
+// run on. Read once.
+int thread_count();
+
+// The instruction set chosen at run time: "avx512", "avx2" or "baseline". LSTSQ_ISA may name a lesser one (for tests).
+const char* instruction_set();
+
+}  // namespace lstsq::kernels

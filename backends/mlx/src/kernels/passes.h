@@ -1,0 +1,99 @@
+// One pass over a matrix, spread over the threads: the Gram matrix, residuals and gradient, the transposed product.
+// Real matrices only; a complex one is passed as a real one of interleaved parts (see complex.h).
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "isa.h"
+#include "pool.h"
+
+namespace lstsq::kernels {
+
+template <class T>
+struct Rows {
+  const T* a;
+  int64_t m, n, lda;
+  const T* b;
+  int64_t k, ldb;
+};
+
+// How many pieces to cut `length` into: some per thread, none with less than `smallest` multiplications.
+inline int64_t pieces(int64_t length, double work_per_item, double smallest, int64_t per_thread) {
+  const double most = static_cast<double>(length) * work_per_item / smallest;
+  const int64_t limit = thread_count() == 1 ? 1 : thread_count() * per_thread;
+  return std::max<int64_t>(1, std::min<int64_t>({limit, length, static_cast<int64_t>(most)}));
+}
+
+// g (padded(n) square, the upper triangle) and c (k rows of padded(n)) are overwritten.
+// The longest chain of additions that any entry went through is returned: it is what the error bounds need.
+template <class T>
+int64_t gram(const Rows<T>& p, bool wide, bool single, double* g, double* c) {
+  const int64_t n = wide ? p.m : p.n, inner = wide ? p.n : p.m, k = wide ? 0 : p.k, ldg = padded(n);
+  const int64_t size = ldg * ldg + k * ldg;
+  const int64_t cuts = pieces(inner, static_cast<double>(n) * static_cast<double>(n / 2 + k + 1), 2e5, n <= 128 ? 4 : 1);
+  std::vector<double> rest(static_cast<size_t>((cuts - 1) * size));
+  std::fill(g, g + ldg * ldg, 0.0);
+  if (k) std::fill(c, c + k * ldg, 0.0);
+  parallel(cuts, [&](int64_t cut) {
+    double* own = cut ? rest.data() + (cut - 1) * size : g;
+    GramTask<T> t{p.a, p.lda, n, p.b, p.ldb, k, wide, single, inner * cut / cuts, inner * (cut + 1) / cuts,
+                  own, cut ? own + ldg * ldg : c};
+    if constexpr (sizeof(T) == 4)
+      isa().gram_f(t);
+    else
+      isa().gram_d(t);
+  });
+  for (int64_t cut = 1; cut < cuts; ++cut) {
+    const double* own = rest.data() + (cut - 1) * size;
+    for (int64_t i = 0; i < n; ++i)
+      for (int64_t j = i; j < n; ++j) g[i * ldg + j] += own[i * ldg + j];
+    for (int64_t i = 0; i < k * ldg; ++i) c[i] += own[ldg * ldg + i];
+  }
+  const int64_t shortest_block = 64, longest_block = 256;
+  return longest_block + inner / cuts / shortest_block + cuts;
+}
+
+// sums (k) = column sums of |b - a x|^2; g (k rows of padded(n)), where not null, = (A'(b - a x))'; r (m rows of k),
+// where not null, = b - a x.
+template <class T>
+void residual_pass(const Rows<T>& p, const double* x, double* sums, double* g, double* r) {
+  const int64_t ldg = padded(p.n), size = p.k + (g ? p.k * ldg : 0);
+  const int64_t cuts = pieces(p.m, static_cast<double>(p.n) * static_cast<double>(p.k), 5e4, 4);
+  std::vector<double> own(static_cast<size_t>(cuts * size));
+  parallel(cuts, [&](int64_t cut) {
+    const int64_t from = p.m * cut / cuts, to = p.m * (cut + 1) / cuts;
+    double* mine = own.data() + cut * size;
+    ResidualTask<T> t{p.a, p.lda, p.n, p.b, p.ldb, p.k, x, from, to, mine, g ? mine + p.k : nullptr,
+                      r ? r + from * p.k : nullptr};
+    if constexpr (sizeof(T) == 4)
+      isa().residual_f(t);
+    else
+      isa().residual_d(t);
+  });
+  std::fill(sums, sums + p.k, 0.0);
+  if (g) std::fill(g, g + p.k * ldg, 0.0);
+  for (int64_t cut = 0; cut < cuts; ++cut) {
+    const double* mine = own.data() + cut * size;
+    for (int64_t c = 0; c < p.k; ++c) sums[c] += mine[c];
+    if (g)
+      for (int64_t i = 0; i < p.k * ldg; ++i) g[i] += mine[p.k + i];
+  }
+}
+
+// y (n rows of k) = A'v, v m rows of k.
+template <class T>
+void transpose_pass(const Rows<T>& p, const double* v, double* y) {
+  const int64_t cuts = pieces(p.n, static_cast<double>(p.m) * static_cast<double>(p.k), 5e4, 4);
+  parallel(cuts, [&](int64_t cut) {
+    const int64_t from = p.n * cut / cuts, to = p.n * (cut + 1) / cuts;
+    TransposeTask<T> t{p.a, p.lda, p.m, v, p.k, from, to, y + from * p.k};
+    if constexpr (sizeof(T) == 4)
+      isa().transpose_f(t);
+    else
+      isa().transpose_d(t);
+  });
+}
+
+}  // namespace lstsq::kernels

@@ -1,0 +1,138 @@
+#include "pool.h"
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstdlib>
+#include <mutex>
+#include <system_error>
+#include <thread>
+
+#ifdef __linux__
+#include <sched.h>
+#endif
+#ifndef _WIN32
+#include <unistd.h>
+#endif
+
+namespace lstsq::kernels {
+
+namespace {
+
+int available_cores() {
+#ifdef __linux__
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+#endif
+  return std::max(1u, std::thread::hardware_concurrency());
+}
+
+int process_id() {
+#ifdef _WIN32
+  return 0;  // no fork there
+#else
+  return static_cast<int>(getpid());
+#endif
+}
+
+struct Job {
+  int64_t tasks;
+  void (*call)(void*, int64_t);
+  void* context;
+  std::atomic<int64_t> next{0};
+
+  void work() {
+    for (int64_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) call(context, task);
+  }
+};
+
+class Pool {
+ public:
+  explicit Pool(int threads) : process(process_id()), helpers_(threads - 1) {}
+
+  // False: somebody else has the pool, nothing was done.
+  bool run(Job& job) {
+    std::unique_lock own(owner_, std::try_to_lock);
+    if (!own) return false;
+    {
+      std::lock_guard lock(mutex_);
+      // Threads start at the first use, so that importing costs nothing and a process that forks early is unharmed.
+      try {
+        for (; started_ < helpers_; ++started_) std::thread(&Pool::serve, this).detach();
+      } catch (const std::system_error&) {
+        helpers_ = started_;  // the system grants no more threads: go on with those there are
+      }
+      job_ = &job;
+      ++generation_;
+    }
+    wake_.notify_all();
+    job.work();
+    std::unique_lock lock(mutex_);
+    job_ = nullptr;  // whoever wakes late finds nothing to do
+    idle_.wait(lock, [&] { return active_ == 0; });
+    return true;
+  }
+
+  const int process;
+
+ private:
+  void serve() {
+    uint64_t seen = 0;
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      wake_.wait(lock, [&] { return generation_ != seen; });
+      seen = generation_;
+      Job* job = job_;
+      if (!job) continue;
+      ++active_;
+      lock.unlock();
+      job->work();
+      lock.lock();
+      if (--active_ == 0) idle_.notify_one();
+    }
+  }
+
+  std::mutex owner_, mutex_;
+  std::condition_variable wake_, idle_;
+  Job* job_ = nullptr;
+  uint64_t generation_ = 0;
+  int active_ = 0, started_ = 0, helpers_;
+};
+
+// Never destroyed: detached threads wait on its members until the process ends. A child of fork() has none of its
+// parent's threads, so it gets a pool of its own.
+Pool& pool() {
+  static std::atomic<Pool*> current{nullptr};
+  Pool* found = current.load(std::memory_order_acquire);
+  if (found && found->process == process_id()) return *found;
+  Pool* made = new Pool(thread_count());
+  if (current.compare_exchange_strong(found, made)) return *made;
+  delete made;
+  return *found;
+}
+
+thread_local bool inside = false;
+
+}  // namespace
+
+int thread_count() {
+  static const int count = [] {
+    const char* setting = std::getenv("LSTSQ_NUM_THREADS");
+    const int wanted = setting ? std::atoi(setting) : 0;
+    return wanted > 0 ? std::min(wanted, 1024) : available_cores();
+  }();
+  return count;
+}
+
+void detail::parallel(int64_t tasks, void (*call)(void*, int64_t), void* context) {
+  Job job{tasks, call, context};
+  if (tasks > 1 && !inside && thread_count() > 1) {
+    inside = true;
+    const bool done = pool().run(job);
+    inside = false;
+    if (done) return;
+  }
+  job.work();
+}
+
+}  // namespace lstsq::kernels

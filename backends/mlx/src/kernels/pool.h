@@ -1,0 +1,25 @@
+// A small persistent thread pool: parallel loops over a few tasks, callers take part, nobody spins.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+namespace lstsq::kernels {
+
+int thread_count();
+
+namespace detail {
+void parallel(int64_t tasks, void (*call)(void*, int64_t), void* context);
+}
+
+// Call f(0), ..., f(tasks - 1), spread over the pool's threads and this one; return when all are done. Where another
+// caller has the pool, or f is itself inside a parallel loop, this thread runs all the tasks. f must not throw.
+template <class F>
+void parallel(int64_t tasks, F&& f) {
+  using Fn = std::remove_reference_t<F>;
+  detail::parallel(
+      tasks, [](void* context, int64_t task) { (*static_cast<Fn*>(context))(task); },
+      const_cast<void*>(static_cast<const void*>(&f)));
+}
+
+}  // namespace lstsq::kernels

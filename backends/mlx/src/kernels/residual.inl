@@ -1,0 +1,129 @@
+// r = b - a x, its sum of squares and A'r, in one pass over the rows; and y = A'v for wide problems.
+
+// dst[k][0..n) = the rows in double precision, the rest of the row of ld zero.
+template <class T>
+static inline void widen(const T* a, int64_t lda, int64_t rows, int64_t n, double* dst, int64_t ld) {
+  for (int64_t k = 0; k < rows; ++k) {
+    const T* from = a + k * lda;
+    double* to = dst + k * ld;
+    int64_t j = 0;
+    for (; j + lanes <= n; j += lanes) store<lanes>(to + j, load_as<double, lanes>(from + j));
+    for (; j < n; ++j) to[j] = from[j];
+    for (; j < ld; ++j) to[j] = 0;
+  }
+}
+
+// Few right-hand sides: row by row, straight from memory. `column` is x's column, padded with zeros to whole vectors.
+template <class T>
+static void residual_one(const ResidualTask<T>& t, int64_t rhs, int64_t from, int64_t to, const double* column) {
+  const int64_t whole = t.n / lanes * lanes, tail = t.n - whole;
+  double* g = t.g ? t.g + rhs * padded(t.n) : nullptr;
+  double total = 0;
+  for (int64_t i = from; i < to; ++i) {
+    const T* row = t.a + i * t.lda;
+    VecD acc[4] = {};
+    int64_t j = 0;
+    for (; j + 4 * lanes <= whole; j += 4 * lanes)
+      for (int u = 0; u < 4; ++u)
+        acc[u] += load_as<double, lanes>(row + j + u * lanes) * load<lanes>(column + j + u * lanes);
+    for (; j < whole; j += lanes) acc[0] += load_as<double, lanes>(row + j) * load<lanes>(column + j);
+    double s = sum((acc[0] + acc[1]) + (acc[2] + acc[3]));
+    for (int64_t q = 0; q < tail; ++q) s += static_cast<double>(row[whole + q]) * column[whole + q];
+    const double r = static_cast<double>(t.b[i * t.ldb + rhs]) - s;
+    total += r * r;
+    if (t.r) t.r[(i - t.from) * t.k + rhs] = r;
+    if (g) {
+      for (j = 0; j < whole; j += lanes)
+        store<lanes>(g + j, load<lanes>(g + j) + r * load_as<double, lanes>(row + j));
+      for (int64_t q = 0; q < tail; ++q) g[whole + q] += r * static_cast<double>(row[whole + q]);
+    }
+  }
+  t.sums[rhs] += total;
+}
+
+// Many: as matrix products on blocks of rows.
+template <class T>
+static void residual_many(const ResidualTask<T>& t) {
+  const int64_t ldx = padded(t.k), ldg = padded(t.n), block = 64;
+  const int64_t lda = ldg + 8;  // not a power of two, which would map rows on the same cache sets
+  double* rows = static_cast<double*>(scratch(0, block * lda * sizeof(double)));
+  double* x = static_cast<double*>(scratch(1, t.n * ldx * sizeof(double)));
+  double* product = static_cast<double*>(scratch(2, block * ldx * sizeof(double)));
+  widen(t.x, t.k, t.n, t.k, x, ldx);
+  for (int64_t at = t.from; at < t.to; at += block) {
+    const int64_t depth = least(block, t.to - at);
+    widen(t.a + at * t.lda, t.lda, depth, t.n, rows, lda);
+    for (int64_t i = 0; i < depth * ldx; ++i) product[i] = 0;
+    // Blocks of x that fit the cache.
+    for (int64_t j = 0; j < t.n; j += 256)
+      micro_block<double>(least(256, t.n - j), rows + j, lda, 1, depth, x + j * ldx, lanes, ldx,
+                          (t.k + lanes - 1) / lanes, product, ldx);
+    for (int64_t i = 0; i < depth; ++i)
+      for (int64_t c = 0; c < t.k; ++c) {
+        const double r = static_cast<double>(t.b[(at + i) * t.ldb + c]) - product[i * ldx + c];
+        product[i * ldx + c] = r;
+        t.sums[c] += r * r;
+        if (t.r) t.r[(at + i - t.from) * t.k + c] = r;
+      }
+    if (t.g)
+      micro_block<double>(depth, product, 1, ldx, t.k, rows, lanes, lda, (t.n + lanes - 1) / lanes, t.g, ldg);
+  }
+}
+
+template <class T>
+static void residual(const ResidualTask<T>& t) {
+  if (t.k >= 4) return residual_many(t);
+  double* columns = static_cast<double*>(scratch(0, t.n * t.k * sizeof(double)));
+  for (int64_t c = 0; c < t.k; ++c)
+    for (int64_t j = 0; j < t.n; ++j) columns[c * t.n + j] = t.x[j * t.k + c];
+  // Several right-hand sides take turns on a block of rows while it is in cache.
+  const int64_t block = t.k == 1 ? t.to - t.from : most(1, 16384 / t.n);
+  for (int64_t at = t.from; at < t.to; at += block)
+    for (int64_t c = 0; c < t.k; ++c) residual_one(t, c, at, least(at + block, t.to), columns + c * t.n);
+}
+
+template <class T>
+static void transpose_times(const TransposeTask<T>& t) {
+  const int64_t width = t.to - t.from;
+  if (t.k == 1) {
+    double* y = t.y;
+    for (int64_t j = 0; j < width; ++j) y[j] = 0;
+    const int64_t block = 4096;  // of y, in the first-level cache
+    for (int64_t at = 0; at < width; at += block) {
+      const int64_t n = least(block, width - at);
+      int64_t i = 0;
+      for (; i + 4 <= t.m; i += 4) {
+        const T* row = t.a + i * t.lda + t.from + at;
+        int64_t j = 0;
+        for (; j + lanes <= n; j += lanes) {
+          VecD s = load<lanes>(y + at + j);
+          for (int u = 0; u < 4; ++u) s += t.v[i + u] * load_as<double, lanes>(row + u * t.lda + j);
+          store<lanes>(y + at + j, s);
+        }
+        for (; j < n; ++j)
+          for (int u = 0; u < 4; ++u) y[at + j] += t.v[i + u] * static_cast<double>(row[u * t.lda + j]);
+      }
+      for (; i < t.m; ++i) {
+        const T* row = t.a + i * t.lda + t.from + at;
+        for (int64_t j = 0; j < n; ++j) y[at + j] += t.v[i] * static_cast<double>(row[j]);
+      }
+    }
+    return;
+  }
+  // Many right-hand sides: y[j][c] = sum over i of a[i][j] v[i][c], on blocks of columns.
+  const int64_t ldv = padded(t.k), block = 64, lda = block + 8;
+  double* v = static_cast<double*>(scratch(1, t.m * ldv * sizeof(double)));
+  double* columns = static_cast<double*>(scratch(0, t.m * lda * sizeof(double)));
+  double* product = static_cast<double*>(scratch(2, block * ldv * sizeof(double)));
+  widen(t.v, t.k, t.m, t.k, v, ldv);
+  for (int64_t at = 0; at < width; at += block) {
+    const int64_t n = least(block, width - at);
+    widen(t.a + t.from + at, t.lda, t.m, n, columns, lda);
+    for (int64_t i = 0; i < n * ldv; ++i) product[i] = 0;
+    for (int64_t j = 0; j < t.m; j += 256)
+      micro_block<double>(least(256, t.m - j), columns + j * lda, 1, lda, n, v + j * ldv, lanes, ldv,
+                          (t.k + lanes - 1) / lanes, product, ldv);
+    for (int64_t i = 0; i < n; ++i)
+      for (int64_t c = 0; c < t.k; ++c) t.y[(at + i) * t.k + c] = product[i * ldv + c];
+  }
+}

@@ -1,0 +1,103 @@
+// Vectors of the instruction set that this translation unit is compiled for, by the compilers' vector extension.
+//
+// Included only by isa_kernels.cpp, inside its namespace. No standard templates here or in the files beside it: a
+// weak symbol compiled for AVX-512 could otherwise be the one the linker keeps for everybody.
+
+#if defined(__AVX512F__)
+constexpr int lanes = 8, tile_panels = 3;
+#elif defined(__AVX2__) || defined(__aarch64__)
+constexpr int lanes = 4, tile_panels = 3;  // on NEON a panel is two registers, and 24 of the 32 hold sums
+#else
+constexpr int lanes = 4, tile_panels = 1;  // on SSE2 a panel is two registers, and 8 of the 16 hold sums
+#endif
+
+template <class S, int L>
+struct VecOf {
+  typedef S type __attribute__((vector_size(L * sizeof(S))));
+  typedef S unaligned __attribute__((vector_size(L * sizeof(S)), aligned(alignof(S)), may_alias));
+};
+template <class S, int L>
+using Vec = typename VecOf<S, L>::type;
+using VecD = Vec<double, lanes>;
+
+template <class S>
+constexpr int panel_width = lanes * static_cast<int>(sizeof(double) / sizeof(S));  // one full register
+
+template <int L, class S>
+static inline Vec<S, L> load(const S* p) {
+  return *reinterpret_cast<const typename VecOf<S, L>::unaligned*>(p);
+}
+template <int L, class S>
+static inline void store(S* p, Vec<S, L> v) {
+  *reinterpret_cast<typename VecOf<S, L>::unaligned*>(p) = v;
+}
+template <class To, int L, class From>
+static inline Vec<To, L> load_as(const From* p) {
+  return __builtin_convertvector(load<L>(p), Vec<To, L>);
+}
+template <class S, int L>
+static inline Vec<S, L> splat(S s) {
+  return Vec<S, L>{} + s;
+}
+static inline double sum(VecD v) {
+  double s = 0;
+  for (int i = 0; i < lanes; ++i) s += v[i];
+  return s;
+}
+static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// c[i][j] += sum over k of b[i * bs + k * bk] * v[j * vp + k * vk], for NB scalars against NV vectors. The sums of one
+// call stay in registers; c is double precision whatever S is.
+template <class S, int NB, int NV>
+static inline void micro(int64_t depth, const S* __restrict b, int64_t bs, int64_t bk, const S* __restrict v,
+                         int64_t vp, int64_t vk, double* __restrict c, int64_t ldc) {
+  constexpr int W = panel_width<S>;
+  Vec<S, W> acc[NB][NV] = {};
+  for (int64_t k = 0; k < depth; ++k) {
+    Vec<S, W> column[NV];
+#pragma GCC unroll 8
+    for (int j = 0; j < NV; ++j) column[j] = load<W>(v + j * vp);
+#pragma GCC unroll 8
+    for (int i = 0; i < NB; ++i) {
+      const S s = b[i * bs];
+#pragma GCC unroll 8
+      for (int j = 0; j < NV; ++j) acc[i][j] += s * column[j];
+    }
+    b += bk;
+    v += vk;
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < NB; ++i)
+#pragma GCC unroll 8
+    for (int j = 0; j < NV; ++j) {
+      double* out = c + i * ldc + j * W;
+      store<W>(out, load<W>(out) + __builtin_convertvector(acc[i][j], Vec<double, W>));
+    }
+}
+
+// The same for a run-time number of vectors, in tiles.
+template <class S, int NB>
+static inline void micro_row(int64_t depth, const S* b, int64_t bs, int64_t bk, const S* v, int64_t vp, int64_t vk,
+                             int64_t panels, double* c, int64_t ldc) {
+  constexpr int W = panel_width<S>;
+  constexpr int most_panels = NB == 1 ? 2 * tile_panels : tile_panels;  // enough sums to hide the adds' latency
+  int64_t j = 0;
+  for (; j + most_panels <= panels; j += most_panels)
+    micro<S, NB, most_panels>(depth, b, bs, bk, v + j * vp, vp, vk, c + j * W, ldc);
+  for (; j < panels; ++j) micro<S, NB, 1>(depth, b, bs, bk, v + j * vp, vp, vk, c + j * W, ldc);
+}
+
+// Likewise for a run-time number of scalars.
+template <class S>
+static inline void micro_block(int64_t depth, const S* b, int64_t bs, int64_t bk, int64_t scalars, const S* v,
+                               int64_t vp, int64_t vk, int64_t panels, double* c, int64_t ldc) {
+  int64_t i = 0;
+  for (; i + 4 <= scalars; i += 4)
+    micro_row<S, 4>(depth, b + i * bs, bs, bk, v, vp, vk, panels, c + i * ldc, ldc);
+  if (i + 2 <= scalars) {
+    micro_row<S, 2>(depth, b + i * bs, bs, bk, v, vp, vk, panels, c + i * ldc, ldc);
+    i += 2;
+  }
+  if (i < scalars) micro_row<S, 1>(depth, b + i * bs, bs, bk, v, vp, vk, panels, c + i * ldc, ldc);
+}

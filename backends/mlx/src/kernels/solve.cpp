@@ -1,0 +1,82 @@
+// One problem: choose the reduction by shape, and convert the answer.
+#include <cmath>
+
+#include "complex.h"
+#include "solvers.h"
+
+namespace lstsq::kernels {
+
+namespace {
+
+// A matrix of complex numbers as one of reals, twice as wide.
+template <class T>
+Rows<typename Real<T>::type> real_view(const T* a, int64_t m, int64_t n, int64_t lda, const T* b, int64_t k,
+                                       int64_t ldb) {
+  using R = typename Real<T>::type;
+  constexpr int64_t parts = Real<T>::parts;
+  return {reinterpret_cast<const R*>(a), m, parts * n, parts * lda, reinterpret_cast<const R*>(b), parts * k,
+          parts * ldb};
+}
+
+}  // namespace
+
+template <class T>
+Status solve(const Problem<T>& p, const Lapack& lapack, Report* report) {
+  using R = typename Real<T>::type;
+  constexpr int parts = Real<T>::parts;
+  Report unread;
+  Report& found = report ? *report : unread;
+  found = Report{};
+  if (p.m < 1 || p.n < 1 || p.k < 1) return Status::unsupported;
+  const Rows<R> rows = real_view(p.a, p.m, p.n, p.lda, p.b, p.k, p.ldb);
+  std::vector<double> x(static_cast<size_t>(parts * p.n * p.k)), sums(p.residuals ? static_cast<size_t>(p.k) : 0);
+  double* wanted = p.residuals ? sums.data() : nullptr;
+  Status status = Status::unsupported;
+  const bool factors = sizeof(R) == 4 ? lapack.sgetrf != nullptr : lapack.dgetrf != nullptr;
+  if (parts == 1 && p.m == p.n && p.n > 64 && factors)
+    status = solve_square(rows, p.rcond, lapack, x.data(), wanted, found);
+  else if (p.m >= p.n)
+    status = solve_tall(rows, parts, p.rcond, lapack, x.data(), wanted, found);
+  else if (parts == 1)
+    status = solve_wide(rows, p.rcond, lapack, x.data(), wanted, found);
+  if (status != Status::certified) return status;
+
+  R* out = reinterpret_cast<R*>(p.x);
+  for (int64_t j = 0; j < p.n; ++j)
+    for (int64_t c = 0; c < p.k; ++c)
+      for (int part = 0; part < parts; ++part)
+        out[(j * p.ldx + c) * parts + part] = static_cast<R>(x[static_cast<size_t>((j * parts + part) * p.k + c)]);
+  for (int64_t c = 0; c < p.k; ++c)
+    if (wanted) p.residuals[c] = static_cast<R>(sums[static_cast<size_t>(c)]);
+  return status;
+}
+
+template <class T>
+void residuals(const T* a, int64_t m, int64_t n, int64_t lda, const T* b, int64_t k, int64_t ldb,
+               const std::conditional_t<Real<T>::parts == 2, std::complex<double>, double>* x, double* sums) {
+  constexpr int64_t parts = Real<T>::parts;
+  const auto rows = real_view(a, m, n, lda, b, k, ldb);
+  if constexpr (parts == 1) {
+    residual_pass(rows, x, sums, nullptr, nullptr);
+  } else {
+    std::vector<double> real(static_cast<size_t>(2 * n * k)), both(static_cast<size_t>(2 * k));
+    for (int64_t j = 0; j < n; ++j)
+      for (int64_t c = 0; c < k; ++c) {
+        real[static_cast<size_t>(2 * j * k + c)] = x[j * k + c].real();
+        real[static_cast<size_t>((2 * j + 1) * k + c)] = x[j * k + c].imag();
+      }
+    const std::vector<double> spread = spread_unknowns(n, k, real.data());
+    residual_pass(rows, spread.data(), both.data(), nullptr, nullptr);
+    for (int64_t c = 0; c < k; ++c) sums[c] = both[static_cast<size_t>(2 * c)] + both[static_cast<size_t>(2 * c + 1)];
+  }
+}
+
+#define LSTSQ_INSTANTIATE(T, D)                                                                              \
+  template Status solve(const Problem<T>&, const Lapack&, Report*);                                          \
+  template void residuals(const T*, int64_t, int64_t, int64_t, const T*, int64_t, int64_t, const D*, double*);
+LSTSQ_INSTANTIATE(float, double)
+LSTSQ_INSTANTIATE(double, double)
+LSTSQ_INSTANTIATE(std::complex<float>, std::complex<double>)
+LSTSQ_INSTANTIATE(std::complex<double>, std::complex<double>)
+
+}  // namespace lstsq::kernels

@@ -1,0 +1,25 @@
+// The ways to solve one problem; `solve` in solve.cpp chooses among them. T: float or double; parts: 2 for complex
+// numbers as interleaved reals, else 1, and then sizes count complex numbers.
+#pragma once
+
+#include "kernels.h"
+#include "passes.h"
+
+namespace lstsq::kernels {
+
+// What a solver needs to know of the wanted accuracy: the relative size of an error that no longer matters.
+template <class T>
+constexpr double negligible = sizeof(T) == 4 ? 0x1p-28 : 0x1p-53;
+inline constexpr int most_steps = 6;
+
+// p has the real sizes (columns and right-hand sides times parts). x: n rows of k in double precision, real form.
+// sums: the k sums of squares, or null.
+template <class T>
+Status solve_tall(const Rows<T>& p, int parts, double rcond, const Lapack& lapack, double* x, double* sums,
+                  Report& report);
+template <class T>
+Status solve_wide(const Rows<T>& p, double rcond, const Lapack& lapack, double* x, double* sums, Report& report);
+template <class T>
+Status solve_square(const Rows<T>& p, double rcond, const Lapack& lapack, double* x, double* sums, Report& report);
+
+}  // namespace lstsq::kernels

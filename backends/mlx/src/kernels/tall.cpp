@@ -1,0 +1,135 @@
+// Tall problems: the Gram matrix, its Cholesky factor, and iterative refinement with the residual in double precision.
+#include <cmath>
+
+#include "complex.h"
+#include "core.h"
+#include "solvers.h"
+
+namespace lstsq::kernels {
+
+namespace {
+
+template <class T>
+class Tall {
+ public:
+  Tall(const Rows<T>& rows, int parts, const Lapack& lapack)
+      : rows_(rows), parts_(parts), k_(rows.k / parts), gram_(static_cast<size_t>(padded(rows.n) * padded(rows.n))),
+        cross_(static_cast<size_t>(rows.k * padded(rows.n))), core(rows.n, gram_.data(), lapack) {}
+
+  Status reduce(bool single, double rcond) {
+    const int64_t chain = gram(rows_, false, single, gram_.data(), cross_.data());
+    if (parts_ == 2) fold_gram(rows_.n / 2, gram_.data());
+    // In single precision the blocks are short, and their sums are added in double precision. Outside of the limits,
+    // squares that matter may have over- or underflowed.
+    return single ? core.factorise(256, 0x1p-24, 0x1p80, rcond)
+                  : core.factorise(chain, 0x1p-53, sizeof(T) == 4 ? 0x1p1000 : 0x1p900, rcond);
+  }
+
+  // w (n rows of k) = A'b, or A'(b - A x), from the products of the last pass.
+  void take_cross(double* w) const {
+    if (parts_ == 2) return fold_cross(rows_.n / 2, k_, cross_.data(), w);
+    const int64_t ld = padded(rows_.n);
+    for (int64_t j = 0; j < rows_.n; ++j)
+      for (int64_t c = 0; c < k_; ++c) w[j * k_ + c] = cross_[static_cast<size_t>(c * ld + j)];
+  }
+
+  // sums (k): |b - A x|^2 by columns; with gradient, A'(b - A x) is left for take_cross.
+  void residual(const double* x, double* sums, bool gradient) {
+    double* g = gradient ? cross_.data() : nullptr;
+    if (parts_ == 1) return residual_pass(rows_, x, sums, g, nullptr);
+    const std::vector<double> spread = spread_unknowns(rows_.n / 2, k_, x);
+    std::vector<double> both(static_cast<size_t>(rows_.k));
+    residual_pass(rows_, spread.data(), both.data(), g, nullptr);
+    for (int64_t c = 0; c < k_; ++c) sums[c] = both[static_cast<size_t>(2 * c)] + both[static_cast<size_t>(2 * c + 1)];
+  }
+
+  // |D^-1 column c of w|.
+  double scaled_norm(const double* w, int64_t c) const {
+    double sum = 0;
+    for (int64_t j = 0; j < rows_.n; ++j) {
+      const double e = w[j * k_ + c] / core.scale(j);
+      sum += e * e;
+    }
+    return std::sqrt(sum);
+  }
+
+ private:
+  const Rows<T>& rows_;
+  const int parts_;
+  const int64_t k_;
+  std::vector<double> gram_, cross_;
+
+ public:
+  Core core;
+};
+
+}  // namespace
+
+template <class T>
+Status solve_tall(const Rows<T>& p, int parts, double rcond, const Lapack& lapack, double* x, double* sums,
+                  Report& report) {
+  const int64_t n = p.n, k = p.k / parts;
+  Tall<T> problem(p, parts, lapack);
+  // A Gram matrix in single precision takes half the time, which matters where the products dominate, and is good
+  // enough to refine with if A is well conditioned. Nearly square matrices hardly ever are.
+  const bool try_single = sizeof(T) == 4 && n >= 128 && 4 * p.m >= 5 * n;
+  Status status = try_single ? problem.reduce(true, rcond) : Status::ill_conditioned;
+  report.tier = 1;
+  if (status != Status::certified) {
+    status = problem.reduce(false, rcond);
+    report.tier = 2;
+  }
+  report.condition = problem.core.condition;
+  report.contraction = problem.core.contraction;
+  if (status != Status::certified) return status;
+
+  problem.take_cross(x);
+  for (int64_t i = 0; i < n * k; ++i)
+    if (!std::isfinite(x[i])) return Status::out_of_range;  // infinity or NaN in b
+  problem.core.solve(x, k);
+
+  const double contraction = problem.core.contraction;
+  // The residual's own rounding errors put a floor under the steps: a part of condition * 2^-53.
+  const double tolerance =
+      negligible<T> + 0x1p-53 * problem.core.condition / std::sqrt(static_cast<double>(n));
+  bool done = sizeof(T) == 4 && report.tier == 2 && contraction < negligible<T>;
+  if (done) {
+    if (sums) problem.residual(x, sums, false);
+    return Status::certified;
+  }
+  std::vector<double> step(static_cast<size_t>(n * k)), squares(static_cast<size_t>(k)), decrease(squares.size());
+  double last = 1;
+  for (report.steps = 1; !done; ++report.steps) {
+    problem.residual(x, squares.data(), true);
+    problem.take_cross(step.data());
+    problem.core.solve(step.data(), k, decrease.data());
+    for (int64_t i = 0; i < n * k; ++i) x[i] += step[static_cast<size_t>(i)];
+    double largest = 0;
+    for (int64_t c = 0; c < k; ++c) {
+      const double size = problem.scaled_norm(x, c) + std::sqrt(squares[static_cast<size_t>(c)]);
+      const double moved = problem.scaled_norm(step.data(), c);
+      if (!(moved <= 0x1p1000)) return Status::out_of_range;
+      if (moved > 0) largest = std::max(largest, moved / size);
+    }
+    done = contraction * largest <= tolerance;
+    if (!done && (report.steps == most_steps || largest > last / 2)) return Status::ill_conditioned;
+    last = largest;
+  }
+  --report.steps;
+  if (sums) {
+    // The last step lowers the sum of squares by |A dx|^2 = |R^-T D A'r|^2, unless the residual is mostly that step.
+    bool enough = true;
+    for (int64_t c = 0; c < k; ++c) {
+      const double lower = decrease[static_cast<size_t>(c)] * decrease[static_cast<size_t>(c)];
+      sums[c] = squares[static_cast<size_t>(c)] - lower;
+      enough = enough && lower <= 1e-6 * squares[static_cast<size_t>(c)];
+    }
+    if (!enough) problem.residual(x, sums, false);
+  }
+  return Status::certified;
+}
+
+template Status solve_tall(const Rows<float>&, int, double, const Lapack&, double*, double*, Report&);
+template Status solve_tall(const Rows<double>&, int, double, const Lapack&, double*, double*, Report&);
+
+}  // namespace lstsq::kernels

@@ -1,0 +1,65 @@
+// Wide problems, the mirror image: x = A'y with (AA') y = b is the solution of minimum norm.
+#include <cmath>
+
+#include "core.h"
+#include "solvers.h"
+
+namespace lstsq::kernels {
+
+template <class T>
+Status solve_wide(const Rows<T>& p, double rcond, const Lapack& lapack, double* x, double* sums, Report& report) {
+  const int64_t m = p.m, k = p.k;
+  std::vector<double> g(static_cast<size_t>(padded(m) * padded(m)));
+  Core core(m, g.data(), lapack);
+  const bool try_single = sizeof(T) == 4 && m >= 128 && 4 * p.n >= 5 * m;
+  Status status = Status::ill_conditioned;
+  if (try_single) {
+    gram(p, true, true, g.data(), nullptr);
+    status = core.factorise(256, 0x1p-24, 0x1p80, rcond);
+    report.tier = 1;
+  }
+  if (status != Status::certified) {
+    const int64_t chain = gram(p, true, false, g.data(), nullptr);
+    status = core.factorise(chain, 0x1p-53, sizeof(T) == 4 ? 0x1p1000 : 0x1p900, rcond);
+    report.tier = 2;
+  }
+  report.condition = core.condition;
+  report.contraction = core.contraction;
+  if (status != Status::certified) return status;
+
+  std::vector<double> y(static_cast<size_t>(m * k)), step(y.size()), squares(static_cast<size_t>(k)),
+      norms(squares.size()), moved(squares.size());
+  for (int64_t i = 0; i < m; ++i)
+    for (int64_t c = 0; c < k; ++c) {
+      const double e = y[static_cast<size_t>(i * k + c)] = static_cast<double>(p.b[i * p.ldb + c]);
+      if (!std::isfinite(e)) return Status::out_of_range;
+    }
+  core.solve(y.data(), k, norms.data());  // |R^-T D b| is |x|
+  transpose_pass(p, y.data(), x);
+
+  const double tolerance = negligible<T> + 0x1p-53 * core.condition / std::sqrt(static_cast<double>(m));
+  bool done = sizeof(T) == 4 && report.tier == 2 && core.contraction < negligible<T>;
+  double last = 1;
+  while (!done) {
+    ++report.steps;
+    residual_pass(p, x, squares.data(), nullptr, step.data());
+    core.solve(step.data(), k, moved.data());
+    for (size_t i = 0; i < y.size(); ++i) y[i] += step[i];
+    transpose_pass(p, y.data(), x);
+    double largest = 0;
+    for (size_t c = 0; c < moved.size(); ++c) {
+      if (!(moved[c] <= 0x1p1000)) return Status::out_of_range;
+      if (moved[c] > 0) largest = std::max(largest, moved[c] / norms[c]);
+    }
+    done = core.contraction * largest <= tolerance;
+    if (!done && (report.steps == most_steps || largest > last / 2)) return Status::ill_conditioned;
+    last = largest;
+  }
+  if (sums) residual_pass(p, x, sums, nullptr, nullptr);
+  return Status::certified;
+}
+
+template Status solve_wide(const Rows<float>&, double, const Lapack&, double*, double*, Report&);
+template Status solve_wide(const Rows<double>&, double, const Lapack&, double*, double*, Report&);
+
+}  // namespace lstsq::kernels

@@ -1,0 +1,49 @@
+// The primitive of x, residuals and rank.
+
+#pragma once
+
+#include "drivers.h"
+#include "mlx/primitives.h"
+#include "ops.h"
+
+namespace lstsq_mlx {
+
+/// Inputs a (..., m, n), b (..., m, k). Outputs x, residuals, rank, and the core and its exponent, from which
+/// `SingularValues` finds s.
+class Lstsq final : public mx::Primitive {
+ public:
+  Lstsq(mx::Stream stream, double rcond, Driver driver) : Primitive(stream), rcond_(rcond), driver_(driver) {}
+
+  double rcond() const { return rcond_; }
+  Driver driver() const { return driver_; }
+
+  void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override;
+  void eval_gpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override;
+  // The derivatives: gradient.cpp.
+  std::vector<mx::array> jvp(const std::vector<mx::array>& primals, const std::vector<mx::array>& tangents,
+                             const std::vector<int>& argnums) override;
+  std::vector<mx::array> vjp(const std::vector<mx::array>& primals, const std::vector<mx::array>& cotangents,
+                             const std::vector<int>& argnums, const std::vector<mx::array>& outputs) override;
+  std::pair<std::vector<mx::array>, std::vector<int>> vmap(const std::vector<mx::array>& inputs,
+                                                           const std::vector<int>& axes) override;
+  bool is_equivalent(const mx::Primitive& other) const override;
+  std::vector<mx::Shape> output_shapes(const std::vector<mx::array>& inputs) override;
+  const char* name() const override { return "Lstsq"; }
+
+ private:
+  double rcond_;
+  Driver driver_;
+};
+
+/// Build the node. The operands are checked.
+std::vector<mx::array> lstsq_node(const mx::array& a, const mx::array& b, double rcond, Driver driver,
+                                  mx::Stream stream);
+
+/// The dtype of the magnitudes of this dtype: float32 for complex64.
+mx::Dtype real_dtype(mx::Dtype dtype);
+
+/// The input with its mapped axis first, and the input that is not mapped repeated along such an axis (without a copy).
+mx::array at_front(const mx::array& input, int axis, mx::Stream stream);
+mx::array repeated(const mx::array& input, int count, mx::Stream stream);
+
+}  // namespace lstsq_mlx

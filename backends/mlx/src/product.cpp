@@ -1,0 +1,98 @@
+#include "product.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "batching.h"
+#include "blas.h"
+#include "mlx/allocator.h"
+#include "mlx/backend/cpu/encoder.h"
+#include "mlx/ops.h"
+
+namespace mx = mlx::core;
+
+namespace lstsq_mlx {
+
+mx::array product(const mx::array& a, const mx::array& b, mx::Stream s) {
+  auto operands = common_batch({a, b}, {2, 2}, s);
+  auto shape = operands[0].shape();
+  shape.back() = operands[1].shape(-1);
+  return mx::array(std::move(shape), mx::float64, std::make_shared<Product>(s), std::move(operands));
+}
+
+std::vector<mx::Shape> Product::output_shapes(const std::vector<mx::array>& inputs) {
+  auto shape = inputs[0].shape();
+  shape.back() = inputs[1].shape(-1);
+  return {shape};
+}
+
+namespace {
+
+bool is_zero(const Matrix<double>& a) {
+  for (std::int64_t i = 0; i < a.rows; ++i) {
+    for (std::int64_t j = 0; j < a.cols; ++j) {
+      if (a(i, j) != 0) {
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+void Product::eval_cpu(const std::vector<mx::array>& inputs, mx::array& out) {
+  out.set_data(mx::allocator::malloc(out.nbytes()));
+  mx::cpu::get_command_encoder(stream()).dispatch([a = mx::array::unsafe_weak_copy(inputs[0]),
+                                                   b = mx::array::unsafe_weak_copy(inputs[1]),
+                                                   out = mx::array::unsafe_weak_copy(out)]() mutable {
+    const std::int64_t size = std::int64_t{out.shape(-2)} * out.shape(-1);
+    double* result = out.data<double>();
+    for (std::int64_t i = 0; i < batch_size(out); ++i, result += size) {
+      const auto left = matrix_at<double>(a, i);
+      const auto right = matrix_at<double>(b, i);
+      if (is_zero(left) || is_zero(right)) {
+        std::fill_n(result, size, 0.0);
+      } else {
+        multiply(left, right, result);
+      }
+    }
+  });
+}
+
+void Product::eval_gpu(const std::vector<mx::array>&, mx::array&) {
+  throw std::runtime_error("[lstsq] a double precision product was placed on a GPU stream; it runs on the CPU.");
+}
+
+// d(A B) = dA B + A dB, and its adjoint.
+std::vector<mx::array> Product::jvp(
+    const std::vector<mx::array>& primals,
+    const std::vector<mx::array>& tangents,
+    const std::vector<int>& argnums) {
+  auto term = [&](size_t i) {
+    return argnums[i] == 0 ? product(tangents[i], primals[1], stream()) : product(primals[0], tangents[i], stream());
+  };
+  return {argnums.size() == 1 ? term(0) : mx::add(term(0), term(1), stream())};
+}
+
+std::vector<mx::array> Product::vjp(
+    const std::vector<mx::array>& primals,
+    const std::vector<mx::array>& cotangents,
+    const std::vector<int>& argnums,
+    const std::vector<mx::array>&) {
+  std::vector<mx::array> vjps;
+  for (int arg : argnums) {
+    const auto other = mx::swapaxes(primals[1 - arg], -1, -2, stream());
+    vjps.push_back(arg == 0 ? product(cotangents[0], other, stream()) : product(other, cotangents[0], stream()));
+  }
+  return vjps;
+}
+
+std::pair<std::vector<mx::array>, std::vector<int>> Product::vmap(
+    const std::vector<mx::array>& inputs,
+    const std::vector<int>& axes) {
+  const auto moved = mapped_first(inputs, axes, stream());
+  return {{product(moved[0], moved[1], stream())}, {0}};
+}
+
+}  // namespace lstsq_mlx
