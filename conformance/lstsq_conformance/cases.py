@@ -1,0 +1,392 @@
+"""The registry of problems: each has a name, tags that say what it is for, and a recipe that gives it in any dtype.
+
+Everything is drawn from generators seeded with the case's own name, so a case is the same problem in every process, and
+the same up to rounding in every dtype.
+
+>>> [case.name for case in select("tie") if "wide" in case.name]
+['tie/wide 2x3', 'tie/wide batch of a tie']
+>>> problem = find("full rank/5x3").build("float32")
+>>> problem.a.shape, problem.b.shape, problem.rank
+((5, 3), (5, 4), 3)
+"""
+
+from __future__ import annotations
+
+import functools
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from lstsq_conformance.reference import NumpyArray, Truth, cutoff, solve
+
+DTYPES = ("float32", "float64", "complex64", "complex128")
+
+#: What each tag says that a case is for.
+TAGS = {
+    "quick": "part of the quick selection",
+    "ratios": "judged by the scale-free ratios",
+    "full rank": "every singular value counts",
+    "deficient": "rank below min(M, N), exactly so in every dtype, because the factors are small integers",
+    "graded": "singular values over many orders of magnitude",
+    "clustered": "singular values that are equal or all but equal",
+    "near overflow": "entries so large that their squares overflow",
+    "near underflow": "entries so small that their squares underflow",
+    "equilibrium": "rows of very different size",
+    "default cutoff": "the rank depends on what rcond=None stands for",
+    "named cutoff": "the rank depends on the caller's rcond",
+    "tie": "a singular value that equals the cutoff exactly, and so counts as zero",
+    "arithmetic": "condition 1e5, where single precision arithmetic is wrong by per cents and double by nothing",
+    "answer": "a known exact solution",
+    "large": "too large for the oracle: judged by its known answer alone",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """One least-squares problem in one dtype, with what is known about it."""
+
+    a: NumpyArray
+    b: NumpyArray
+    rcond: float | None
+    #: The rank that it has by construction; None where only the oracle says.
+    rank: int | None
+    #: How many of the first right-hand sides lie in the range of A, up to rounding.
+    consistent: int = 0
+    #: The exact solution.
+    answer: NumpyArray | None = None
+    #: A and B are 2**exponent times numbers of ordinary size.
+    exponent: int = 0
+
+    @property
+    def dtype(self) -> str:
+        """The name of the dtype of A and B."""
+        return str(self.a.dtype)
+
+    @functools.cached_property
+    def base(self) -> tuple[NumpyArray, NumpyArray]:
+        """A and B in double precision, brought to ordinary size without rounding."""
+        return scaled(self.a, -self.exponent), scaled(self.b, -self.exponent)
+
+    @functools.cached_property
+    def truth(self) -> Truth:
+        """The oracle's answer for `base`: the same x, singular values 2**-exponent times those of A."""
+        a, b = self.base
+        return solve(a, b, cutoff(self.rcond, self.dtype, *self.a.shape))
+
+
+def scaled(a: NumpyArray, exponent: int) -> NumpyArray:
+    """``a * 2**exponent`` in double precision."""
+    parts = np.stack([a.real.astype(float), a.imag.astype(float)])
+    real, imaginary = np.ldexp(parts, exponent)
+    return real + 1j * imaginary if np.iscomplexobj(a) else np.asarray(real)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A named, tagged recipe for a problem."""
+
+    name: str
+    tags: frozenset[str]
+    recipe: Callable[[np.random.Generator, bool], Problem]
+    dtypes: tuple[str, ...] = DTYPES
+
+    def build(self, dtype: str) -> Problem:
+        """The problem in this dtype; the same object each time, not to be written to."""
+        # The large ones are too large to keep.
+        return _build.__wrapped__(self, dtype) if "large" in self.tags else _build(self, dtype)
+
+
+@functools.lru_cache(maxsize=2048)
+def _build(case: Case, dtype: str) -> Problem:
+    rng = np.random.default_rng(zlib.crc32(case.name.encode()))
+    p = case.recipe(rng, dtype.startswith("complex"))
+    with np.errstate(under="ignore"):
+        a, b = (scaled(array, p.exponent).astype(dtype) for array in (p.a, p.b))
+    return Problem(a, b, p.rcond, p.rank, p.consistent, p.answer, p.exponent)
+
+
+def select(*tags: str, quick: bool = False) -> list[Case]:
+    """The cases that carry all of these tags; with `quick`, only those of the quick selection."""
+    unknown = set(tags) - set(TAGS)
+    if unknown:
+        raise ValueError(f"unknown tags {sorted(unknown)}; expected some of {sorted(TAGS)}")
+    wanted = {*tags, "quick"} if quick else set(tags)
+    return [case for case in _registry().values() if wanted <= case.tags]
+
+
+def find(name: str) -> Case:
+    """The case of this name."""
+    return _registry()[name]
+
+
+# Ingredients: real or complex random matrices of known structure, in double precision.
+
+
+def gaussian(rng: np.random.Generator, complex_: bool, *shape: int) -> NumpyArray:
+    """Independent standard normal entries."""
+    real, imaginary = rng.standard_normal((2, *shape))
+    return real + 1j * imaginary if complex_ else np.asarray(real)
+
+
+def orthonormal(rng: np.random.Generator, complex_: bool, m: int, n: int) -> NumpyArray:
+    """A random (m, n) matrix with orthonormal columns, n <= m."""
+    return np.asarray(np.linalg.qr(gaussian(rng, complex_, m, n))[0])
+
+
+def with_spectrum(rng: np.random.Generator, complex_: bool, m: int, n: int, s: NumpyArray) -> NumpyArray:
+    """A random (m, n) matrix with these singular values, at most min(m, n) of them."""
+    u, v = orthonormal(rng, complex_, m, len(s)), orthonormal(rng, complex_, n, len(s))
+    return np.asarray((u * s) @ v.conj().T)
+
+
+def integer_product(rng: np.random.Generator, complex_: bool, m: int, n: int, rank: int) -> NumpyArray:
+    """A matrix of exactly this rank, and well away from less, whose entries are exact in every dtype."""
+    if rank == 0:
+        return np.zeros((m, n), complex if complex_ else float)
+    while True:
+        parts = rng.integers(-3, 4, (2, m, rank)), rng.integers(-3, 4, (2, rank, n))
+        left, right = ((p[0] + 1j * p[1] if complex_ else p[0].astype(float)) for p in parts)
+        product: NumpyArray = left @ right
+        s = np.linalg.svd(product, compute_uv=False)
+        if s[rank - 1] > 2e-3 * s[0]:
+            return product
+
+
+def right_sides(rng: np.random.Generator, complex_: bool, a: NumpyArray) -> tuple[NumpyArray, int]:
+    """Four right-hand sides, consistent and zero ones first, and how many are consistent."""
+    m, n = a.shape
+    inconsistent = gaussian(rng, complex_, m, 2)
+    return np.concatenate([a @ gaussian(rng, complex_, n, 1), np.zeros((m, 1)), inconsistent], axis=1), 2
+
+
+# Recipes. Each returns a problem of ordinary size; `_build` scales and rounds it.
+
+
+def full_rank(m: int, n: int, exponent: int = 0) -> Callable[[np.random.Generator, bool], Problem]:
+    """Condition 10, the rest chance."""
+
+    def recipe(rng: np.random.Generator, complex_: bool) -> Problem:
+        p = min(m, n)
+        a = with_spectrum(rng, complex_, m, n, np.geomspace(1, 0.1, p) if p > 1 else np.ones(p))
+        b, consistent = right_sides(rng, complex_, a)
+        return Problem(a, b, None, p, consistent, exponent=exponent)
+
+    return recipe
+
+
+def deficient(
+    m: int, n: int, exponent: int = 0, rcond: float | None = 5e-4
+) -> Callable[[np.random.Generator, bool], Problem]:
+    """Three quarters of the rank that there could be, exactly; the cutoff far from every singular value."""
+
+    def recipe(rng: np.random.Generator, complex_: bool) -> Problem:
+        rank = 3 * min(m, n) // 4
+        a = integer_product(rng, complex_, m, n, rank)
+        b, consistent = right_sides(rng, complex_, a)
+        return Problem(a, b, rcond, rank, consistent, exponent=exponent)
+
+    return recipe
+
+
+def spectrum(
+    m: int, n: int, s: NumpyArray, rcond: float | None = None, rank: int | None = None
+) -> Callable[[np.random.Generator, bool], Problem]:
+    """These singular values, and random singular vectors."""
+
+    def recipe(rng: np.random.Generator, complex_: bool) -> Problem:
+        a = with_spectrum(rng, complex_, m, n, s)
+        b, consistent = right_sides(rng, complex_, a)
+        # Where the cutoff takes away a singular value, nothing is consistent any more.
+        return Problem(a, b, rcond, len(s) if rank is None else rank, consistent if rank is None else 0)
+
+    return recipe
+
+
+def equilibrium(m: int, n: int, decades: float) -> Callable[[np.random.Generator, bool], Problem]:
+    """Rows whose sizes differ by this many powers of ten, in random order."""
+
+    def recipe(rng: np.random.Generator, complex_: bool) -> Problem:
+        sizes = 10.0 ** -rng.permutation(np.linspace(0, decades, m))[:, None]
+        a = sizes * gaussian(rng, complex_, m, n)
+        b, consistent = right_sides(rng, complex_, a)
+        return Problem(a, b, 0.0, min(m, n), consistent)
+
+    return recipe
+
+
+def tie(m: int, n: int, s: list[float], rcond: float, rank: int) -> Callable[[np.random.Generator, bool], Problem]:
+    """Powers of two on the diagonal: singular values without rounding, so that a tie is a tie."""
+
+    def recipe(rng: np.random.Generator, complex_: bool) -> Problem:
+        a = np.zeros((m, n), complex if complex_ else float)
+        np.fill_diagonal(a, s)
+        return Problem(a, gaussian(rng, complex_, m, 2), rcond, rank)
+
+    return recipe
+
+
+def known(a: object, b: object, answer: object, rank: int) -> Callable[[np.random.Generator, bool], Problem]:
+    """A problem whose exact solution is written beside it."""
+
+    def recipe(rng: np.random.Generator, complex_: bool) -> Problem:
+        a_, b_, answer_ = (np.asarray(array, float) for array in (a, b, answer))
+        return Problem(a_, b_, None, rank, answer=answer_)
+
+    return recipe
+
+
+def _arange(rng: np.random.Generator, complex_: bool) -> Problem:
+    a = np.arange(10_000_000, dtype=np.float32)[:, None]
+    return Problem(a, 3 * a, None, 1, answer=np.array([[3.0]]))
+
+
+def _small_column(rng: np.random.Generator, complex_: bool) -> Problem:
+    a = rng.standard_normal((500_000, 3)).astype(np.float32)
+    a[:, 2] *= 0.02
+    b = a.astype(float) @ [[1.0], [2.0], [3.0]]
+    return Problem(a, b, None, 3, answer=np.array([[1.0], [2.0], [3.0]]))
+
+
+SIZES = (1, 2, 3, 5, 10, 50)
+_QUICK_SHAPES = {(1, 1), (1, 3), (3, 1), (2, 2), (5, 3), (3, 5), (50, 10), (10, 50)}
+_THREE_SHAPES = ((20, 6), (8, 8), (6, 20))
+#: LAPACK's own choice (ddrvls): the smallest normal number over eps, and one over that.
+_FAR = {"single": 103, "double": 970}
+
+
+@functools.cache
+def _registry() -> dict[str, Case]:
+    cases: dict[str, Case] = {}
+    for case in _every_case():
+        if case.name in cases or not case.tags <= set(TAGS):
+            raise ValueError(f"the case {case.name!r} is there twice, or has tags that are not in TAGS: {case.tags}")
+        cases[case.name] = case
+    return cases
+
+
+def _every_case() -> Iterator[Case]:
+    yield from _grid()
+    yield from _spectra()
+    yield from _cutoffs()
+    yield from _answers()
+
+
+def _grid() -> Iterator[Case]:
+    for m in SIZES:
+        for n in SIZES:
+            quick = {"quick"} if (m, n) in _QUICK_SHAPES else set()
+            yield Case(f"full rank/{m}x{n}", frozenset({"ratios", "full rank"} | quick), full_rank(m, n))
+            yield Case(f"deficient/{m}x{n}", frozenset({"ratios", "deficient"} | quick), deficient(m, n))
+    for precision, far in _FAR.items():
+        dtypes = ("float32", "complex64") if precision == "single" else ("float64", "complex128")
+        for sign, tag in ((far, "near overflow"), (-far, "near underflow")):
+            for m, n in ((1, 1), (10, 3), (5, 5), (3, 10)):
+                quick = {"quick"} if (m, n) == (10, 3) else set()
+                tags = frozenset({"ratios", tag} | quick)
+                yield Case(f"{tag}/full rank {m}x{n} {precision}", tags, full_rank(m, n, sign), dtypes)
+                yield Case(f"{tag}/deficient {m}x{n} {precision}", tags, deficient(m, n, sign), dtypes)
+
+
+def _spectra() -> Iterator[Case]:
+    for m, n in _THREE_SHAPES:
+        p = min(m, n)
+        quick = {"quick"} if (m, n) == (20, 6) else set()
+        shape = f"{m}x{n}"
+        grades = np.geomspace(1, 1e-4, p)
+        yield Case(f"graded/1e4 {shape}", frozenset({"ratios", "graded"} | quick), spectrum(m, n, grades))
+        steep = np.geomspace(1, 1e-10, p)
+        yield Case(
+            f"graded/1e10 {shape}", frozenset({"ratios", "graded"}), spectrum(m, n, steep), ("float64", "complex128")
+        )
+        one_large = np.r_[1, np.full(p - 1, 1e-3)]
+        yield Case(f"clustered/one large {shape}", frozenset({"ratios", "clustered"}), spectrum(m, n, one_large))
+        one_small = np.r_[np.ones(p - 1), 1e-3]
+        yield Case(f"clustered/one small {shape}", frozenset({"ratios", "clustered"} | quick), spectrum(m, n, one_small))
+        near = 1 + 1e-6 * np.arange(p, 0, -1)
+        yield Case(f"clustered/all near 1 {shape}", frozenset({"ratios", "clustered"}), spectrum(m, n, near))
+        yield Case(f"equilibrium/4 decades {shape}", frozenset({"ratios", "equilibrium"} | quick), equilibrium(m, n, 4))
+        yield Case(
+            f"equilibrium/12 decades {shape}",
+            frozenset({"ratios", "equilibrium"}),
+            equilibrium(m, n, 12),
+            ("float64", "complex128"),
+        )
+        condition = np.geomspace(1, 1e-5, p)
+        yield Case(
+            f"arithmetic/1e5 {shape}",
+            frozenset({"ratios", "arithmetic", "graded"} | quick),
+            spectrum(m, n, condition, 0.0),
+            ("float32", "complex64"),
+        )
+
+
+def _cutoffs() -> Iterator[Case]:
+    for m, n in ((200, 20), (50, 50), (20, 200)):
+        quick = {"quick"} if (m, n) == (200, 20) else set()
+        yield Case(
+            f"default cutoff/deficient {m}x{n}",
+            frozenset({"ratios", "deficient", "default cutoff"} | quick),
+            deficient(m, n, rcond=None),
+        )
+    # eps32 * max(M, N) would take the last direction of these for noise; it is healthy.
+    for m, n in ((3000, 3), (3, 3000)):
+        yield Case(
+            f"default cutoff/healthy {m}x{n}",
+            frozenset({"ratios", "default cutoff", "quick"}),
+            spectrum(m, n, np.array([1, 1e-2, 1e-4])),
+        )
+    for m, n in _THREE_SHAPES:
+        s = np.r_[np.geomspace(1, 0.2, 4), np.geomspace(0.05, 0.02, min(m, n) - 4)]
+        for rcond, rank in ((0.1, 4), (0.5, 2), (1e-3, min(m, n))):
+            yield Case(
+                f"named cutoff/{rcond:g} {m}x{n}",
+                frozenset({"ratios", "named cutoff"} | ({"quick"} if (m, n) == (20, 6) else set())),
+                spectrum(m, n, s, rcond, rank),
+            )
+    tags = frozenset({"ratios", "tie", "quick"})
+    yield Case("tie/square 3x3", tags, tie(3, 3, [1, 0.5, 0.25], 0.5, 1))
+    yield Case("tie/tall 5x3", tags, tie(5, 3, [4, 2, 1], 0.25, 2))
+    yield Case("tie/wide 2x3", tags, tie(2, 3, [8, 2], 0.25, 1))
+    yield Case("tie/rcond 1", tags, tie(3, 2, [2, 1], 1.0, 0))
+    yield Case("tie/rcond 1 of equal values", tags, tie(3, 3, [1, 1, 1], 1.0, 0))
+    yield Case("tie/just above", tags, tie(3, 3, [1, 0.5, 0.25], 0.5 - 2**-20, 2))
+    yield Case("tie/just below", tags, tie(3, 3, [1, 0.5, 0.25], 0.5 + 2**-20, 1))
+    yield Case("tie/rcond above 1", tags, tie(3, 2, [2, 1], 7.0, 0))
+    yield Case("tie/rcond 0", tags, tie(3, 3, [1, 2**-30, 0], 0.0, 2))
+    yield Case("tie/negative rcond is eps", tags, tie(3, 3, [1, 2**-20, 2**-60], -1.0, 2))
+
+
+def _answers() -> Iterator[Case]:
+    tags = frozenset({"answer", "ratios", "quick"})
+    nine = [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    t = np.arange(1.0, 11.0)
+    column_twice = np.stack([np.ones(10), t, t], axis=1)
+    e1_e7 = np.isin(np.arange(10), [0, 6])[:, None]
+    yield Case(
+        "answer/1 to 9 against itself",
+        tags | {"deficient", "default cutoff"},
+        known(nine, nine, np.array([[5, 2, -1], [2, 2, 2], [-1, 2, 5]]) / 6, 2),
+    )
+    yield Case("answer/zeros 2x1", tags | {"deficient"}, known(np.zeros((2, 1)), [[1], [2]], [[0]], 0))
+    yield Case("answer/one row", tags | {"full rank"}, known([[2, 3]], [[8]], [[16 / 13], [24 / 13]], 1))
+    yield Case(
+        "answer/ones 4x4",
+        tags | {"deficient", "default cutoff"},
+        known(np.ones((4, 4)), np.ones((4, 4)), np.full((4, 4), 0.25), 1),
+    )
+    yield Case(
+        "answer/zero column",
+        tags | {"deficient"},
+        known([[0, 1], [0, 2], [0, 3]], [[2], [4], [6]], [[0], [2]], 1),
+    )
+    yield Case(
+        "answer/column given twice",
+        tags | {"deficient", "default cutoff"},
+        known(column_twice, e1_e7, [[2 / 5], [-1 / 55], [-1 / 55]], 2),
+    )
+    yield Case("answer/arange 10000000x1", frozenset({"large"}), _arange, ("float32",))
+    yield Case(
+        "answer/small column 500000x3", frozenset({"large", "default cutoff"}), _small_column, ("float32",)
+    )

@@ -1,0 +1,241 @@
+"""From cases and claims to tests: what is legal for the backend is generated, and nothing else.
+
+A test of the suite takes `target` and, where it wants them, `case`, `dtype` and `driver`. Its marks say the rest:
+
+``contract(row)``
+    The row of the contract that it proves; failures name it.
+``cases(*tags)``
+    Once for each case with all of these tags.
+``dtypes(*names)``
+    Only these of the claimed dtypes.
+``solved_in_double``
+    Only for the dtypes that the backend claims to solve in double precision.
+``claims(*transforms)``
+    Only where the backend claims all of these transformations.
+``nonfinite(kind)``
+    Only where the backend claims this answer to non-finite input.
+``library(feature)``
+    Only where the library has it: a dtype, or one of those in `Target.library_has`.
+``thorough``
+    Not in the quick selection.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lstsq
+import numpy as np
+import pytest
+from lstsq import Backend
+
+from lstsq_conformance import cases
+from lstsq_conformance.rows import ROWS
+from lstsq_conformance.target import Target
+
+_PACKAGE = Path(__file__).parent
+_MARKS = (
+    "contract(row): the row of the contract that this test proves",
+    "cases(*tags): run for each case of the registry with these tags",
+    "dtypes(*names): run for these dtypes only",
+    "solved_in_double: run for the dtypes that the backend claims to solve in double precision",
+    "claims(*transforms): generated only where the backend claims these transformations",
+    "nonfinite(kind): generated only where the backend claims this answer to non-finite input",
+    "library(feature): generated only where the library has it",
+    "thorough: left out of the quick selection",
+    "unclaimed: set on what is not to be generated",
+)
+
+
+class KnownFailure(NamedTuple):
+    """One line of an xfail file."""
+
+    pattern: str
+    reason: str
+
+    def matches(self, item: pytest.Item) -> bool:
+        """Whether it is about this test; ``*`` stands for anything."""
+        name = f"{item.path.name}::{item.nodeid.partition('::')[2]}"
+        return re.fullmatch(re.escape(self.pattern).replace(r"\*", ".*"), name) is not None
+
+
+class Suite:
+    """The pytest plugin of one run: its target, its tests, its report."""
+
+    def __init__(self, config: pytest.Config):
+        self.quick: bool = config.getoption("lstsq_quick")
+        self.known_failures = _read_xfail(config.getoption("lstsq_xfail"))
+        self.narrowed = bool(self.quick or config.getoption("lstsq_driver") or config.getoption("lstsq_dtype"))
+        self.target = _find_target(config)
+        for line in _MARKS:
+            config.addinivalue_line("markers", line)
+
+    def pytest_report_header(self) -> str:
+        """Say what is proved, and what is therefore not."""
+        target = self.target
+        return (
+            f"lstsq: backend {target.backend.name}"
+            + (f" on {target.namespace}" if target.namespace else "")
+            + f"; drivers {', '.join(target.drivers)}; dtypes {', '.join(target.dtypes)}; "
+            f"transforms {', '.join(target.claims.transforms) or 'none claimed'}"
+            + ("; quick selection" if self.quick else "")
+        )
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Give a test its cases, dtypes and drivers."""
+        if metafunc.module.__name__.partition(".")[0] != __package__:
+            return
+        names = [name for name in ("case", "dtype", "driver") if name in metafunc.fixturenames]
+        if not names or any(mark.args[0] == names for mark in metafunc.definition.iter_markers("parametrize")):
+            return
+        rows = list(dict.fromkeys(self._rows(names, metafunc.definition)))
+        if not rows:
+            # An empty list would be a skip; what is not claimed is not a test.
+            rows = [(None,) * len(names)]
+            metafunc.parametrize(names, [pytest.param(*row, marks=pytest.mark.unclaimed) for row in rows])
+            return
+        ids = ["-".join(value.name if isinstance(value, cases.Case) else str(value) for value in row) for row in rows]
+        metafunc.parametrize(names, rows, ids=ids)
+
+    def _rows(self, names: list[str], definition: pytest.Item) -> Iterator[tuple[Any, ...]]:
+        tags = [tag for mark in definition.iter_markers("cases") for tag in mark.args]
+        dtypes = [
+            dtype
+            for dtype in self.target.dtypes
+            if all(dtype in mark.args for mark in definition.iter_markers("dtypes"))
+            and (not definition.get_closest_marker("solved_in_double") or dtype in self.target.claims.solved_in_double)
+        ]
+        chosen = cases.select(*tags, quick=self.quick) if "case" in names else [None]
+        for case in chosen:
+            for dtype in dtypes:
+                if case is not None and dtype not in case.dtypes:
+                    continue
+                for driver in self.target.drivers:
+                    if self.target.accepts(dtype, driver):
+                        row = {"case": case, "dtype": dtype, "driver": driver}
+                        yield tuple(row[name] for name in names)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Drop what is not claimed, mark what is known to fail."""
+        ours = [item for item in items if item.path.parent == _PACKAGE]
+        whole = {item.path for item in ours} == set(_PACKAGE.glob("test_*.py")) and not self.narrowed
+        ours = [item for item in ours if self._is_generated(item)]
+        for item in ours:
+            item.user_properties.append(("contract_row", _row(item)))
+        for known in self.known_failures:
+            matched = [item for item in ours if known.matches(item)]
+            if whole and not matched:
+                raise pytest.UsageError(
+                    f"the known failure {known.pattern!r} matches no test of this backend; remove it from the file."
+                )
+            for item in matched:
+                item.add_marker(pytest.mark.xfail(reason=known.reason, strict=True))
+        items[:] = [item for item in items if item.path.parent != _PACKAGE or item in set(ours)]
+
+    def _is_generated(self, item: pytest.Item) -> bool:
+        claims = self.target.claims
+        transforms = {name for mark in item.iter_markers("claims") for name in mark.args}
+        nonfinite = {mark.args[0] for mark in item.iter_markers("nonfinite")}
+        features = {mark.args[0] for mark in item.iter_markers("library")}
+        return (
+            item.get_closest_marker("unclaimed") is None
+            and all(self.target.library_has(feature) for feature in features)
+            and transforms <= set(claims.transforms)
+            and nonfinite <= {claims.nonfinite}
+            and not (self.quick and item.get_closest_marker("thorough"))
+        )
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Name the broken row beside a failure."""
+        report = yield
+        row = dict(item.user_properties).get("contract_row")
+        if report.failed and isinstance(row, str):
+            report.sections.append(("Contract row", f"{row}: {ROWS[row]}"))
+        return report
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """List the broken rows."""
+        failed = terminalreporter.stats.get("failed", []) + terminalreporter.stats.get("error", [])
+        counts = Counter(dict(report.user_properties).get("contract_row") for report in failed)
+        if counts:
+            terminalreporter.section(f"broken rows of the contract: {self.target.backend.name}")
+        for row, text in ROWS.items():
+            if counts[row]:
+                terminalreporter.line(f"{row} ({counts[row]} failures): {text}")
+
+
+def _row(item: pytest.Item) -> str:
+    mark = item.get_closest_marker("contract")
+    if mark is None or mark.args[0] not in ROWS:
+        raise pytest.UsageError(f"{item.nodeid} names no row of the contract; mark it contract(row), row from rows.py.")
+    return str(mark.args[0])
+
+
+def _find_target(config: pytest.Config) -> Target:
+    name, namespace = config.getoption("lstsq_backend"), config.getoption("lstsq_namespace")
+    try:
+        backend = lstsq.get_backend(name)
+    except ValueError as error:
+        raise pytest.UsageError(f"--lstsq-backend: {error}") from error
+    reason = backend.unavailable()
+    if reason is not None:
+        raise pytest.UsageError(f"--lstsq-backend {name}: {reason}")
+    claims = backend.capabilities
+    drivers = _choose("--lstsq-driver", config.getoption("lstsq_driver"), (claims.default_driver, *claims.drivers))
+    dtypes = _choose("--lstsq-dtype", config.getoption("lstsq_dtype"), claims.dtypes)
+    for dtype in dtypes:
+        _check_round_trip(backend, namespace, dtype)
+    return Target(backend, namespace, drivers, dtypes)
+
+
+def _choose(option: str, asked: list[str] | None, claimed: tuple[str, ...]) -> tuple[str, ...]:
+    unknown = set(asked or ()) - set(claimed)
+    if unknown:
+        raise pytest.UsageError(
+            f"{option}: {', '.join(sorted(unknown))} is not claimed by the backend; it claims {', '.join(claimed)}."
+        )
+    return tuple(dict.fromkeys(asked or claimed))
+
+
+def _check_round_trip(backend: Backend, namespace: str | None, dtype: str) -> None:
+    try:
+        returned = np.asarray(backend.to_numpy(backend.from_numpy(np.zeros(1, dtype), namespace))).dtype
+    except Exception as error:
+        raise pytest.UsageError(
+            f"the {backend.name} backend claims {dtype}, and cannot convert such an array from NumPy and back "
+            f"({type(error).__name__}: {error})."
+        ) from error
+    if returned != dtype:
+        raise pytest.UsageError(
+            f"the {backend.name} backend claims {dtype}, and its library made {returned} of such an array. Set the library "
+            "up for it (for JAX: JAX_ENABLE_X64=1), or prove less of it: --lstsq-dtype float32 --lstsq-dtype complex64."
+        )
+
+
+def _read_xfail(path: str | None) -> list[KnownFailure]:
+    if path is None:
+        return []
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise pytest.UsageError(f"--lstsq-xfail: cannot read {path}: {error}") from error
+    known = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        pattern, separator, reason = line.partition(" # ")
+        if not separator or not reason.strip():
+            raise pytest.UsageError(
+                f"{path}, line {number}: got {line!r}; expected a pattern such as `test_values.py::test_rank*`, then "
+                "' # ', then the reason."
+            )
+        known.append(KnownFailure(pattern.strip(), reason.strip()))
+    return known

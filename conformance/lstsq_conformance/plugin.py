@@ -1,0 +1,51 @@
+"""The pytest options of the suite.
+
+Loaded into every pytest process where `lstsq` is installed, so it imports nothing but pytest and does nothing unless
+``--lstsq-backend`` is given; the rest is in `lstsq_conformance.generation`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+_PACKAGE = Path(__file__).parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options, all of which begin with --lstsq."""
+    group = parser.getgroup("lstsq", "conformance of a backend of lstsq")
+    group.addoption("--lstsq-backend", metavar="NAME", help="the backend to prove, by its entry-point name")
+    group.addoption(
+        "--lstsq-driver", metavar="NAME", action="append", help="only this driver (repeatable; default: all claimed)"
+    )
+    group.addoption(
+        "--lstsq-dtype", metavar="NAME", action="append", help="only this dtype (repeatable; default: all claimed)"
+    )
+    group.addoption(
+        "--lstsq-namespace", metavar="NAME", help="the library whose arrays to use, where the backend serves several"
+    )
+    group.addoption("--lstsq-quick", action="store_true", help="a selection that runs in less than a minute")
+    group.addoption(
+        "--lstsq-xfail",
+        metavar="FILE",
+        help="known failures, one a line: a pattern of test names, ' # ', and the reason",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Bring in the suite where a backend is named."""
+    if config.getoption("lstsq_backend"):
+        from lstsq_conformance.generation import Suite
+
+        config.pluginmanager.register(Suite(config), "lstsq_conformance_suite")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Say what is missing where the suite is collected without its subject."""
+    if not config.getoption("lstsq_backend") and any(item.path.parent == _PACKAGE for item in items):
+        raise pytest.UsageError(
+            "the conformance suite needs to know which backend to prove: add --lstsq-backend NAME "
+            "(`python -c 'import lstsq; print(lstsq.backends())'` lists those installed)."
+        )

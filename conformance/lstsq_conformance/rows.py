@@ -1,0 +1,25 @@
+"""The rows of the contract, each with the name that tests, failures and the support matrix call it by."""
+
+from __future__ import annotations
+
+ROWS = {
+    "shapes": "x (..., N) for a vector b, else (..., N, K); residuals (..., K) or (..., 1); rank (...); s (..., min(M, N)); "
+    "batch dimensions broadcast",
+    "solution": "least squares of minimum norm, for every shape and every rank",
+    "residuals": "the sum of squares of b - a x for each right-hand side, always; numpy_resid=True follows NumPy's rule",
+    "singular values": "s is real and descending, and as accurate as its dtype allows",
+    "cutoff": "a singular value is zero iff s <= rcond * s_max; rcond=None is eps * max(M, N) in double precision and "
+    "eps * min(max(M, N), 16) in single; rcond < 0 is eps",
+    "dtypes": "a and b are promoted to one floating dtype: integers to the default float, half precision to float32; "
+    "s and residuals are real, rank is an integer",
+    "arithmetic": "float32 and complex64 are solved in double precision where the backend claims it",
+    "namespaces": "results are of the input's library; two libraries mixed are refused; backend=... converts back",
+    "empty": "M = 0, N = 0, K = 0 and empty batches work as NumPy's do",
+    "batch": "every batch element is solved as if it were alone",
+    "nonfinite": "NaN or inf: LinAlgError, or NaN and rank 0 in that batch element alone",
+    "errors": "LinAlgError for bad shapes, ValueError for an unknown driver or backend: got, expected, what to do",
+    "lazy": "under jit the answer is the eager answer",
+    "transforms": "every claimed transformation, and their compositions, equal the loop or the eager call",
+    "gradients": "derivatives of x, residuals and s with respect to a and b, at constant rank, full or deficient, equal and "
+    "truncated singular values included",
+}
