@@ -1,0 +1,39 @@
+"""The command line: ``lstsq compare``, ``lstsq conformance`` and ``lstsq backends``.
+
+The files, in reading order:
+
+`app`
+    The commands and their options.
+`problems`, `data`
+    The problem to compare on: drawn, from NIST, or from a file.
+`solvers`, `measure`, `peak`, `metrics`
+    Who can solve it; answers and times; memory; how good an answer is.
+`comparison`, `compare_tables`, `plots`, `compare_page`
+    All of it in one object; in the terminal; as plots; as a page.
+`conformance`, `recorder`, `conformance_tables`, `conformance_page`
+    Runs the suite in another process, whose pytest plugin reports each test; the support matrix of it.
+`backends`
+    What is installed and what is missing.
+`text`, `page`
+    How numbers and pages are written.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command ``lstsq``."""
+    try:
+        from lstsq_cli.app import run
+    except ModuleNotFoundError as error:
+        # Only typer and rich are needed for every command; a defect of our own keeps its traceback.
+        if (error.name or "").partition(".")[0] not in ("typer", "rich"):
+            raise
+        print(f"lstsq: the command line needs {error.name}; run `pip install 'lstsq[cli]'`.", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("lstsq: interrupted.", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(run())

@@ -1,0 +1,5 @@
+"""``python -m lstsq_cli`` is ``lstsq``."""
+
+from lstsq_cli import main
+
+main()

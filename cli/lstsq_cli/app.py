@@ -1,0 +1,252 @@
+"""The commands, their options, and how they end: 0, 1 for a failed conformance run, 2 for what the user can mend."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from lstsq_cli.errors import UserError, first_line
+
+app = typer.Typer(
+    help="Least squares on every array library: compare solvers on your data, prove a backend, see what is installed.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Dtype(str, enum.Enum):
+    """The dtypes that are solved in."""
+
+    float32 = "float32"
+    float64 = "float64"
+    complex64 = "complex64"
+    complex128 = "complex128"
+
+
+def run() -> int:
+    """Run the command line; the exit code."""
+    try:
+        code = app(prog_name="lstsq", standalone_mode=True)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 2 if end.code else 0
+    return code if isinstance(code, int) else 0
+
+
+def told(command: Callable[..., None]) -> Callable[..., None]:
+    """Make a command end with a message instead of a traceback, where the user can do something about it."""
+
+    @functools.wraps(command)
+    def wrapper(*args: Any, **options: Any) -> None:
+        try:
+            command(*args, **options)
+        except UserError as error:
+            _say(str(error))
+        except KeyboardInterrupt:
+            _say("interrupted.")
+        except MemoryError as error:
+            _say(f"out of memory: {first_line(error)}")
+        except BrokenPipeError:
+            # Whoever read our output (`| head`) has gone; the interpreter must not try to flush it again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    return wrapper
+
+
+def _say(message: str) -> None:
+    print(f"lstsq: {message}", file=sys.stderr)
+    raise typer.Exit(2)
+
+
+@app.command()
+@told
+def compare(
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="A .csv, .npy or .parquet table, or .npz with a and b.", show_default=False),
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="The column that is b: a name, or an index from 0. Default: the last.")
+    ] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="A column to leave out (repeatable).")] = None,
+    intercept: Annotated[bool, typer.Option("--intercept", help="Put a column of ones first.")] = False,
+    nist: Annotated[str | None, typer.Option(metavar="NAME", help="A problem of NIST's: Longley, Norris, ...")] = None,
+    random: Annotated[
+        tuple[int, int] | None, typer.Option(metavar="M N", help="A random problem of M rows and N columns.")
+    ] = None,
+    cond: Annotated[float, typer.Option(help="Condition number of the random matrix.")] = 100.0,
+    seed: Annotated[int, typer.Option(help="Seed of the random problem.", min=0)] = 0,
+    backend: Annotated[
+        list[str] | None, typer.Option(help="Only this backend, or library such as torch (repeatable).")
+    ] = None,
+    driver: Annotated[list[str] | None, typer.Option(help="Only this driver (repeatable).")] = None,
+    dtype: Annotated[
+        Dtype | None, typer.Option(help="What to solve in. Default: the file's, or float64.", case_sensitive=False)
+    ] = None,
+    rcond: Annotated[
+        float | None, typer.Option(help="A singular value is zero if at most this times the largest. Default: lstsq's.")
+    ] = None,
+    repeats: Annotated[
+        int | None, typer.Option(help="Timed calls of each solver. Default: 3 to 25, about two seconds.", min=1)
+    ] = None,
+    memory: Annotated[bool, typer.Option(help="Measure memory, each solver in a process of its own.")] = True,
+    rows: Annotated[int, typer.Option(help="At most this many coefficients in the terminal.", min=2)] = 12,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with plots.")] = None,
+) -> None:
+    """Solve one problem with every installed backend and driver, and compare answers, errors, time and memory.
+
+    The problem is a FILE, or --nist NAME, or --random M N.
+    """
+    if sum(source is not None for source in (file, nist, random)) != 1:
+        raise UserError("expected one problem: a FILE, or --nist NAME, or --random M N.")
+    if file is None and (target is not None or drop or intercept):
+        raise UserError("--target, --drop and --intercept are for a FILE.")
+    if rcond is not None and rcond != rcond:
+        raise UserError("--rcond: got nan, expected a number.")
+    if html is not None:
+        _check_writable(html)
+
+    from lstsq_cli import comparison, data, problems, solvers
+
+    if file is not None:
+        problem = data.read(file, target, drop or [], intercept)
+    elif nist is not None:
+        problem = problems.nist(nist)
+    elif random is not None:
+        problem = problems.random(*random, cond, seed, dtype.value if dtype else "float64")
+    problem = problem.astype(dtype.value if dtype else problems.default_dtype(problem))
+    found, refused = solvers.find(backend or [], driver or [], problem.a.dtype.name)
+    with _Progress(f"{len(found)} solvers") as progress:
+        result = comparison.compare(problem, found, refused, rcond, repeats, memory, progress.step)
+    if not result.entries:
+        reasons = "; ".join(f"{label}: {reason}" for label, reason in result.absent)
+        raise UserError(f"no solver found an answer ({reasons}).")
+    if html is not None:
+        from lstsq_cli import compare_page
+
+        _write(html, compare_page.page(result))
+    if json_:
+        print(json.dumps(comparison.to_json(result), allow_nan=False))
+    else:
+        from lstsq_cli import compare_tables
+
+        compare_tables.show(result, Console(highlight=False), rows)
+    if html is not None:
+        print(f"lstsq: wrote {html}", file=sys.stderr)
+
+
+@app.command()
+@told
+def conformance(
+    backend: Annotated[
+        list[str] | None, typer.Option(help="The backend to prove (repeatable). Default: all that are installed.")
+    ] = None,
+    driver: Annotated[list[str] | None, typer.Option(help="Only this driver (repeatable).")] = None,
+    dtype: Annotated[list[Dtype] | None, typer.Option(help="Only this dtype (repeatable).")] = None,
+    namespace: Annotated[
+        str | None, typer.Option(help="The library whose arrays to use, where the backend serves several: torch, ...")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Every case, not the quick selection.")] = False,
+    xfail: Annotated[
+        Path | None, typer.Option(help="The backend's known failures, with reasons.", exists=True, dir_okay=False)
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Processes to run the tests in (needs pytest-xdist).", min=1)] = 1,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page.")] = None,
+) -> None:
+    """Hold backends to the contract, and show what each supports. Exit code 1 if a test fails."""
+    if html is not None:
+        _check_writable(html)
+    from lstsq_cli import conformance as suite
+    from lstsq_cli import solvers
+
+    if namespace is not None:
+        if not backend or len(backend) != 1:
+            raise UserError("--namespace is for one --backend that serves several libraries, such as array_api.")
+        # Its name is checked like any other's.
+        subjects = [(name, namespace) for name, _ in solvers.subjects(backend)][:1]
+    else:
+        subjects = solvers.available(solvers.subjects(backend or []), all_wanted=bool(backend))
+    matrix = suite.Matrix(full=full)
+    for subject in subjects:
+        with _Progress(subject[1] or subject[0]) as progress:
+            dtypes = [one.value for one in dtype or []]
+            suite.run(matrix, subject, driver or [], dtypes, xfail, jobs, progress.step)
+    if html is not None:
+        from lstsq_cli import conformance_page
+
+        _write(html, conformance_page.page(matrix))
+    if json_:
+        print(json.dumps(suite.to_json(matrix)))
+    else:
+        from lstsq_cli import conformance_tables
+
+        conformance_tables.show(matrix, Console(highlight=False))
+    if html is not None:
+        print(f"lstsq: wrote {html}", file=sys.stderr)
+    if matrix.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+@told
+def backends(json_: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False) -> None:
+    """List what is installed, with versions, and what is missing, with how to get it."""
+    from lstsq_cli import backends as survey
+
+    if json_:
+        print(json.dumps(survey.to_json()))
+    else:
+        survey.show(Console(highlight=False))
+
+
+class _Progress:
+    """A bar on stderr, where that is a terminal."""
+
+    def __init__(self, title: str):
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        console = Console(stderr=True)
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._bar.add_task(title, total=None)
+        self._done = -1
+
+    def __enter__(self) -> _Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def step(self, label: str, left: int | None = None) -> None:
+        """Something begins; `left`, where it is known by now, is how many beginnings there are from here on."""
+        self._done += 1
+        self._bar.update(self._task, description=label, completed=self._done)
+        if left is not None:
+            self._bar.update(self._task, total=self._done + left)
+
+
+def _check_writable(path: Path) -> None:
+    """Find out before the work, and not after it."""
+    parent = path.absolute().parent
+    if path.is_dir() or not parent.is_dir() or not os.access(path if path.exists() else parent, os.W_OK):
+        raise UserError(f"--html {path}: it cannot be written; expected the name of a file in an existing folder.")
+
+
+def _write(path: Path, page: str) -> None:
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--html {path}: it cannot be written: {first_line(error)}.") from error

@@ -1,0 +1,122 @@
+"""What is installed, with versions, and what is missing, with how to get it."""
+
+from __future__ import annotations
+
+import importlib.util
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, NamedTuple
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import lstsq
+from lstsq_cli.solvers import STANDARD_LIBRARIES
+
+#: Backends of ours that come with an extra, and what of this command line does.
+_EXTRAS = {
+    "numpy": "pip install lstsq",
+    "jax": "pip install 'lstsq[jax]'",
+    "mlx": "pip install 'lstsq[mlx]'",
+    "array_api": "pip install lstsq",
+}
+_PARTS = {
+    "matplotlib": ("plots of --html", "matplotlib", "pip install 'lstsq[cli]'"),
+    "pyarrow": ("Parquet files", "pyarrow", "pip install 'lstsq[parquet]'"),
+    "pytest": ("lstsq conformance", "pytest", "pip install 'lstsq[conformance]'"),
+    "hypothesis": ("lstsq conformance", "hypothesis", "pip install 'lstsq[conformance]'"),
+}
+
+
+class Library(NamedTuple):
+    """A backend on one library, or a part of the command line."""
+
+    name: str
+    #: Versions of what it is made of: "lstsq 0.1.0, jax 0.10.2".
+    versions: str
+    drivers: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    transforms: tuple[str, ...]
+    #: Why it is not available, and what to do; empty where it is.
+    missing: str
+
+
+def survey() -> tuple[list[Library], list[Library]]:
+    """The backends, and the optional parts of the command line."""
+    backends: list[Library] = []
+    infos = lstsq.backends()
+    for info in infos:
+        distribution = f"{_distribution(info.name)} {info.version}"
+        if not info.available:
+            backends.append(Library(info.name, distribution, (), (), (), info.reason))
+        elif "*" in info.serves:
+            for library, package in STANDARD_LIBRARIES.items():
+                installed = importlib.util.find_spec(library) is not None
+                backends.append(
+                    Library(
+                        f"{info.name} on {library}",
+                        f"{distribution}, {package} {_version(package)}" if installed else "",
+                        info.drivers if installed else (),
+                        info.dtypes if installed else (),
+                        info.transforms if installed else (),
+                        "" if installed else f"pip install {package}",
+                    )
+                )
+        else:
+            needed = [f"{module} {_version(module)}" for module in lstsq.get_backend(info.name).requires]
+            versions = ", ".join([distribution, *needed])
+            backends.append(Library(info.name, versions, info.drivers, info.dtypes, info.transforms, ""))
+    there = {info.name for info in infos}
+    backends += [Library(name, "", (), (), (), line) for name, line in _EXTRAS.items() if name not in there]
+    parts = []
+    for module, (purpose, package, line) in _PARTS.items():
+        installed = importlib.util.find_spec(module) is not None
+        parts.append(
+            Library(
+                purpose, f"{package} {_version(package)}" if installed else "", (), (), (), "" if installed else line
+            )
+        )
+    return backends, parts
+
+
+def to_json() -> dict[str, Any]:
+    """The survey as what JSON can hold."""
+    backends, parts = survey()
+    return {
+        "lstsq": lstsq.__version__,
+        "backends": [library._asdict() for library in backends],
+        "parts": [{"name": part.name, "versions": part.versions, "missing": part.missing} for part in parts],
+    }
+
+
+def show(console: Console) -> None:
+    """Print the survey."""
+    backends, parts = survey()
+    table = Table(title=f"lstsq {lstsq.__version__}: backends", title_justify="left", title_style="bold")
+    table.box, table.show_edge, table.pad_edge = box.SIMPLE_HEAD, False, False
+    for head in ("backend", "versions", "drivers (default first)", "dtypes", "transforms"):
+        table.add_column(head, overflow="fold")
+    missing = [library for library in (*backends, *parts) if library.missing]
+    for library in backends:
+        if not library.missing:
+            lists = (library.drivers, library.dtypes, library.transforms)
+            table.add_row(Text(library.name), Text(library.versions), *(", ".join(items) or "–" for items in lists))
+    console.print(table)
+    console.print()
+    for part in parts:
+        if not part.missing:
+            console.print(Text(f"{part.name}: {part.versions}"))
+    for library in missing:
+        console.print(Text.assemble((library.name, "yellow"), f" is missing: {library.missing}"), soft_wrap=True)
+
+
+def _distribution(name: str) -> str:
+    return "lstsq-mlx" if name == "mlx" else "lstsq"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "(version unknown)"

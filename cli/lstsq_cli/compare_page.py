@@ -1,0 +1,116 @@
+"""A comparison as one page, with plots."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import lstsq
+from lstsq_cli import page as html
+from lstsq_cli import plots, text
+from lstsq_cli.compare_tables import notes
+from lstsq_cli.comparison import Comparison
+
+#: More coefficients than these belong in --json.
+_ROWS = 500
+
+
+def page(comparison: Comparison) -> str:
+    """The page."""
+    return html.document(f"lstsq compare: {comparison.problem.name}", _body(comparison))
+
+
+def _body(comparison: Comparison) -> Iterator[str]:
+    m, n = comparison.shape
+    k = comparison.problem.b.shape[1]
+    yield f"<h1>{html.escape(comparison.problem.name)}</h1>"
+    sides = f", {k} right-hand sides" if k > 1 else ""
+    facts = f"{m} × {n}{sides}, {comparison.dtype}; rank {comparison.rank}, cutoff {comparison.rcond:.3g} σ₁"
+    yield f'<p class="soft">{facts}; lstsq {html.escape(lstsq.__version__)}</p>'
+    yield "<h2>Solvers</h2>"
+    yield _solvers(comparison)
+    for refusal in comparison.absent:
+        yield f'<p class="soft">Not here: {html.escape(refusal.label)}: {html.escape(refusal.reason)}</p>'
+    yield '<div class="plots">'
+    yield html.figure(
+        plots.singular_values(comparison),
+        "Singular values",
+        "Those in the shaded range, at or below the cutoff, count as zero.",
+    )
+    yield html.figure(
+        plots.residuals(comparison), "Residuals", "b − Ax in each row. Solvers that agree lie on top of each other."
+    )
+    yield html.figure(
+        plots.errors(comparison),
+        "Errors",
+        "Further left is better. The backward error of a stable solver is at most a little above eps; rounding alone "
+        f"makes the optimality about {text.small(comparison.best_optimality)} here.",
+    )
+    if len(comparison.entries) > 1:
+        yield html.figure(
+            plots.agreement(comparison),
+            "Agreement",
+            f"Digits in which the worst coefficient of each pair agrees; {comparison.dtype} has "
+            f"{-math.log10(comparison.eps):.0f}.",
+        )
+    yield html.figure(plots.time(comparison), "Time", "Median of the calls, each of which is a thin mark.")
+    yield "</div>"
+    yield "<h2>Coefficients</h2>"
+    yield _coefficients(comparison)
+    if n * k > _ROWS:
+        yield f'<p class="soft">The first {_ROWS} of {n * k}; --json has all.</p>'
+    yield '<h2>What the numbers mean</h2><div class="notes">'
+    for line in notes(comparison):
+        yield f"<p>{html.escape(line)}</p>"
+    yield "</div>"
+
+
+def _solvers(comparison: Comparison) -> str:
+    known = comparison.problem.known is not None
+    head = [
+        "solver",
+        "rank",
+        "condition",
+        "residual",
+        "backward",
+        "optimality",
+        "excess",
+        "time",
+        "time, all",
+        "memory",
+    ]
+    rows = []
+    for entry in comparison.entries:
+        told = entry.metrics
+        row = [
+            html.cell(entry.label),
+            html.cell(str(entry.rank), "" if entry.rank == comparison.rank else "bad"),
+            html.cell(text.small(entry.condition)),
+            html.cell(f"{told.residual:.6g}"),
+            html.cell(text.small(told.backward_error), _verdict(comparison, told.backward_error)),
+            html.cell(text.small(told.optimality)),
+            html.cell(text.small(told.excess), _verdict(comparison, told.excess)),
+            html.cell(text.seconds(entry.time_x)),
+            html.cell(text.seconds(entry.time_all)),
+            html.cell(text.size(entry.peak.bytes)),
+        ]
+        rows.append([*row, html.cell(f"{entry.known_digits:.1f}")] if known else row)
+    return html.table([*head, f"digits of {comparison.problem.known_by}"] if known else head, rows)
+
+
+def _verdict(comparison: Comparison, error: float) -> str:
+    return "bad" if comparison.is_large(error) else ""
+
+
+def _coefficients(comparison: Comparison) -> str:
+    problem, precision = comparison.problem, text.precision(comparison.dtype) + 2
+    k = problem.b.shape[1]
+    names = [f"{name}, b{j}" if k > 1 else name for name in problem.columns for j in range(k)][:_ROWS]
+    columns = {problem.known_by: problem.known} if problem.known is not None else {}
+    columns |= {entry.label: entry.x for entry in comparison.entries}
+    values = [x.ravel()[:_ROWS].tolist() for x in columns.values() if x is not None]
+    rows = (
+        [html.cell(name), *(html.cell(text.number(column[i], precision)) for column in values)]
+        for i, name in enumerate(names)
+    )
+    return html.table(["coefficient", *columns], rows)

@@ -1,0 +1,219 @@
+"""A comparison in the terminal: tables that fit 80 columns, and use more where there are more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lstsq_cli import text
+from lstsq_cli.comparison import Comparison
+
+_WIDE = 110
+
+
+def show(comparison: Comparison, console: Console, rows: int) -> None:
+    """Print it; `rows` of x and of the singular values at most."""
+    m, n = comparison.shape
+    k = comparison.problem.b.shape[1]
+    sides = f", {k} right-hand sides" if k > 1 else ""
+    console.print(
+        Text.assemble(
+            (comparison.problem.name, "bold"),
+            f": {m} × {n}{sides}, {comparison.dtype}, rank {comparison.rank}, cutoff {comparison.rcond:.3g} σ₁",
+        )
+    )
+    _print(console, "Solvers", _solvers(comparison, console.width >= _WIDE))
+    for i, table in enumerate(_solutions(comparison, console.width, rows)):
+        _print(console, "x" if i == 0 else "", table)
+    if n * k > rows:
+        console.print(
+            f"… {n * k - rows} more coefficients: --rows {n * k} shows all, --json and --html have them.", style="dim"
+        )
+    _print(console, "Singular values", _singular_values(comparison, rows))
+    if len(comparison.s) > rows:
+        console.print(f"… {len(comparison.s) - rows} more singular values.", style="dim")
+    if len(comparison.entries) > 1:
+        _print(console, "Digits of agreement between each pair", _agreement(comparison))
+    console.print()
+    for line in notes(comparison):
+        console.print(line, style="dim")
+    for refusal in comparison.absent:
+        console.print(Text(f"not here: {refusal.label}: {refusal.reason}", style="yellow"))
+
+
+def notes(comparison: Comparison) -> Iterator[str]:
+    """What the numbers mean."""
+    yield (
+        "residual: ‖b − Ax‖. backward: how far A must move, relative to its size, for this x to be exact. optimality: "
+        "‖Aᴴr‖ / (‖A‖ ‖r‖). In both, singular values at or below the cutoff count as zero."
+    )
+    best = comparison.best_optimality
+    more = " The residual is itself rounding, so it says nothing: the backward error does." if best > 1e-3 else ""
+    yield f"optimality: rounding alone makes it about {text.small(best)} here, whoever solves.{more}"
+    if comparison.rank < comparison.shape[1]:
+        yield "excess: the share of x that A does not see; a solution of minimum norm has none."
+    entry = comparison.entries[0]
+    yield (
+        f"time: median of {len(entry.seconds_x)} calls of each in turn, in one process, until x (all: and residuals, "
+        "rank and σ) can be read."
+    )
+    if comparison.load is not None and comparison.load > 1:
+        yield (
+            f"time: other programs keep this machine busy ({comparison.load:.1f} processes for each core), so the times "
+            "say little."
+        )
+    peaks = [other.peak for other in comparison.entries]
+    if any(peak.bytes is not None for peak in peaks):
+        yield (
+            "memory: peak of a first solve in a process of its own, beyond the loaded library and the input; for jax "
+            "that includes compiling."
+        )
+    for told in dict.fromkeys(peak.note for peak in peaks if peak.note):
+        yield f"memory: {told}."
+    yield "digits: in which the worst coefficient agrees; those below 10 eps of the largest count as zero."
+    problem = comparison.problem
+    if problem.known is not None and comparison.rank < comparison.shape[1]:
+        yield (
+            f"The known x is that of full rank; this cutoff leaves rank {comparison.rank}. --rcond 0 keeps every "
+            "singular value."
+        )
+
+
+def _print(console: Console, title: str, table: Table) -> None:
+    # Not as the table's own title, which would be folded to the width of the table.
+    console.print()
+    if title:
+        console.print(title, style="bold")
+    console.print(table)
+
+
+def _table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+
+
+def _solvers(comparison: Comparison, wide: bool) -> Table:
+    table = _table()
+    deficient = comparison.rank < comparison.shape[1]
+    known = comparison.problem.known is not None
+    table.add_column("#", justify="right", style="dim")
+    table.add_column("solver", no_wrap=True)
+    heads = ["rank", *(["condition"] if wide else []), "residual", "backward", "optimality"]
+    heads += [*(["excess"] if deficient and wide else []), "time", *(["time, all"] if wide else []), "memory"]
+    heads += [f"digits of {comparison.problem.known_by}" if wide else "digits"] if known else []
+    for head in heads:
+        table.add_column(head, justify="right", no_wrap=True)
+    fastest = min(entry.time_x for entry in comparison.entries)
+    for i, entry in enumerate(comparison.entries, 1):
+        told = entry.metrics
+        rank = Text(str(entry.rank), style="" if entry.rank == comparison.rank else "bold red")
+        cells: list[Text | str] = [str(i), Text(entry.label), rank]
+        cells += [text.small(entry.condition)] if wide else []
+        cells += [f"{told.residual:.4g}", _error(told.backward_error, comparison)]
+        cells += [text.small(told.optimality)]
+        cells += [_error(told.excess, comparison)] if deficient and wide else []
+        cells += [Text(text.seconds(entry.time_x), style="bold green" if entry.time_x == fastest else "")]
+        cells += [text.seconds(entry.time_all)] if wide else []
+        cells += [text.size(entry.peak.bytes)]
+        cells += [f"{entry.known_digits:.1f}"] if known else []
+        table.add_row(*cells)
+    return table
+
+
+def _error(value: float, comparison: Comparison) -> Text:
+    return Text(text.small(value), style="bold red" if comparison.is_large(value) else "")
+
+
+def _solutions(comparison: Comparison, width: int, rows: int) -> Iterator[Table]:
+    """The coefficients, as many solvers beside each other as fit."""
+    problem, precision = comparison.problem, text.precision(comparison.dtype)
+    k = problem.b.shape[1]
+    names = [f"{name}, b{j}" if k > 1 else name for name in problem.columns for j in range(k)][:rows]
+    columns: list[tuple[str, list[str]]] = []
+    if problem.known is not None:
+        columns.append(
+            (problem.known_by, [text.number(value, precision) for value in problem.known.ravel()[:rows].tolist()])
+        )
+    for entry in comparison.entries:
+        columns.append((entry.label, [text.number(value, precision) for value in entry.x.ravel()[:rows].tolist()]))
+    label = min(max(map(len, [*names, "coefficient"])), 24)
+    cell = max(len(item) for head, items in columns for item in [head, *items])
+    across = max(1, (width - label) // (cell + 2))
+    reference = columns[0][1]
+    for start in range(0, len(columns), across):
+        table = _table()
+        table.add_column("coefficient", no_wrap=True, max_width=label, overflow="ellipsis")
+        for head, _ in columns[start : start + across]:
+            table.add_column(Text(head), justify="right", no_wrap=True, min_width=cell)
+        for i, name in enumerate(names):
+            table.add_row(
+                Text(name), *(_differing(items[i], reference[i]) for _, items in columns[start : start + across])
+            )
+        yield table
+
+
+def _differing(value: str, reference: str) -> Text:
+    """The value, coloured from where it differs from that of the first column."""
+    same = 0
+    while same < min(len(value), len(reference)) and value[same] == reference[same]:
+        same += 1
+    return Text.assemble(value[:same], (value[same:], "yellow"))
+
+
+def _singular_values(comparison: Comparison, rows: int) -> Table:
+    table = _table()
+    for head in ("i", "σ", "σ / σ₁", "spread / σ₁"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("counts as zero for", overflow="fold")
+    s, largest = comparison.s, comparison.s[0] or 1.0
+    for i in _rows_around_the_cutoff(len(s), comparison.rank, rows):
+        found = np.array([float(entry.s[i]) for entry in comparison.entries])
+        dropped = [str(number) for number, entry in enumerate(comparison.entries, 1) if i >= entry.rank]
+        everyone = len(dropped) == len(comparison.entries)
+        table.add_row(
+            str(i + 1),
+            f"{s[i]:.6g}",
+            f"{s[i] / largest:.2e}",
+            text.small(float((found.max() - found.min()) / largest)),
+            "all" if everyone else Text(", ".join(dropped), style="bold red"),
+            style="dim" if everyone else "",
+        )
+    return table
+
+
+def _rows_around_the_cutoff(length: int, rank: int, rows: int) -> list[int]:
+    """Which singular values to show: of many, the first, and those on both sides of the cutoff."""
+    if length <= rows:
+        return list(range(length))
+    near = min(max(rank - rows // 2, 0), length - rows // 2)
+    shown = set(range(rows - rows // 2)) | set(range(near, near + rows // 2))
+    return sorted(shown)
+
+
+def _agreement(comparison: Comparison) -> Table:
+    table = _table()
+    table.add_column("#", justify="right", style="dim")
+    table.add_column("solver", no_wrap=True)
+    for number in range(1, len(comparison.entries) + 1):
+        table.add_column(str(number), justify="right", no_wrap=True)
+    best = -np.log10(comparison.eps)
+    for i, entry in enumerate(comparison.entries):
+        table.add_row(
+            str(i + 1),
+            Text(entry.label),
+            *(_digits(i, j, comparison, float(best)) for j in range(len(comparison.entries))),
+        )
+    return table
+
+
+def _digits(i: int, j: int, comparison: Comparison) -> Text:
+    if i == j:
+        return Text("·", style="dim")
+    value, best = float(comparison.agreement[i, j]), -math.log10(comparison.eps)
+    style = "green" if value > 0.6 * best else "" if value > 0.3 * best else "bold red"
+    return Text(f"{value:.1f}", style=style)

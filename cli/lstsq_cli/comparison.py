@@ -1,0 +1,206 @@
+"""One comparison: a problem, what each solver says to it, and how good that is."""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import lstsq
+from lstsq_cli import measure, metrics, peak
+from lstsq_cli.metrics import Metrics
+from lstsq_cli.peak import Peak
+from lstsq_cli.problems import NumpyArray, Problem
+from lstsq_cli.solvers import Refusal, Solver
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one solver says, and how good that is."""
+
+    solver: Solver
+    x: NumpyArray
+    #: As the solver gives them.
+    residuals: NumpyArray
+    rank: int
+    s: NumpyArray
+    metrics: Metrics
+    seconds_x: list[float]
+    seconds_all: list[float]
+    peak: Peak
+    #: Digits in which the worst coefficient agrees with the known solution.
+    known_digits: float | None
+
+    @property
+    def label(self) -> str:
+        """What tables call it."""
+        return self.solver.label
+
+    @property
+    def time_x(self) -> float:
+        """The median call, to an x that can be read, in seconds."""
+        return statistics.median(self.seconds_x)
+
+    @property
+    def time_all(self) -> float:
+        """The median call, to all four results, in seconds."""
+        return statistics.median(self.seconds_all)
+
+    @property
+    def condition(self) -> float:
+        """Largest singular value over the smallest that counts."""
+        return float(self.s[0]) / float(self.s[self.rank - 1]) if self.rank else math.inf
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that is shown, in whichever form."""
+
+    problem: Problem
+    dtype: str
+    rcond: float
+    entries: tuple[Entry, ...]
+    #: Solvers that did not take part, or failed, and why.
+    absent: tuple[Refusal, ...]
+    #: ``[i, j]``: in how many digits solvers i and j agree.
+    agreement: NumpyArray
+    #: NumPy's singular values in double precision, and the rank that the cutoff leaves.
+    s: NumpyArray
+    rank: int
+    #: Processes that wanted a core when it began, for each core; None where the system does not say.
+    load: float | None
+
+    @property
+    def eps(self) -> float:
+        """Of the dtype of the problem."""
+        return float(np.finfo(self.dtype).eps)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        m, n = self.problem.a.shape
+        return m, n
+
+    @property
+    def best_optimality(self) -> float:
+        """What rounding x alone makes of the optimality, of whichever solver: about ``eps ‖A‖ ‖x‖ / ‖r‖``."""
+        problem, entry = self.problem, self.entries[0]
+        reach = float(self.s[0]) * float(np.linalg.norm(entry.x.astype(np.result_type(entry.x, np.float64))))
+        size = max(reach, float(np.linalg.norm(problem.b.astype(np.result_type(problem.b, np.float64)))))
+        residual = max(self.entries, key=lambda entry: entry.metrics.residual).metrics.residual
+        return min(1.0, self.eps * size / residual) if residual > 0 else 1.0
+
+    def is_large(self, error: float) -> bool:
+        """Whether a relative error is more than a backward stable solver's rounding in this dtype."""
+        return error > 30 * self.eps * min(self.shape)
+
+
+def compare(
+    problem: Problem,
+    solvers: Sequence[Solver],
+    refused: Sequence[Refusal],
+    rcond: float | None,
+    repeats: int | None,
+    memory: bool,
+    step: Callable[[str, int | None], None],
+) -> Comparison:
+    """Run every solver, and measure what it says. `step` is told what runs next: see `measure.measure`."""
+    dtype = problem.a.dtype.name
+    cutoff = lstsq.explain(problem.a, problem.b, rcond, backend="numpy").rcond
+    load = os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else None
+    step("singular values", 1 + len(solvers) * (2 + (repeats or measure.FEWEST) + memory))
+    stick = metrics.make_stick(problem.a, problem.b, cutoff)
+    eps = float(np.finfo(dtype).eps)
+    answers = measure.measure(problem, solvers, rcond, repeats, step)
+    absent = list(refused)
+    entries = []
+    sound = sum(answer.failure is None for answer in answers)
+    for answer in answers:
+        if answer.failure is not None:
+            absent.append(Refusal(answer.solver.label, answer.failure))
+            continue
+        step(f"{answer.solver.label}, memory" if memory else answer.solver.label, sound - len(entries))
+        known = problem.known
+        entries.append(
+            Entry(
+                answer.solver,
+                answer.x,
+                answer.residuals,
+                answer.rank,
+                answer.s,
+                metrics.judge(stick, answer.x),
+                answer.seconds_x,
+                answer.seconds_all,
+                peak.measure(problem, answer.solver, rcond) if memory else Peak(None, "not asked for"),
+                None if known is None else metrics.digits(answer.x, known, eps),
+            )
+        )
+    agreement = np.array([[metrics.digits(p.x, q.x, eps) for q in entries] for p in entries])
+    s = stick.s * 2.0**stick.a_exponent
+    return Comparison(problem, dtype, cutoff, tuple(entries), tuple(absent), agreement, s, stick.rank, load)
+
+
+def to_json(comparison: Comparison) -> dict[str, Any]:
+    """Everything, as what JSON can hold: complex numbers are [real, imaginary], infinities and NaN null."""
+    problem = comparison.problem
+    return {
+        "problem": {
+            "name": problem.name,
+            "rows": problem.a.shape[0],
+            "columns": list(problem.columns),
+            "right_hand_sides": problem.b.shape[1],
+            "known_x": _plain(problem.known),
+            "known_by": problem.known_by or None,
+        },
+        "dtype": comparison.dtype,
+        "rcond": comparison.rcond,
+        "load_per_core": comparison.load,
+        "reference": {"s": _plain(comparison.s), "rank": comparison.rank},
+        "solvers": [
+            {
+                "label": entry.label,
+                "backend": entry.solver.backend,
+                "library": entry.solver.namespace or entry.solver.backend,
+                "driver": entry.solver.driver,
+                "x": _plain(entry.x),
+                "residuals": _plain(entry.residuals),
+                "rank": entry.rank,
+                "s": _plain(entry.s),
+                "condition": _plain(entry.condition),
+                "residual_norm": _plain(entry.metrics.residual),
+                "backward_error": _plain(entry.metrics.backward_error),
+                "optimality": _plain(entry.metrics.optimality),
+                "excess_norm": _plain(entry.metrics.excess),
+                "seconds_x": entry.time_x,
+                "seconds_all": entry.time_all,
+                "repeats": len(entry.seconds_x),
+                "peak_bytes": entry.peak.bytes,
+                "peak_note": entry.peak.note or None,
+                "digits_of_known_x": _plain(entry.known_digits),
+            }
+            for entry in comparison.entries
+        ],
+        "agreement": {
+            "labels": [entry.label for entry in comparison.entries],
+            "digits": _plain(comparison.agreement),
+        },
+        "absent": [{"label": refusal.label, "reason": refusal.reason} for refusal in comparison.absent],
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Arrays as lists, complex numbers as pairs, what is not finite as None."""
+    if isinstance(value, np.ndarray):
+        return [_plain(item) for item in value.tolist()]
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, complex):
+        return [_plain(value.real), _plain(value.imag)]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

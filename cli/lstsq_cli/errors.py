@@ -1,0 +1,13 @@
+"""What the user can put right: told in a sentence, without a traceback."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """A message for the user: what was got, what was expected, what to do. Ends the command with exit code 2."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message, or its class where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

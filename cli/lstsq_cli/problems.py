@@ -1,0 +1,100 @@
+"""The problem that solvers are compared on, where it comes from no file: drawn at random, or NIST's."""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lstsq_cli.errors import UserError
+
+NumpyArray = np.ndarray[Any, Any]
+
+DTYPES = ("float32", "float64", "complex64", "complex128")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A matrix ``a (M, N)`` and right-hand sides ``b (M, K)``, with names for what they mean."""
+
+    name: str
+    a: NumpyArray
+    b: NumpyArray
+    #: One for each column of `a`.
+    columns: tuple[str, ...]
+    #: The known solution ``(N, K)``, and who says so.
+    known: NumpyArray | None = None
+    known_by: str = ""
+
+    def astype(self, dtype: str) -> Problem:
+        """The problem rounded to this dtype.
+
+        Raises
+        ------
+        UserError
+            If numbers are lost: an imaginary part, or a number beyond the range of the dtype.
+        """
+        converted = []
+        for name, array in (("a", self.a), ("b", self.b)):
+            if np.iscomplexobj(array) and not dtype.startswith("complex"):
+                raise UserError(f"{name} is complex; got --dtype {dtype}, expected complex64 or complex128.")
+            with np.errstate(over="ignore"):
+                rounded = array.astype(dtype)
+            if not np.isfinite(rounded).all():
+                raise UserError(
+                    f"{name} holds numbers beyond the range of {dtype}; scale them, or use --dtype float64."
+                )
+            converted.append(rounded)
+        return Problem(self.name, converted[0], converted[1], self.columns, self.known, self.known_by)
+
+
+def default_dtype(problem: Problem) -> str:
+    """The dtype that the numbers came in, as one that is solved in: integers and halves are widened."""
+    dtype = np.result_type(problem.a, problem.b)
+    if dtype.name in DTYPES:
+        return dtype.name
+    return "complex128" if dtype.kind == "c" else "float32" if dtype.name == "float16" else "float64"
+
+
+def random(m: int, n: int, condition: float, seed: int, dtype: str = "float64") -> Problem:
+    """A random matrix of this condition number, its singular values in geometric progression, and b with noise."""
+    if m < 1 or n < 1:
+        raise UserError(f"--random: got {m} {n}, expected a number of rows and of columns from 1 up.")
+    if not (condition >= 1 and np.isfinite(condition)):
+        raise UserError(f"--cond: got {condition:g}, expected a number from 1 up.")
+    from lstsq_conformance.cases import gaussian, with_spectrum
+
+    rng, complex_ = np.random.default_rng(seed), dtype.startswith("complex")
+    smallest = min(m, n)
+    s = np.geomspace(1, 1 / condition, smallest) if smallest > 1 else np.ones(1)
+    a = with_spectrum(rng, complex_, m, n, s)
+    b = a @ np.ones((n, 1)) + 0.01 * gaussian(rng, complex_, m, 1)
+    columns = tuple(f"x{i}" for i in range(n))
+    return Problem(f"random {m} × {n}, condition {condition:g}, seed {seed}", a, b, columns)
+
+
+def nist(name: str) -> Problem:
+    """One of NIST's linear regression problems (StRD), with its certified coefficients; upper or lower case."""
+    folder = importlib.resources.files("lstsq_conformance") / "data" / "nist"
+    everything = json.loads((folder / "certified.json").read_text(encoding="utf-8"))
+    certified = {key: facts for key, facts in everything.items() if "estimate" in facts}
+    found = {key.lower(): key for key in certified}.get(name.lower())
+    if found is None:
+        raise UserError(f"--nist: there is no {name!r}; expected one of {', '.join(certified)}.")
+    facts = certified[found]
+    lines = (folder / f"{found}.csv").read_text(encoding="utf-8").splitlines()
+    rows = np.loadtxt(lines, delimiter=",", skiprows=1)
+    predictors, start = rows[:, :-1], 0 if facts["intercept"] else 1
+    if facts["polynomial_degree"]:
+        powers = range(start, facts["polynomial_degree"] + 1)
+        a = np.stack([predictors[:, 0] ** power for power in powers], axis=1)
+        columns = tuple("intercept" if power == 0 else "x" if power == 1 else f"x^{power}" for power in powers)
+    else:
+        names = lines[0].split(",")[:-1]
+        a = np.column_stack([np.ones(len(rows)), predictors]) if facts["intercept"] else predictors
+        columns = ("intercept", *names) if facts["intercept"] else tuple(names)
+    known = np.array([float(number) for number in facts["estimate"]])[:, None]
+    return Problem(f"NIST {found}", a, rows[:, -1:], columns, known, "NIST")

@@ -1,0 +1,81 @@
+"""A pytest plugin that writes what happens to a file, one JSON object a line, while it happens.
+
+Loaded by ``-p lstsq_cli.recorder`` in the process that runs the suite (and, under pytest-xdist, in its workers, which
+only name the driver of each test); the file is named by the environment variable ``LSTSQ_RECORD``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, TextIO
+
+import pytest
+
+VARIABLE = "LSTSQ_RECORD"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin to record, where this is the process that hears of every test."""
+    if VARIABLE in os.environ and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Recorder(open(os.environ[VARIABLE], "a", encoding="utf-8")), "lstsq_recorder")  # noqa: SIM115
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Note each test's driver where its report will carry it, from whichever process."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        driver = callspec.params.get("driver") if callspec is not None else None
+        item.user_properties.append(("lstsq_driver", driver or ""))
+
+
+class Recorder:
+    """Writes the lines."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def _write(self, event: str, **facts: Any) -> None:
+        self._stream.write(json.dumps({"event": event, **facts}) + "\n")
+        self._stream.flush()
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Tell how many tests there are."""
+        if session.items:
+            self._write("collected", total=len(session.items))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
+        """Tell how many tests there are, where workers collect them."""
+        self._write("collected", total=len(ids))
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Tell which test runs, so that it is known if the process dies in it."""
+        self._write("start", test=_short(nodeid))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Tell how a test ended."""
+        if report.when != "call" and report.passed:
+            return
+        properties = dict(report.user_properties)
+        known = hasattr(report, "wasxfail")
+        message = ""
+        if report.failed:
+            crash = getattr(report.longrepr, "reprcrash", None)
+            message = crash.message if crash is not None else str(report.longrepr)
+        self._write(
+            "end",
+            test=_short(report.nodeid),
+            row=properties.get("contract_row", ""),
+            driver=properties.get("lstsq_driver", ""),
+            outcome="known" if known and report.skipped else report.outcome,
+            message=message or (str(report.wasxfail) if known else ""),
+            details=report.longreprtext if report.failed else "",
+        )
+
+
+def _short(nodeid: str) -> str:
+    """``test_values.py::test_rank[...]``, without the folder that the suite is installed in."""
+    path, separator, test = nodeid.partition("::")
+    return path.replace("\\", "/").rpartition("/")[2] + separator + test

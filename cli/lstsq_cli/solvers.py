@@ -1,0 +1,158 @@
+"""Who can solve: every backend, library and driver that is installed, and why some are not."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import lstsq
+from lstsq import Backend
+from lstsq_cli.errors import UserError, first_line
+
+#: Libraries that the array-API backend is tried on, and the distributions that they come in.
+STANDARD_LIBRARIES = {"torch": "torch", "cupy": "cupy", "array_api_strict": "array-api-strict"}
+
+
+class Solver(NamedTuple):
+    """One driver of one backend, on the arrays of one library."""
+
+    backend: str
+    #: The library, where the backend serves several.
+    namespace: str | None
+    driver: str
+
+    @property
+    def label(self) -> str:
+        """What tables call it."""
+        return f"{self.namespace or self.backend} {self.driver}"
+
+
+class Refusal(NamedTuple):
+    """What does not take part, and why."""
+
+    label: str
+    reason: str
+
+
+def find(backends: Sequence[str], drivers: Sequence[str], dtype: str) -> tuple[tuple[Solver, ...], tuple[Refusal, ...]]:
+    """The solvers of these backends (default: all that are installed) with these drivers (default: all).
+
+    Raises
+    ------
+    UserError
+        If a name is unknown, or none can solve in this dtype.
+    """
+    prepare(dtype)
+    found: list[Solver] = []
+    refused: list[Refusal] = []
+    known_drivers: list[str] = []
+    for name, namespace in subjects(backends):
+        label = namespace or name
+        try:
+            backend = lstsq.get_backend(name)
+        except Exception as error:
+            refused.append(Refusal(label, f"it cannot be loaded: {first_line(error)}"))
+            continue
+        reason = unavailable(backend, namespace)
+        if reason is not None:
+            refused.append(Refusal(label, reason))
+            continue
+        claims = backend.capabilities
+        for driver in dict.fromkeys((claims.default_driver, *claims.drivers)):
+            known_drivers.append(driver)
+            if drivers and driver not in drivers:
+                continue
+            solver = Solver(name, namespace, driver)
+            reason = backend.refuse(dtype, driver)
+            if reason is None:
+                found.append(solver)
+            else:
+                refused.append(Refusal(solver.label, reason))
+    unknown = [driver for driver in drivers if driver not in known_drivers]
+    if unknown and known_drivers:
+        names = ", ".join(dict.fromkeys(known_drivers))
+        raise UserError(f"--driver: no backend here has a driver {unknown[0]!r}; there are {names}.")
+    if not found:
+        reasons = "; ".join(f"{label}: {reason}" for label, reason in refused)
+        raise UserError(f"no backend is left to solve with ({reasons}).")
+    return tuple(found), tuple(refused)
+
+
+def subjects(names: Sequence[str]) -> list[tuple[str, str | None]]:
+    """Backends and the libraries to use them on: of these names, or of all that are installed.
+
+    A name is a backend's, or that of a library that the array-API backend serves.
+    """
+    # NumPy first: it is the oracle, and what the others are shown beside.
+    installed = sorted((info.name for info in lstsq.backends()), key=lambda name: (name != "numpy", name))
+    chosen: list[tuple[str, str | None]] = []
+    for name in names or installed:
+        if name in installed and not _serves_any(name):
+            chosen.append((name, None))
+        elif name in installed:
+            present = [library for library in STANDARD_LIBRARIES if _is_installed(library)]
+            # Without one it is named all the same, so that the user is told why it does not take part.
+            chosen.extend((name, library) for library in present or list(STANDARD_LIBRARIES)[:1])
+        elif name in STANDARD_LIBRARIES and "array_api" in installed:
+            chosen.append(("array_api", name))
+        else:
+            try:
+                lstsq.get_backend(name)
+            except ValueError as error:
+                libraries = ", ".join(library for library in STANDARD_LIBRARIES if _is_installed(library))
+                more = f" Libraries that array_api serves here: {libraries}." if libraries else ""
+                raise UserError(f"--backend: {error}{more}") from error
+    return list(dict.fromkeys(chosen))
+
+
+def available(chosen: Sequence[tuple[str, str | None]], all_wanted: bool) -> list[tuple[str, str | None]]:
+    """Those of the backends and libraries that can run here.
+
+    Raises
+    ------
+    UserError
+        If one cannot run, where all are wanted; or if none can.
+    """
+    found, reasons = [], []
+    for name, namespace in chosen:
+        try:
+            reason = unavailable(lstsq.get_backend(name), namespace)
+        except Exception as error:
+            reason = f"it cannot be loaded: {first_line(error)}"
+        if reason is None:
+            found.append((name, namespace))
+        else:
+            reasons.append(f"{namespace or name}: {reason}")
+    if reasons and (all_wanted or not found):
+        raise UserError("; ".join(reasons) + ".")
+    return found
+
+
+def unavailable(backend: Backend, namespace: str | None) -> str | None:
+    """Why this backend cannot run here on this library, or None."""
+    reason = backend.unavailable()
+    if reason is None and namespace is not None and not _is_installed(namespace):
+        return f"{namespace} is not installed; run `pip install {STANDARD_LIBRARIES.get(namespace, namespace)}`"
+    return reason
+
+
+def prepare(dtype: str) -> None:
+    """Switch on JAX's double precision where the problem is in double; it is off, as users have it, where it is not.
+
+    Must come before JAX is imported.
+    """
+    if dtype in ("float64", "complex128"):
+        os.environ.setdefault("JAX_ENABLE_X64", "1")
+
+
+def _serves_any(name: str) -> bool:
+    try:
+        return "*" in lstsq.get_backend(name).serves
+    except Exception:
+        return False
+
+
+def _is_installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None

@@ -1,0 +1,193 @@
+"""The only way anything is run here: ``nox`` is what CI runs, ``nox -l`` lists the rest.
+
+Both distributions are built as they would be released (an sdist, and a wheel from that sdist), once for each state of
+their sources, and every session installs these wheels: what is tested is what would be shipped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv"
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
+
+#: What each distribution is made of: its folder, and the files that a new build depends on.
+DISTRIBUTIONS = {
+    ".": ["pyproject.toml", "README.md", "LICENSE", "lstsq", "backends/lstsq_*", "conformance/lstsq_conformance"],
+    "backends/mlx": [f"backends/mlx/{part}" for part in ("*.toml", "*.txt", "*.md", "LICENSE", "lstsq_mlx", "src")],
+}
+SHIPPED = [
+    "lstsq",
+    "backends/lstsq_numpy",
+    "backends/lstsq_jax",
+    "backends/lstsq_array_api",
+    "backends/mlx/lstsq_mlx",
+    "conformance/lstsq_conformance",
+]
+
+#: The backends that the suite is run on, and the library whose arrays it uses there.
+NAMESPACES = {"numpy": "numpy", "jax": "jax", "mlx": "mlx", "array_api": "array_api_strict"}
+
+# Every session runs on an interpreter that is already there.
+os.environ["UV_PYTHON_DOWNLOADS"] = "never"
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style: ruff and clang-format. `nox -s lint -- --fix` repairs what it can."""
+    session.install(*group("lint"))
+    fix = "--fix" in session.posargs
+    session.run("ruff", "check", *(["--fix"] if fix else []))
+    session.run("ruff", "format", *([] if fix else ["--check"]))
+    cpp = [str(path) for path in sorted(Path("backends/mlx/src").rglob("*")) if path.suffix in (".cpp", ".h", ".hpp")]
+    session.run("clang-format", *(["-i"] if fix else ["--dry-run", "-Werror"]), *cpp)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types: mypy, strict, over everything that is shipped and this file."""
+    install(session, "test", "types")
+    session.run("mypy", *SHIPPED, "docs", "examples/demo.py", "noxfile.py")
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build both distributions and try them: the pure one alone in an empty environment, then with MLX."""
+    pure, mlx = wheel(session, "."), wheel(session, "backends/mlx")
+    shutil.rmtree("dist", ignore_errors=True)
+    for built in (pure, mlx):
+        shutil.copytree(built.parent, "dist", dirs_exist_ok=True, ignore=shutil.ignore_patterns(".gitignore"))
+    session.log("built: %s", ", ".join(sorted(path.name for path in Path("dist").iterdir())))
+    session.chdir(session.create_tmp())
+    session.install(str(pure))
+    session.run("python", "-c", TRY.format(library="numpy"))
+    session.install(str(mlx))
+    session.run("python", "-c", TRY.format(library="mlx.core"))
+
+
+TRY = """
+import {library} as xp, lstsq
+x, residuals, rank, s = lstsq.lstsq(xp.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]]), xp.array([1.0, 3.0, 5.0]))
+assert abs(x - xp.array([1.0, 2.0])).max() < 1e-6 and rank == 2 and residuals.shape == (1,), (x, residuals, rank, s)
+assert "{library}".partition(".")[0] in [info.name for info in lstsq.backends() if info.available], lstsq.backends()
+print("lstsq", lstsq.__version__, "works on {library} from", lstsq.__file__)
+"""
+
+
+@nox.session(default=False)
+def readme(session: nox.Session) -> None:
+    """Write the support table in README.md anew, from what the backends claim."""
+    install(session)
+    session.run("python", "docs/support_table.py")
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Solve real data on every backend and show the answers side by side."""
+    install(session, "demo")
+    session.run("python", "examples/demo.py", *session.posargs)
+
+
+@nox.session
+def examples(session: nox.Session) -> None:
+    """Run every example."""
+    install(session, "demo")
+    for script in sorted(Path("examples").glob("*.py")):
+        session.run("python", str(script))
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """Hold every backend to the contract, on a quick selection; `-- mlx --full` runs one, and every case."""
+    install(session, "test")
+    chosen = [name for name in NAMESPACES if name in session.posargs] or list(NAMESPACES)
+    for backend in chosen:
+        run_conformance(session, backend, NAMESPACES[backend])
+    if "jax" in chosen:
+        run_conformance(session, "jax", "jax", x64=False)
+
+
+@nox.session(default=False)
+def conformance_torch(session: nox.Session) -> None:
+    """Hold the array-API backend to the contract on torch: not in the default run, for the size of its download."""
+    install(session, "test")
+    # pip, and not uv, finds a build for the CPU where an index with one is configured.
+    session.run("python", "-m", "ensurepip", silent=True)
+    session.run("python", "-m", "pip", "install", "-q", *group("torch"))
+    run_conformance(session, "array_api", "torch")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests of the frontend, of each backend and of the suite itself, and the examples in docstrings."""
+    run_tests(session)
+
+
+@nox.session(python=PYTHONS, default=False)
+def pythons(session: nox.Session) -> None:
+    """Run the same tests on each Python found. With pyenv: `PYENV_VERSION=3.10:3.11:3.12:3.13 nox -s pythons`."""
+    run_tests(session)
+
+
+def run_tests(session: nox.Session) -> None:
+    install(session, "test", "demo")
+    # The suite's own modules need --lstsq-backend; what tests the suite is in conformance/tests.
+    packages = [Path(folder).name for folder in SHIPPED if "conformance" not in folder]
+    tests = ["tests", "backends/mlx/tests", "conformance/tests", "--doctest-modules", "--pyargs", *packages]
+    session.run("pytest", *(session.posargs or tests))
+
+
+def run_conformance(session: nox.Session, backend: str, namespace: str, x64: bool = True) -> None:
+    """Run the suite once. `x64` is JAX's switch: without it there are no double precision arrays."""
+    subject = ["--lstsq-backend", backend, "--lstsq-namespace", namespace]
+    if not x64:
+        subject += ["--lstsq-dtype", "float32", "--lstsq-dtype", "complex64"]
+    extent = [] if "--full" in session.posargs else ["--lstsq-quick"]
+    others = [option for option in session.posargs if option not in ("--full", *NAMESPACES)]
+    environment = {"JAX_ENABLE_X64": str(int(x64))}
+    session.run("pytest", "--pyargs", "lstsq_conformance", *subject, *extent, *others, env=environment)
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """Install both distributions with all their extras, and these dependency groups of pyproject.toml."""
+    pure, mlx = wheel(session, "."), wheel(session, "backends/mlx")
+    session.install(f"lstsq[jax,mlx,conformance] @ {pure.as_uri()}", f"lstsq-mlx @ {mlx.as_uri()}", *group(*groups))
+
+
+def group(*names: str) -> tuple[str, ...]:
+    """The pinned requirements of these dependency groups of pyproject.toml."""
+    return nox.project.dependency_groups(PYPROJECT, *names)
+
+
+def wheel(session: nox.Session, project: str) -> Path:
+    """The wheel of the distribution in this folder, built through its sdist if its sources have changed."""
+    python = session.python or ".".join(map(str, sys.version_info[:2]))
+    key = hashlib.sha256(str(python).encode())
+    for path in source_files(project):
+        key.update(f"{path}:{path.stat().st_size}:".encode() + path.read_bytes())
+    home = session.cache_dir.resolve() / f"{Path(project).resolve().name}-{key.hexdigest()[:16]}"
+    if not home.exists():
+        # Built aside and then renamed: a build broken off leaves no half of one, and another nox may have been faster.
+        with tempfile.TemporaryDirectory(dir=session.cache_dir) as aside:
+            built = Path(aside, "built")
+            session.run("uv", "build", "--python", session.bin + "/python", "--out-dir", str(built), project)
+            with contextlib.suppress(OSError):
+                built.rename(home)
+    return next(home.glob("*.whl"))
+
+
+def source_files(project: str) -> list[Path]:
+    roots = [path for pattern in DISTRIBUTIONS[project] for path in Path().glob(pattern)]
+    files = {file for root in roots for file in ([root] if root.is_file() else root.rglob("*")) if file.is_file()}
+    return sorted(file for file in files if "__pycache__" not in file.parts)

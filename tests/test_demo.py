@@ -1,0 +1,55 @@
+"""The demo shows every backend, fits a narrow terminal, and shows the right answers."""
+
+import os
+import runpy
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[1] / "examples" / "demo.py"
+
+
+@pytest.fixture(scope="module", params=[80, 160])
+def shown(request):
+    environment = {**os.environ, "COLUMNS": str(request.param), "NO_COLOR": "1"}
+    ran = subprocess.run([sys.executable, SCRIPT], capture_output=True, text=True, env=environment)
+    assert ran.returncode == 0, ran.stderr
+    lines = ran.stdout.splitlines()
+    assert max(map(len, lines)) <= request.param
+    return lines
+
+
+def row(lines, label):
+    return [line.split()[1:] for line in lines if line.split()[:1] == [label]]
+
+
+def numbers(cells):
+    return [float(cell) for cell in cells if cell not in ("│", "ms")]
+
+
+def test_shows_every_library(shown):
+    header = " ".join(shown[:5])
+    for library in ("NumPy", "JAX", "MLX", "array-api"):
+        assert library in header
+        assert not any(line.startswith(f"not here: {library}") for line in shown)
+
+
+def test_answers_agree_with_the_certified_ones_and_each_other(shown):
+    assert [set(numbers(ranks)) for ranks in row(shown, "rank")] == [{7}, {2}, {3}]
+    # Longley's condition of 5e9 costs every float64 solver some digits; the other two are benign.
+    for cells, digits in zip(row(shown, "digits"), (9, 11, 14)):
+        assert min(numbers(cells)) >= digits
+    for cells, distance in zip(row(shown, "apart"), (1e-8, 1e-10, 1e-13)):
+        assert max(numbers(cells)) <= distance
+
+
+def test_a_wrong_digit_is_counted():
+    demo = runpy.run_path(str(SCRIPT))
+    assert demo["digits"](1.000001, Fraction(1)) == pytest.approx(6, abs=0.01)
+    assert demo["digits"](-1.0, Fraction(1)) == 0
+    assert demo["apart"](np.array([1.0, 100.0]), np.array([1.0, 101.0])) == pytest.approx(1 / 101)
+    assert demo["fitted"](-3482258.63459582, 11) == "-3482258.63"
