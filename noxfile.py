@@ -24,7 +24,7 @@ PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 
 #: What each distribution is made of: its folder, and the files that a new build depends on.
 DISTRIBUTIONS = {
-    ".": ["pyproject.toml", "README.md", "LICENSE", "lstsq", "backends/lstsq_*", "conformance/lstsq_conformance"],
+    ".": ["pyproject.toml", "README.md", "LICENSE", "lstsq", "backends/lstsq_*", "conformance", "cli"],
     "backends/mlx": [f"backends/mlx/{part}" for part in ("*.toml", "*.txt", "*.md", "LICENSE", "lstsq_mlx", "src")],
 }
 SHIPPED = [
@@ -34,6 +34,7 @@ SHIPPED = [
     "backends/lstsq_array_api",
     "backends/mlx/lstsq_mlx",
     "conformance/lstsq_conformance",
+    "cli/lstsq_cli",
 ]
 
 #: The backends that the suite is run on, and the library whose arrays it uses there.
@@ -92,9 +93,9 @@ def readme(session: nox.Session) -> None:
     session.run("python", "docs/support_table.py")
 
 
-@nox.session
+@nox.session(default=False)
 def demo(session: nox.Session) -> None:
-    """Solve real data on every backend and show the answers side by side."""
+    """Solve real data on every backend and show the answers side by side; one of the examples."""
     install(session, "demo")
     session.run("python", "examples/demo.py", *session.posargs)
 
@@ -141,10 +142,10 @@ def pythons(session: nox.Session) -> None:
 
 
 def run_tests(session: nox.Session) -> None:
-    install(session, "test", "demo")
-    # The suite's own modules need --lstsq-backend; what tests the suite is in conformance/tests.
+    install(session, "test")
+    # The suite's own modules want --lstsq-backend: that is the session `conformance`.
     packages = [Path(folder).name for folder in SHIPPED if "conformance" not in folder]
-    tests = ["tests", "backends/mlx/tests", "conformance/tests", "--doctest-modules", "--pyargs", *packages]
+    tests = ["tests", "backends/mlx/tests", "--doctest-modules", "--pyargs", *packages]
     session.run("pytest", *(session.posargs or tests))
 
 
@@ -181,7 +182,7 @@ def wheel(session: nox.Session, project: str) -> Path:
         # Built aside and then renamed: a build broken off leaves no half of one, and another nox may have been faster.
         with tempfile.TemporaryDirectory(dir=session.cache_dir) as aside:
             built = Path(aside, "built")
-            session.run("uv", "build", "--python", session.bin + "/python", "--out-dir", str(built), project)
+            session.run("uv", "build", "--python", session.bin + "/python", "--out-dir", str(built), project, silent=True)
             with contextlib.suppress(OSError):
                 built.rename(home)
     return next(home.glob("*.whl"))

@@ -91,7 +91,12 @@ def lstsq(
     a, b, owner = _arrays(a, b)
     if rcond is not None and type(rcond) is not float:
         rcond = _number(rcond)
-    solver = owner.backend if backend is None else _registry.get_backend(backend)
+    solver = owner.backend
+    if backend is not None:
+        solver = _registry.get_backend(backend)
+        if owner.library in solver.serves:
+            # A second backend for one library takes its arrays as they are.
+            owner = owner._replace(backend=solver)
     plan = _prepare(solver, owner, a, b, rcond, driver)
     if plan.direct and solver is owner.backend:
         result = LstsqResult(*solver.solve(a, b, plan.rcond, plan.driver))
@@ -330,7 +335,12 @@ def explain(
     a, b, owner = _arrays(a, b)
     if rcond is not None:
         rcond = _number(rcond)
-    solver = owner.backend if backend is None else _registry.get_backend(backend)
+    solver = owner.backend
+    if backend is not None:
+        solver = _registry.get_backend(backend)
+        if owner.library in solver.serves:
+            # A second backend for one library takes its arrays as they are.
+            owner = owner._replace(backend=solver)
     plan = _prepare(solver, owner, a, b, rcond, driver)
     reasons = [f"a is an array of {owner.library}, which the {owner.backend.name} backend serves"]
     if solver is not owner.backend:

@@ -50,8 +50,10 @@ the range of Q, since x is a minimum there (Danskin 1966). What is left comes fr
 
 Second order. The rules are made of P, Q, A, products and S, so JAX differentiates them again. In a rule, what has a
 tangent for its argument must be an operation that JAX can transpose, since that is how it derives reverse mode; it
-would look through a `custom_jvp` there, and find constant factors. So P is a matrix, and S(C) is the solution of the
-linear equation Z − (I − Q) Z Q + (I − Q)(Z M − M Z) Q = (I − Q) C Q, to which JAX applies the implicit function theorem.
+would look through a `custom_jvp` there, and find constant factors. So P is a matrix, and S(C) is the solution Z of a
+linear equation, to which JAX applies the implicit function theorem:
+
+    Z − (I − Q) Z Q + (I − Q)(Z' M − M Z') Q = (I − Q) C Q    with Z' = (I − Q) Z Q.
 
 `singular_vectors` have the textbook rule, used for the second derivatives of singular values alone. It takes two
 vectors of (almost) equal values to stay where they are. So second derivatives of singular values are right where the
@@ -70,6 +72,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from lstsq_jax._factor import Factors, adjoint, matmul
@@ -223,13 +226,13 @@ def _singular_values_jvp(primals: Primals, tangents: Primals) -> tuple[jax.Array
 
 @singular_vectors.defjvp
 def _singular_vectors_jvp(primals: Primals, tangents: Primals) -> tuple[Primals, Primals]:
-    # With T = Uᴴ dA V, and for i ≠ j: (Uᴴ dU)_ij = (T S + S Tᴴ)_ij / (σj² − σi²), (Vᴴ dV)_ij = (S T + Tᴴ S)_ij / (same).
+    # With T = Uᴴ dA V and i ≠ j, Uᴴ dU is (T S + S Tᴴ)_ij / (σj² − σi²) and Vᴴ dV is (S T + Tᴴ S)_ij / (σj² − σi²).
     (f, a), (_, da) = primals, tangents
     (u, v), s = singular_vectors(f, a), singular_values(f, a)
     t = matmul(adjoint(u), matmul(da, v))
     th = adjoint(t)
     i, j = s[..., :, None], s[..., None, :]
-    noise = s.shape[-1] * jnp.finfo(s.dtype).eps * s[..., :1]
+    noise = s.shape[-1] * float(np.finfo(s.dtype).eps) * s[..., :1]
     apart = jnp.abs(i - j) > noise[..., None]
     gap = jnp.where(apart, (j - i) * (j + i), 1)
     omega_u = jnp.where(apart, (t * j + i * th) / gap, 0)

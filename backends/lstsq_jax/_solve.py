@@ -16,15 +16,17 @@ from lstsq_jax._factor import adjoint, factorise
 
 def solve(a: jax.Array, b: jax.Array, rcond: float) -> Solution:
     """Solve for each matrix of the batch: ``a (..., M, N)``, ``b (..., M, K)``. See `Backend.solve`."""
-    return _solve(a, b, _round_down(rcond, _working_dtype(a.dtype)))
+    solution: Solution = _solve(a, b, _round_down(rcond, _working_dtype(a.dtype)))
+    return solution
 
 
 @jax.jit
 def _solve(a: jax.Array, b: jax.Array, rcond: jax.Array) -> Solution:
     dtype, working = a.dtype, _working_dtype(a.dtype)
-    finite = jnp.isfinite(a).all((-2, -1)) & jnp.isfinite(b).all((-2, -1))
-    a = _blank(finite, a).astype(working)
-    b = _blank(finite, b).astype(working)
+    # Apart, so that `a` need not be factorised again for each b where b alone is mapped over.
+    finite_a, finite_b = jnp.isfinite(a).all((-2, -1)), jnp.isfinite(b).all((-2, -1))
+    a = _blank(finite_a, a).astype(working)
+    b = _blank(finite_b, b).astype(working)
 
     # Powers of two, so that nothing is rounded. One for each matrix and one for each right-hand side.
     size_a, size_b = _exponent(a, (-2, -1)), _exponent(b, (-2,))
@@ -40,12 +42,18 @@ def _solve(a: jax.Array, b: jax.Array, rcond: jax.Array) -> Solution:
         residuals = g.squares_adjoint(f, a, b, x)
     s = g.singular_values(f, a)
 
-    solved = finite & ~jnp.isnan(f.s).any(-1)  # XLA's SVD gives NaN where it does not converge.
+    x = _times_power_of_two(x, size_b - size_a)
+    residuals = _times_power_of_two(residuals, 2 * size_b[..., 0, :])
+    s = _times_power_of_two(s, size_a[..., 0])
+    # XLA's SVD gives NaN where it does not converge.
+    solved = finite_a & finite_b & ~jnp.isnan(f.s).any(-1)
+    # A factor, and no `where`, makes derivatives NaN too: zero would look like an answer.
+    nan = jnp.where(solved, 1, jnp.nan).astype(s.dtype)
     return Solution(
-        jnp.where(solved[..., None, None], _times_power_of_two(x, size_b - size_a).astype(dtype), jnp.nan),
-        jnp.where(solved[..., None], _times_power_of_two(residuals, 2 * size_b[..., 0, :]), jnp.nan).astype(_real(dtype)),
+        (x * nan[..., None, None]).astype(dtype),
+        (residuals * nan[..., None]).astype(_real(dtype)),
         jnp.where(solved, f.keep.sum(-1, dtype=jnp.int32), 0),
-        jnp.where(solved[..., None], _times_power_of_two(s, size_a[..., 0]), jnp.nan).astype(_real(dtype)),
+        (s * nan[..., None]).astype(_real(dtype)),
     )
 
 
@@ -57,10 +65,8 @@ def _blank(finite: jax.Array, array: jax.Array) -> jax.Array:
 
 @_blank.defjvp
 def _blank_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[jax.Array, jax.Array]:
-    # The answer to such a matrix is NaN, and so is its derivative: zero would look like an answer.
-    (finite, array), (_, tangent) = primals, tangents
-    weight = jnp.where(finite, 1, jnp.nan).astype(tangent.dtype)
-    return _blank(finite, array), tangent * weight[..., None, None]
+    # The answer to such a matrix is NaN, and its derivative is let through to be NaN too.
+    return _blank(*primals), tangents[1]
 
 
 def _exponent(array: jax.Array, axes: tuple[int, ...]) -> jax.Array:
@@ -73,7 +79,7 @@ def _exponent(array: jax.Array, axes: tuple[int, ...]) -> jax.Array:
 def _times_power_of_two(array: jax.Array, exponent: jax.Array) -> jax.Array:
     # In two steps, as the factor may be beyond the dtype where the product is not.
     one = jnp.ones((), array.real.dtype)
-    limit = 2 * (jnp.finfo(one.dtype).maxexp - 2)
+    limit = 2 * (int(np.finfo(one.dtype).maxexp) - 2)
     exponent = jnp.clip(exponent, -limit, limit)
     return array * jnp.ldexp(one, exponent // 2) * jnp.ldexp(one, exponent - exponent // 2)
 

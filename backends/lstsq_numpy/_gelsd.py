@@ -56,12 +56,12 @@ def _solve_by_svd(a: NDArray, b: NDArray, rcond: float) -> tuple[NDArray, int, N
 
 def _sums_of_squares(a: NDArray, b: NDArray, x: NDArray) -> NDArray:
     r = b - a @ x
-    squares: NDArray = np.vecdot(r, r, axis=0).real
+    squares: NDArray = np.vecdot(r.T, r.T).real
     if not np.isfinite(squares).all():
         # Products of huge numbers may overflow to inf - inf where their difference is far smaller.
         down = 2.0**-1000
         r = b * down - (a * down) @ x
-        squares = np.vecdot(r, r, axis=0).real / down / down
+        squares = np.vecdot(r.T, r.T).real / down / down
     return squares
 
 

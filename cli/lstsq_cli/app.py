@@ -130,8 +130,7 @@ def compare(
     with _Progress(f"{len(found)} solvers") as progress:
         result = comparison.compare(problem, found, refused, rcond, repeats, memory, progress.step)
     if not result.entries:
-        reasons = "; ".join(f"{label}: {reason}" for label, reason in result.absent)
-        raise UserError(f"no solver found an answer ({reasons}).")
+        raise UserError(f"no solver found an answer ({'; '.join(solvers.gathered(result.absent))}).")
     if html is not None:
         from lstsq_cli import compare_page
 
@@ -174,10 +173,10 @@ def conformance(
     if namespace is not None:
         if not backend or len(backend) != 1:
             raise UserError("--namespace is for one --backend that serves several libraries, such as array_api.")
-        # Its name is checked like any other's.
-        subjects = [(name, namespace) for name, _ in solvers.subjects(backend)][:1]
+        chosen: list[tuple[str, str | None]] = [(solvers.subjects(backend)[0][0], namespace)]
     else:
-        subjects = solvers.available(solvers.subjects(backend or []), all_wanted=bool(backend))
+        chosen = solvers.subjects(backend or [])
+    subjects = solvers.available(chosen, all_wanted=bool(backend))
     matrix = suite.Matrix(full=full)
     for subject in subjects:
         with _Progress(subject[1] or subject[0]) as progress:

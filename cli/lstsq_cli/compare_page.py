@@ -10,6 +10,7 @@ from lstsq_cli import page as html
 from lstsq_cli import plots, text
 from lstsq_cli.compare_tables import notes
 from lstsq_cli.comparison import Comparison
+from lstsq_cli.solvers import gathered
 
 #: More coefficients than these belong in --json.
 _ROWS = 500
@@ -29,8 +30,8 @@ def _body(comparison: Comparison) -> Iterator[str]:
     yield f'<p class="soft">{facts}; lstsq {html.escape(lstsq.__version__)}</p>'
     yield "<h2>Solvers</h2>"
     yield _solvers(comparison)
-    for refusal in comparison.absent:
-        yield f'<p class="soft">Not here: {html.escape(refusal.label)}: {html.escape(refusal.reason)}</p>'
+    for sentence in gathered(comparison.absent):
+        yield f'<p class="soft">Not here: {html.escape(sentence)}</p>'
     yield '<div class="plots">'
     yield html.figure(
         plots.singular_values(comparison),
@@ -43,8 +44,8 @@ def _body(comparison: Comparison) -> Iterator[str]:
     yield html.figure(
         plots.errors(comparison),
         "Errors",
-        "Further left is better. The backward error of a stable solver is at most a little above eps; rounding alone "
-        f"makes the optimality about {text.small(comparison.best_optimality)} here.",
+        "Further left is better. The backward error of a stable solver is at most a little above eps; rounding x alone "
+        f"may make the optimality {text.small(comparison.best_optimality)} here.",
     )
     if len(comparison.entries) > 1:
         yield html.figure(
@@ -92,8 +93,8 @@ def _solvers(comparison: Comparison) -> str:
             html.cell(text.small(told.excess), _verdict(comparison, told.excess)),
             html.cell(text.seconds(entry.time_x)),
             html.cell(text.seconds(entry.time_all)),
-            html.cell(text.size(entry.peak.bytes)),
         ]
+        row += [html.cell(text.size(entry.peak.bytes))] if comparison.memory else []
         rows.append([*row, html.cell(f"{entry.known_digits:.1f}")] if known else row)
     return html.table([*head, f"digits of {comparison.problem.known_by}"] if known else head, rows)
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from lstsq_cli import text
 from lstsq_cli.comparison import Comparison
+from lstsq_cli.solvers import gathered
 
 _WIDE = 110
 
@@ -43,8 +44,8 @@ def show(comparison: Comparison, console: Console, rows: int) -> None:
     console.print()
     for line in notes(comparison):
         console.print(line, style="dim")
-    for refusal in comparison.absent:
-        console.print(Text(f"not here: {refusal.label}: {refusal.reason}", style="yellow"))
+    for sentence in gathered(comparison.absent):
+        console.print(Text(f"not here: {sentence}", style="yellow"))
 
 
 def notes(comparison: Comparison) -> Iterator[str]:
@@ -55,7 +56,7 @@ def notes(comparison: Comparison) -> Iterator[str]:
     )
     best = comparison.best_optimality
     more = " The residual is itself rounding, so it says nothing: the backward error does." if best > 1e-3 else ""
-    yield f"optimality: rounding alone makes it about {text.small(best)} here, whoever solves.{more}"
+    yield f"optimality: rounding x alone may make it {text.small(best)} here, whoever solves.{more}"
     if comparison.rank < comparison.shape[1]:
         yield "excess: the share of x that A does not see; a solution of minimum norm has none."
     entry = comparison.entries[0]
@@ -65,8 +66,8 @@ def notes(comparison: Comparison) -> Iterator[str]:
     )
     if comparison.load is not None and comparison.load > 1:
         yield (
-            f"time: other programs keep this machine busy ({comparison.load:.1f} processes for each core), so the times "
-            "say little."
+            f"time: other programs keep this machine busy ({comparison.load:.1f} processes for each core): times say "
+            "little."
         )
     peaks = [other.peak for other in comparison.entries]
     if any(peak.bytes is not None for peak in peaks):
@@ -104,7 +105,8 @@ def _solvers(comparison: Comparison, wide: bool) -> Table:
     table.add_column("#", justify="right", style="dim")
     table.add_column("solver", no_wrap=True)
     heads = ["rank", *(["condition"] if wide else []), "residual", "backward", "optimality"]
-    heads += [*(["excess"] if deficient and wide else []), "time", *(["time, all"] if wide else []), "memory"]
+    heads += [*(["excess"] if deficient and wide else []), "time", *(["time, all"] if wide else [])]
+    heads += ["memory"] if comparison.memory else []
     heads += [f"digits of {comparison.problem.known_by}" if wide else "digits"] if known else []
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
@@ -119,7 +121,7 @@ def _solvers(comparison: Comparison, wide: bool) -> Table:
         cells += [_error(told.excess, comparison)] if deficient and wide else []
         cells += [Text(text.seconds(entry.time_x), style="bold green" if entry.time_x == fastest else "")]
         cells += [text.seconds(entry.time_all)] if wide else []
-        cells += [text.size(entry.peak.bytes)]
+        cells += [text.size(entry.peak.bytes)] if comparison.memory else []
         cells += [f"{entry.known_digits:.1f}"] if known else []
         table.add_row(*cells)
     return table
@@ -134,13 +136,10 @@ def _solutions(comparison: Comparison, width: int, rows: int) -> Iterator[Table]
     problem, precision = comparison.problem, text.precision(comparison.dtype)
     k = problem.b.shape[1]
     names = [f"{name}, b{j}" if k > 1 else name for name in problem.columns for j in range(k)][:rows]
-    columns: list[tuple[str, list[str]]] = []
+    answers = [(entry.label, entry.x) for entry in comparison.entries]
     if problem.known is not None:
-        columns.append(
-            (problem.known_by, [text.number(value, precision) for value in problem.known.ravel()[:rows].tolist()])
-        )
-    for entry in comparison.entries:
-        columns.append((entry.label, [text.number(value, precision) for value in entry.x.ravel()[:rows].tolist()]))
+        answers.insert(0, (problem.known_by, problem.known))
+    columns = [(head, [text.number(value, precision) for value in x.ravel()[:rows].tolist()]) for head, x in answers]
     label = min(max(map(len, [*names, "coefficient"])), 24)
     cell = max(len(item) for head, items in columns for item in [head, *items])
     across = max(1, (width - label) // (cell + 2))
@@ -148,12 +147,11 @@ def _solutions(comparison: Comparison, width: int, rows: int) -> Iterator[Table]
     for start in range(0, len(columns), across):
         table = _table()
         table.add_column("coefficient", no_wrap=True, max_width=label, overflow="ellipsis")
-        for head, _ in columns[start : start + across]:
+        block = columns[start : start + across]
+        for head, _ in block:
             table.add_column(Text(head), justify="right", no_wrap=True, min_width=cell)
         for i, name in enumerate(names):
-            table.add_row(
-                Text(name), *(_differing(items[i], reference[i]) for _, items in columns[start : start + across])
-            )
+            table.add_row(Text(name), *(_differing(items[i], reference[i]) for _, items in block))
         yield table
 
 
@@ -190,9 +188,9 @@ def _rows_around_the_cutoff(length: int, rank: int, rows: int) -> list[int]:
     """Which singular values to show: of many, the first, and those on both sides of the cutoff."""
     if length <= rows:
         return list(range(length))
-    near = min(max(rank - rows // 2, 0), length - rows // 2)
-    shown = set(range(rows - rows // 2)) | set(range(near, near + rows // 2))
-    return sorted(shown)
+    half = rows // 2
+    near = min(max(rank - half // 2 - half % 2, 0), length - half)
+    return sorted({*range(rows - half), *range(near, near + half)})
 
 
 def _agreement(comparison: Comparison) -> Table:
@@ -201,13 +199,9 @@ def _agreement(comparison: Comparison) -> Table:
     table.add_column("solver", no_wrap=True)
     for number in range(1, len(comparison.entries) + 1):
         table.add_column(str(number), justify="right", no_wrap=True)
-    best = -np.log10(comparison.eps)
     for i, entry in enumerate(comparison.entries):
-        table.add_row(
-            str(i + 1),
-            Text(entry.label),
-            *(_digits(i, j, comparison, float(best)) for j in range(len(comparison.entries))),
-        )
+        row = (_digits(i, j, comparison) for j in range(len(comparison.entries)))
+        table.add_row(str(i + 1), Text(entry.label), *row)
     return table
 
 

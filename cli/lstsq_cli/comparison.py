@@ -81,6 +81,11 @@ class Comparison:
         return float(np.finfo(self.dtype).eps)
 
     @property
+    def memory(self) -> bool:
+        """Whether memory was asked for: then there is a number or a note."""
+        return any(entry.peak != Peak(None) for entry in self.entries)
+
+    @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
         m, n = self.problem.a.shape
@@ -88,7 +93,7 @@ class Comparison:
 
     @property
     def best_optimality(self) -> float:
-        """What rounding x alone makes of the optimality, of whichever solver: about ``eps ‖A‖ ‖x‖ / ‖r‖``."""
+        """What rounding x alone may make of the optimality, of whichever solver: about ``eps ‖A‖ ‖x‖ / ‖r‖``."""
         problem, entry = self.problem, self.entries[0]
         reach = float(self.s[0]) * float(np.linalg.norm(entry.x.astype(np.result_type(entry.x, np.float64))))
         size = max(reach, float(np.linalg.norm(problem.b.astype(np.result_type(problem.b, np.float64)))))
@@ -118,7 +123,7 @@ def compare(
     eps = float(np.finfo(dtype).eps)
     answers = measure.measure(problem, solvers, rcond, repeats, step)
     absent = list(refused)
-    entries = []
+    entries: list[Entry] = []
     sound = sum(answer.failure is None for answer in answers)
     for answer in answers:
         if answer.failure is not None:
@@ -136,12 +141,12 @@ def compare(
                 metrics.judge(stick, answer.x),
                 answer.seconds_x,
                 answer.seconds_all,
-                peak.measure(problem, answer.solver, rcond) if memory else Peak(None, "not asked for"),
+                peak.measure(problem, answer.solver, rcond) if memory else Peak(None),
                 None if known is None else metrics.digits(answer.x, known, eps),
             )
         )
     agreement = np.array([[metrics.digits(p.x, q.x, eps) for q in entries] for p in entries])
-    s = stick.s * 2.0**stick.a_exponent
+    s = np.ldexp(stick.s, stick.a_exponent)
     return Comparison(problem, dtype, cutoff, tuple(entries), tuple(absent), agreement, s, stick.rank, load)
 
 

@@ -19,6 +19,9 @@ from typing import Any, NamedTuple
 from lstsq_cli import recorder
 from lstsq_cli.errors import UserError
 
+#: What pytest is told to collect.
+SUITE = ("--pyargs", "lstsq_conformance")
+
 #: The driver of tests that name none.
 NO_DRIVER = ""
 
@@ -130,14 +133,9 @@ def run(
     if code < 0 or code > 5:
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         message = f"the process ended here with {how}"
-        died = {
-            "row": last.get("row", "errors"),
-            "driver": "",
-            "outcome": "failed",
-            "message": message,
-            "details": output,
-        }
-        matrix.add(label, {**died, "test": last.get("test", "(before the first test)")})
+        test = last.get("test", "(before the first test)")
+        died = {"test": test, "row": last.get("row", "(not said)"), "driver": last.get("driver", NO_DRIVER)}
+        matrix.add(label, {**died, "outcome": "failed", "message": message, "details": output})
     elif code > 1:
         errors = [line for line in output.splitlines() if line.startswith("ERROR")] or output.strip().splitlines()[-1:]
         raise UserError(f"conformance of {label}: {' '.join(errors).removeprefix('ERROR: ') or 'no test ran'}")
@@ -152,7 +150,7 @@ def _run(
     # In a folder, and with a configuration, of its own: whatever project the user stands in has no part in this.
     config.write_text("[pytest]\n")
     command = [sys.executable, "-m", "pytest", "-c", str(config), "-p", recorder.__name__, "-p", "no:cacheprovider"]
-    command += ["-q", "--no-header", "--tb=short", "--pyargs", "lstsq_conformance", *options]
+    command += ["-q", "--no-header", "--tb=short", *SUITE, *options]
     # JAX has no double precision without; whoever has set it keeps it.
     environment = {"JAX_ENABLE_X64": "1", **os.environ, recorder.VARIABLE: str(record)}
     last: dict[str, Any] = {}

@@ -165,7 +165,7 @@ def _read_npy(path: Path, target: str | None, drop: Sequence[str]) -> Problem:
     try:
         table = np.load(path, allow_pickle=False)
     except ValueError as error:
-        raise UserError(f"{path}: it cannot be read as .npy: {first_line(error)}.") from error
+        raise UserError(f"{path}: it is no .npy file of numbers (it is damaged, or holds objects).") from error
     _check_numbers(path, "the array", table)
     if table.ndim != 2:
         raise UserError(
@@ -185,7 +185,7 @@ def _read_npz(path: Path, target: str | None, drop: Sequence[str]) -> Problem:
                 raise UserError(f"{path}: got the arrays {', '.join(archive.files) or '(none)'}; expected a and b.")
             a, b = archive["a"], archive["b"]
     except (ValueError, BadZipFile) as error:
-        raise UserError(f"{path}: it cannot be read as .npz: {first_line(error)}.") from error
+        raise UserError(f"{path}: it is no .npz file of numbers (it is damaged, or holds objects).") from error
     for name, array in (("a", a), ("b", b)):
         _check_numbers(path, name, array)
     if a.ndim != 2 or b.ndim not in (1, 2) or len(a) != len(b):

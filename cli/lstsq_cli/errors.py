@@ -8,6 +8,11 @@ class UserError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an exception's message, or its class where it has none."""
+    """The first line of an exception's message without its full stop, or its class where it has none."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return without_full_stop(lines[0]) if lines else type(error).__name__
+
+
+def without_full_stop(sentence: str) -> str:
+    """The sentence, to go on from; three dots at its end stay."""
+    return sentence if sentence.endswith("...") else sentence.removesuffix(".")

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lstsq_cli.problems import NumpyArray
+from lstsq_conformance.cases import scaled
 
 
 class Stick(NamedTuple):
@@ -48,10 +49,8 @@ class Metrics(NamedTuple):
 
 def make_stick(a: NumpyArray, b: NumpyArray, rcond: float) -> Stick:
     """Decompose the matrix in double precision, whatever its dtype."""
-    double = np.result_type(a, b, np.float64)
-    a, b = a.astype(double), b.astype(double)
     exponents = [int(np.frexp(np.abs(array).max())[1]) for array in (a, b)]
-    a, b = a * 2.0 ** -exponents[0], b * 2.0 ** -exponents[1]
+    a, b = (scaled(array, -exponent) for array, exponent in zip((a, b), exponents))
     core = np.linalg.qr(a, mode="r") if a.shape[0] > a.shape[1] else a
     _, s, vh = np.linalg.svd(core, full_matrices=False)
     rank = int(np.count_nonzero(s > rcond * s[0]))
@@ -62,18 +61,18 @@ def judge(stick: Stick, x: NumpyArray) -> Metrics:
     """Measure one solution ``x (N, K)``."""
     a, b, s = stick.a, stick.b, stick.s[: stick.rank]
     vh = stick.vh[: stick.rank]
-    x = x.astype(b.dtype) * 2.0 ** (stick.a_exponent - stick.b_exponent)
+    x = scaled(x, stick.a_exponent - stick.b_exponent)
     r = b - a @ x
     r_norm, x_norm = np.linalg.norm(r, axis=0), np.linalg.norm(x, axis=0)
     gradient = vh @ (a.conj().T @ r)
     largest = s[0] if stick.rank else 1.0
     optimality = _ratio(np.linalg.norm(gradient, axis=0), largest * r_norm)
     # ‖ (‖r‖² I + ‖x‖² AᵀA)^(-1/2) Aᵀ r ‖ in the basis of the right singular vectors, where it is a division.
-    scaled = _ratio(np.abs(gradient), np.hypot(r_norm, s[:, None] * x_norm))
-    backward = np.linalg.norm(scaled, axis=0) / (np.linalg.norm(s) if stick.rank else 1.0)
+    shares = _ratio(np.abs(gradient), np.hypot(r_norm, s[:, None] * x_norm))
+    backward = np.linalg.norm(shares, axis=0) / (np.linalg.norm(s) if stick.rank else 1.0)
     unseen = np.linalg.norm(x - vh.conj().T @ (vh @ x), axis=0)
     return Metrics(
-        residual=float(np.linalg.norm(r_norm)) * 2.0**stick.b_exponent,
+        residual=float(np.ldexp(np.linalg.norm(r_norm), stick.b_exponent)),
         backward_error=float(backward.max()),
         optimality=float(optimality.max()),
         excess=float(_ratio(unseen, x_norm).max()),

@@ -62,7 +62,7 @@ def singular_values(comparison: Comparison) -> str:
             if cutoff > 0:
                 axes.axhspan(floor, cutoff, color="#d1495b", alpha=0.08, lw=0)
                 axes.axhline(cutoff, color="#d1495b", ls="--", lw=1.2, label=f"cutoff {comparison.rcond:.2g} σ₁")
-        axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("index")
         axes.set_ylabel("singular value")
         _legend(figure, axes)
@@ -99,9 +99,8 @@ def residuals(comparison: Comparison) -> str:
             r = b[rows].astype(double) - a[rows].astype(double) @ entry.x.astype(double)
             shown = np.abs(r[:, 0]) if np.iscomplexobj(r) else r[:, 0]
             size = max((9 if len(rows) < 60 else 6) - 0.9 * i, 2)
-            axes.plot(
-                rows + 1, shown, ls="none", marker=_MARKERS[i % 8], ms=size, mfc="none", color=_COLOURS[i % 8], label=entry.label
-            )  # fmt: skip
+            style = {"ls": "none", "marker": _MARKERS[i % 8], "mfc": "none", "color": _COLOURS[i % 8]}
+            axes.plot(rows + 1, shown, ms=size, label=entry.label, **style)
         axes.axhline(0, color="#52606d", lw=0.8)
         axes.set_xlabel("row" if len(rows) == len(a) else f"row ({len(rows)} of {len(a)} are drawn)")
         axes.set_ylabel("|b − Ax|" if np.iscomplexobj(a) else "b − Ax")

@@ -23,11 +23,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Note each test's driver where its report will carry it, from whichever process."""
+    """Note each test's name and driver where its report will carry them, from whichever process."""
     for item in items:
         callspec = getattr(item, "callspec", None)
         driver = callspec.params.get("driver") if callspec is not None else None
-        item.user_properties.append(("lstsq_driver", driver or ""))
+        # Its nodeid begins with wherever the suite is installed.
+        name = f"{item.path.name}::{item.nodeid.partition('::')[2]}"
+        item.user_properties.extend([("lstsq_test", name), ("lstsq_driver", driver or "")])
 
 
 class Recorder:
@@ -35,6 +37,8 @@ class Recorder:
 
     def __init__(self, stream: TextIO):
         self._stream = stream
+        #: What each test is about, where this process collects the tests itself.
+        self._about: dict[str, dict[str, Any]] = {}
 
     def _write(self, event: str, **facts: Any) -> None:
         self._stream.write(json.dumps({"event": event, **facts}) + "\n")
@@ -42,6 +46,7 @@ class Recorder:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Tell how many tests there are."""
+        self._about = {item.nodeid: _about(item) for item in session.items}
         if session.items:
             self._write("collected", total=len(session.items))
 
@@ -52,13 +57,12 @@ class Recorder:
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Tell which test runs, so that it is known if the process dies in it."""
-        self._write("start", test=_short(nodeid))
+        self._write("start", **self._about.get(nodeid, {"test": nodeid}))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Tell how a test ended."""
         if report.when != "call" and report.passed:
             return
-        properties = dict(report.user_properties)
         known = hasattr(report, "wasxfail")
         message = ""
         if report.failed:
@@ -66,16 +70,17 @@ class Recorder:
             message = crash.message if crash is not None else str(report.longrepr)
         self._write(
             "end",
-            test=_short(report.nodeid),
-            row=properties.get("contract_row", ""),
-            driver=properties.get("lstsq_driver", ""),
+            **_about(report),
             outcome="known" if known and report.skipped else report.outcome,
             message=message or (str(report.wasxfail) if known else ""),
             details=report.longreprtext if report.failed else "",
         )
 
 
-def _short(nodeid: str) -> str:
-    """``test_values.py::test_rank[...]``, without the folder that the suite is installed in."""
-    path, separator, test = nodeid.partition("::")
-    return path.replace("\\", "/").rpartition("/")[2] + separator + test
+def _about(test: pytest.Item | pytest.TestReport) -> dict[str, Any]:
+    properties = dict(test.user_properties)
+    return {
+        "test": properties.get("lstsq_test", test.nodeid),
+        "row": properties.get("contract_row", "(not said)"),
+        "driver": properties.get("lstsq_driver", ""),
+    }

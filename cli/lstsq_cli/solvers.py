@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import lstsq
 from lstsq import Backend
-from lstsq_cli.errors import UserError, first_line
+from lstsq_cli.errors import UserError, first_line, without_full_stop
 
 #: Libraries that the array-API backend is tried on, and the distributions that they come in.
 STANDARD_LIBRARIES = {"torch": "torch", "cupy": "cupy", "array_api_strict": "array-api-strict"}
@@ -25,8 +25,8 @@ class Solver(NamedTuple):
 
     @property
     def label(self) -> str:
-        """What tables call it."""
-        return f"{self.namespace or self.backend} {self.driver}"
+        """What tables call it; short, since there are many beside each other."""
+        return f"{(self.namespace or self.backend).removeprefix('array_api_')} {self.driver}"
 
 
 class Refusal(NamedTuple):
@@ -75,9 +75,16 @@ def find(backends: Sequence[str], drivers: Sequence[str], dtype: str) -> tuple[t
         names = ", ".join(dict.fromkeys(known_drivers))
         raise UserError(f"--driver: no backend here has a driver {unknown[0]!r}; there are {names}.")
     if not found:
-        reasons = "; ".join(f"{label}: {reason}" for label, reason in refused)
-        raise UserError(f"no backend is left to solve with ({reasons}).")
+        raise UserError(f"no backend is left to solve with ({'; '.join(gathered(refused))}).")
     return tuple(found), tuple(refused)
+
+
+def gathered(refused: Sequence[Refusal]) -> list[str]:
+    """Who does not take part and why, each reason once."""
+    labels: dict[str, list[str]] = {}
+    for label, reason in refused:
+        labels.setdefault(without_full_stop(reason), []).append(label)
+    return [f"{', '.join(who)}: {reason}" for reason, who in labels.items()]
 
 
 def subjects(names: Sequence[str]) -> list[tuple[str, str | None]]:
@@ -115,7 +122,8 @@ def available(chosen: Sequence[tuple[str, str | None]], all_wanted: bool) -> lis
     UserError
         If one cannot run, where all are wanted; or if none can.
     """
-    found, reasons = [], []
+    found: list[tuple[str, str | None]] = []
+    refused: list[Refusal] = []
     for name, namespace in chosen:
         try:
             reason = unavailable(lstsq.get_backend(name), namespace)
@@ -124,9 +132,9 @@ def available(chosen: Sequence[tuple[str, str | None]], all_wanted: bool) -> lis
         if reason is None:
             found.append((name, namespace))
         else:
-            reasons.append(f"{namespace or name}: {reason}")
-    if reasons and (all_wanted or not found):
-        raise UserError("; ".join(reasons) + ".")
+            refused.append(Refusal(namespace or name, reason))
+    if refused and (all_wanted or not found):
+        raise UserError(f"{'; '.join(gathered(refused))}.")
     return found
 
 
@@ -134,7 +142,8 @@ def unavailable(backend: Backend, namespace: str | None) -> str | None:
     """Why this backend cannot run here on this library, or None."""
     reason = backend.unavailable()
     if reason is None and namespace is not None and not _is_installed(namespace):
-        return f"{namespace} is not installed; run `pip install {STANDARD_LIBRARIES.get(namespace, namespace)}`"
+        known = STANDARD_LIBRARIES.get(namespace)
+        return f"{namespace} is not installed" + (f"; run `pip install {known}`" if known else "")
     return reason
 
 

@@ -303,7 +303,8 @@ def _spectra() -> Iterator[Case]:
         one_large = np.r_[1, np.full(p - 1, 1e-3)]
         yield Case(f"clustered/one large {shape}", frozenset({"ratios", "clustered"}), spectrum(m, n, one_large))
         one_small = np.r_[np.ones(p - 1), 1e-3]
-        yield Case(f"clustered/one small {shape}", frozenset({"ratios", "clustered"} | quick), spectrum(m, n, one_small))
+        tags = frozenset({"ratios", "clustered"} | quick)
+        yield Case(f"clustered/one small {shape}", tags, spectrum(m, n, one_small))
         near = 1 + 1e-6 * np.arange(p, 0, -1)
         yield Case(f"clustered/all near 1 {shape}", frozenset({"ratios", "clustered"}), spectrum(m, n, near))
         yield Case(f"equilibrium/4 decades {shape}", frozenset({"ratios", "equilibrium"} | quick), equilibrium(m, n, 4))

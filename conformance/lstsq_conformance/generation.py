@@ -16,6 +16,8 @@ A test of the suite takes `target` and, where it wants them, `case`, `dtype` and
     Only where the backend claims this answer to non-finite input.
 ``library(feature)``
     Only where the library has it: a dtype, or one of those in `Target.library_has`.
+``costly``
+    In the quick selection for double precision alone (a compiling library compiles for each dtype).
 ``thorough``
     Not in the quick selection.
 """
@@ -24,15 +26,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import lstsq
 import numpy as np
 import pytest
-from lstsq import Backend
 
+import lstsq
+from lstsq import Backend
 from lstsq_conformance import cases
 from lstsq_conformance.rows import ROWS
 from lstsq_conformance.target import Target
@@ -46,6 +48,7 @@ _MARKS = (
     "claims(*transforms): generated only where the backend claims these transformations",
     "nonfinite(kind): generated only where the backend claims this answer to non-finite input",
     "library(feature): generated only where the library has it",
+    "costly: in the quick selection for double precision alone",
     "thorough: left out of the quick selection",
     "unclaimed: set on what is not to be generated",
 )
@@ -101,7 +104,7 @@ class Suite:
         ids = ["-".join(value.name if isinstance(value, cases.Case) else str(value) for value in row) for row in rows]
         metafunc.parametrize(names, rows, ids=ids)
 
-    def _rows(self, names: list[str], definition: pytest.Item) -> Iterator[tuple[Any, ...]]:
+    def _rows(self, names: Sequence[str], definition: pytest.Item) -> Iterator[tuple[Any, ...]]:
         tags = [tag for mark in definition.iter_markers("cases") for tag in mark.args]
         dtypes = [
             dtype
@@ -109,6 +112,8 @@ class Suite:
             if all(dtype in mark.args for mark in definition.iter_markers("dtypes"))
             and (not definition.get_closest_marker("solved_in_double") or dtype in self.target.claims.solved_in_double)
         ]
+        if self.quick and definition.get_closest_marker("costly"):
+            dtypes = [dtype for dtype in dtypes if dtype in ("float64", "complex128")] or dtypes
         chosen = cases.select(*tags, quick=self.quick) if "case" in names else [None]
         for case in chosen:
             for dtype in dtypes:
@@ -211,12 +216,12 @@ def _check_round_trip(backend: Backend, namespace: str | None, dtype: str) -> No
     except Exception as error:
         raise pytest.UsageError(
             f"the {backend.name} backend claims {dtype}, and cannot convert such an array from NumPy and back "
-            f"({type(error).__name__}: {error})."
+            f"({error}). Set the library up for it, or prove less: --lstsq-dtype float32 --lstsq-dtype complex64."
         ) from error
     if returned != dtype:
         raise pytest.UsageError(
-            f"the {backend.name} backend claims {dtype}, and its library made {returned} of such an array. Set the library "
-            "up for it (for JAX: JAX_ENABLE_X64=1), or prove less of it: --lstsq-dtype float32 --lstsq-dtype complex64."
+            f"the {backend.name} backend claims {dtype}, and its library made {returned} of such an array. "
+            "Set the library up for it, or prove less: --lstsq-dtype float32 --lstsq-dtype complex64."
         )
 
 

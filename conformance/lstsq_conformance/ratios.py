@@ -117,7 +117,7 @@ def _gap(problem: Problem) -> float:
 
 
 def _size(problem: Problem) -> int:
-    return max(problem.a.shape)
+    return int(max(problem.a.shape))
 
 
 def _double(x: NumpyArray) -> NumpyArray:

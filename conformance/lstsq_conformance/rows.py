@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 ROWS = {
-    "shapes": "x (..., N) for a vector b, else (..., N, K); residuals (..., K) or (..., 1); rank (...); s (..., min(M, N)); "
-    "batch dimensions broadcast",
+    "shapes": "x (..., N) for a vector b, else (..., N, K); residuals (..., 1) or (..., K); rank (...); "
+    "s (..., min(M, N)); batch dimensions broadcast",
     "solution": "least squares of minimum norm, for every shape and every rank",
-    "residuals": "the sum of squares of b - a x for each right-hand side, always; numpy_resid=True follows NumPy's rule",
+    "residuals": "the sum of squares of b - a x for each right-hand side, always; numpy_resid=True gives NumPy's",
     "singular values": "s is real and descending, and as accurate as its dtype allows",
     "cutoff": "a singular value is zero iff s <= rcond * s_max; rcond=None is eps * max(M, N) in double precision and "
     "eps * min(max(M, N), 16) in single; rcond < 0 is eps",
@@ -20,6 +20,6 @@ ROWS = {
     "errors": "LinAlgError for bad shapes, ValueError for an unknown driver or backend: got, expected, what to do",
     "lazy": "under jit the answer is the eager answer",
     "transforms": "every claimed transformation, and their compositions, equal the loop or the eager call",
-    "gradients": "derivatives of x, residuals and s with respect to a and b, at constant rank, full or deficient, equal and "
-    "truncated singular values included",
+    "gradients": "derivatives of x, residuals and s with respect to a and b, at constant rank, full or deficient, "
+    "equal and truncated singular values included",
 }

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-import lstsq
 import numpy as np
-from lstsq import Backend
 
+import lstsq
+from lstsq import Backend
 from lstsq_conformance.cases import DTYPES, Case
 from lstsq_conformance.ratios import Answer
 from lstsq_conformance.reference import NumpyArray
@@ -90,6 +90,6 @@ class Target:
             # NumPy has none to convert from.
             return hasattr(self.xp, feature)
         try:
-            return self.numpy(self.array(np.zeros(1, feature))).dtype == feature
+            return str(self.numpy(self.array(np.zeros(1, feature))).dtype) == feature
         except (TypeError, ValueError, AttributeError, KeyError):
             return False

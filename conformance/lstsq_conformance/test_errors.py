@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import lstsq
 import numpy as np
 import pytest
-from lstsq import LinAlgError
 
+import lstsq
+from lstsq import LinAlgError
 from lstsq_conformance.cases import DTYPES
 from lstsq_conformance.target import Target
 

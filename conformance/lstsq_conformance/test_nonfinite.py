@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from lstsq import LinAlgError
 
+from lstsq import LinAlgError
 from lstsq_conformance.ratios import Answer
 from lstsq_conformance.reference import NumpyArray
 from lstsq_conformance.target import Target

@@ -126,7 +126,8 @@ def test_batch_equals_loop(
     target: Target, dtype: str, driver: str, shape: tuple[int, int], first: list[float], second: list[float], seed: int
 ) -> None:
     problems = [_draw(dtype, shape, spectrum, seed + i)[:2] for i, spectrum in enumerate((first, second))]
-    together = target.solve(*(np.stack(arrays) for arrays in zip(*problems)), _RCOND, driver)
+    stacked_a, stacked_b = (np.stack(arrays) for arrays in zip(*problems))
+    together = target.solve(stacked_a, stacked_b, _RCOND, driver)
     for i, (a, b) in enumerate(problems):
         alone = target.solve(a, b, _RCOND, driver)
         for got, expected, field in zip(together, alone, alone._fields):

@@ -22,7 +22,7 @@ class MlxBackend(Backend):
         default_driver="auto",
         dtypes=("float32", "float64", "complex64"),
         devices=("cpu", "gpu"),
-        transforms=("jit", "vmap"),
+        transforms=("jit", "vmap", "grad", "vjp", "jvp", "jacfwd", "jacrev", "checkpoint"),
         nonfinite="nan",
         solved_in_double=("float32", "complex64"),
     )

@@ -52,7 +52,7 @@ struct Outputs {
 };
 
 template <class T>
-void solve_batch(Driver driver, const Problem& p, const Batch<T>& as, const Batch<T>& bs, Outputs<T> out) {
+void solve_batch(Driver driver, double rcond, const Problem& p, const Batch<T>& as, const Batch<T>& bs, Outputs<T> out) {
   using W = WorkOf<T>;
   const auto solver = make_solver<T>(driver, p);
   const Int narrow = p.smallest();
@@ -67,7 +67,7 @@ void solve_batch(Driver driver, const Problem& p, const Batch<T>& as, const Batc
     b.exponent = scan_b.exponent;
     T* const x = out.x + i * p.n * p.k;
     double* const core = out.core + i * core_size;
-    Answer<W> answer{residuals.data(), s.data(), finds_values(driver) ? nullptr : reinterpret_cast<W*>(core)};
+    Answer<W> answer{rcond, residuals.data(), s.data(), finds_values(driver) ? nullptr : reinterpret_cast<W*>(core)};
 
     if (scan_a.finite && scan_b.finite && solver->solve(a, b, answer)) {
       store(answer.x, p.n, p.k, answer.ldx, b.exponent - a.exponent, x);

@@ -48,7 +48,8 @@ void multiply(const Matrix<double>& a, const Matrix<double>& b, double* out) {
   // Row-major A B is column-major (A B)ᵀ = Bᵀ Aᵀ.
   const Operand left(transposed(b));
   const Operand right(transposed(a));
-  lapack::gemm(left.trans, right.trans, b.cols, a.rows, a.cols, 1.0, left.data, left.ld, right.data, right.ld, 0.0, out, b.cols);
+  lapack::gemm(
+      left.trans, right.trans, b.cols, a.rows, a.cols, 1.0, left.data, left.ld, right.data, right.ld, 0.0, out, b.cols);
 }
 
 }  // namespace lstsq_mlx

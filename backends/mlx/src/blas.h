@@ -6,7 +6,8 @@
 
 namespace lstsq_mlx {
 
-inline Matrix<double> transposed(const Matrix<double>& a) {
+template <class T>
+Matrix<T> transposed(const Matrix<T>& a) {
   return {a.data, a.cols, a.rows, a.col_stride, a.row_stride, a.exponent};
 }
 

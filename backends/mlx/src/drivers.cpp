@@ -42,7 +42,7 @@ bool within_limits(const Problem& p, Driver driver) {
 }
 
 /// The square problem that a reduction leaves.
-Problem core_of(const Problem& p) { return {p.smallest(), p.smallest(), p.k, p.rcond}; }
+Problem core_of(const Problem& p) { return {p.smallest(), p.smallest(), p.k}; }
 
 /// Whether the core is worth the detour: always for qr, which is that; for svd as for LAPACK's own drivers.
 bool reduces(Driver driver, const Problem& p) {

@@ -19,7 +19,7 @@ class Gelsd final : public Solver<T> {
     double s = 0;
     W unused{};
     lapack::gelsd(/*m=*/p_.m, /*n=*/p_.n, /*nrhs=*/p_.k, /*a=*/&unused, /*lda=*/p_.m, /*b=*/&unused, /*ldb=*/ldb_,
-                  /*s=*/&s, /*rcond=*/p_.rcond, /*rank=*/&rank, /*work=*/&work_size, /*lwork=*/-1,
+                  /*s=*/&s, /*rcond=*/1, /*rank=*/&rank, /*work=*/&work_size, /*lwork=*/-1,
                   /*rwork=*/&rwork_size, /*iwork=*/&iwork_size);
     lwork_ = lapack::queried(work_size);
     a_.reserve(p_.m * p_.n);
@@ -32,17 +32,16 @@ class Gelsd final : public Solver<T> {
   bool solve(const Matrix<T>& a, const Matrix<T>& b, Answer<W>& answer) override {
     // LAPACK takes rcond <= 0 and rcond >= 1 for eps. Zero is the smallest number instead; from 1 on every singular
     // value is zero, and s alone is wanted.
-    const double rcond = p_.rcond >= 1 ? 0 : p_.rcond;
+    const double rcond = answer.rcond >= 1 ? 0 : answer.rcond;
     if (!call(a, b, std::max(rcond, std::numeric_limits<double>::min()), answer)) return false;
 
     // LAPACK compares before it scales the singular values back. Where rounding makes its test and ours differ, a
     // cutoff between the two values in question brings it to our side.
-    const int wanted = count_above(answer.s, p_.smallest(), p_.rcond);
-    if (p_.rcond < 1 && wanted != answer.rank && wanted > 0 && wanted < p_.smallest()) {
-      const double between = std::sqrt(answer.s[wanted - 1]) * std::sqrt(answer.s[wanted]) / answer.s[0];
-      if (!call(a, b, between, answer)) return false;
+    const int wanted = count_above(answer.s, p_.smallest(), answer.rcond);
+    if (wanted != answer.rank && wanted > 0) {
+      if (!call(a, b, cutoff_between(answer.s, p_.smallest(), wanted), answer)) return false;
     }
-    if (p_.rcond >= 1) {
+    if (answer.rcond >= 1) {
       answer.rank = 0;
       for (Int j = 0; j < p_.k; ++j) std::fill_n(b_.data() + j * ldb_, p_.n, W(0));
     }

@@ -1,13 +1,14 @@
-// Notation. A = U S Vᴴ; the kept singular values are those above the cutoff, K their indices and D all others: truncated
-// ones, exact zeros and the null space. P = A_K⁺ = V_K S_K⁻¹ U_Kᴴ, x = P b, r = b − A x, Q = P A = V_K V_Kᴴ,
+// Notation. A = U S Vᴴ; the kept singular values are those above the cutoff, K their indices and D all others:
+// truncated ones, exact zeros and the null space. P = A_K⁺ = V_K S_K⁻¹ U_Kᴴ, x = P b, r = b − A x, Q = P A = V_K V_Kᴴ,
 // G = P Pᴴ = (AᴴA)_K⁺, M = AᴴA. Everything is for a constant number of kept values; where it changes, x jumps.
 //
 // Let S(A; C) be the solution Z of
 //
 //     Z = (I − Q) Z Q,    Z M − M Z = (I − Q) C Q,
 //
-// in the basis V: Z_ji = C_ji / (σi² − σj²) for i in K and j in D. For the real inner product ⟨X, Y⟩ = Re tr(Xᴴ Y) it is
-// self-adjoint in C. First-order perturbation of the spectral projector Q (Kato 1966, II §2; Stewart and Sun 1990, V.2):
+// in the basis V: Z_ji = C_ji / (σi² − σj²) for i in K and j in D. For the real inner product ⟨X, Y⟩ = Re tr(Xᴴ Y) it
+// is self-adjoint in C. First-order perturbation of the spectral projector Q (Kato 1966, II §2; Stewart and Sun 1990,
+// V.2):
 //
 //     dQ = Z + Zᴴ,    Z = S(A; dAᴴ A + Aᴴ dA).                                                              (1)
 //
@@ -22,14 +23,16 @@
 //        = P (db − dA x) + G (dAᴴ r + Zᴴ (Aᴴ r)) + Z x,                                                      (2)
 //
 // where Zᴴ Aᴴ b = Zᴴ Aᴴ r because Zᴴ = Zᴴ (I − Q) and (I − Q) Aᴴ A x = 0. If D holds zeros only, then Aᴴ r = 0 and (2)
-// is the rule of Golub and Pereyra (1973, eq. 4.12); if D is empty, Z = 0.
+// is the rule of Golub and Pereyra (1973, section 4); if D is empty, Z = 0.
 //
 // Wide: the mirror image, with the small matrices on the left. x = Aᴴ G_L b, G_L = Pᴴ P = (A Aᴴ)_K⁺, Q_L = A P,
 // u = G_L b = Pᴴ x and Z_L = S(Aᴴ; dA Aᴴ + A dAᴴ). In the same way
 //
 //     dG_L b = −G_L (dA Aᴴ + A dAᴴ) u + Z_L u + G_L Z_Lᴴ b,
 //     dx = Aᴴ dG_L b + dAᴴ u + P db
-//        = P (db − dA x + Z_Lᴴ r) + (I − P A) dAᴴ u + Aᴴ Z_L u.                                             (3)
+//        = P (db − dA x + Z_Lᴴ r) + (I − P A) dAᴴ u + Aᴴ Z_L u,                                             (3)
+//
+// where Aᴴ u = x, Aᴴ G_L = P, and Z_Lᴴ b = Z_Lᴴ r because Z_Lᴴ Q_L = 0.
 //
 // Residuals ρ = ‖r‖² of each right-hand side. dr = db − dA x − A dx, and only what dx has in D meets Aᴴ r (Danskin's
 // theorem, where D holds zeros only):
@@ -37,8 +40,8 @@
 //     dρ = 2 Re rᴴ (db − dA x) − 2 Re (Aᴴ r)ᴴ d_D x,                                                        (4)
 //     d_D x = (I − Q) dx = Z x if tall, (I − Q) dAᴴ u + Aᴴ Z_L u if wide.
 //
-// Leaving (I − Q) out changes nothing in (4) and everything in rounding errors: A dx itself would bring back, multiplied
-// by dx, the small part of Aᴴ r in K that is rounding.
+// Leaving (I − Q) out changes nothing in (4) and everything in rounding errors: A dx itself would bring back,
+// multiplied by dx, the small part of Aᴴ r in K that is rounding.
 //
 // P and Pᴴ are the operation itself, applied to A and Aᴴ: the kept values are the same. S is an operation whose
 // derivative is made of S (sylvester.cpp). So every rule can be differentiated again, without end.
@@ -52,8 +55,8 @@
 // MLX's cotangents belong to the real inner product ⟨X, Y⟩, ∂/∂Re + i ∂/∂Im, which is that of the real problem.
 //
 // References
-// Golub, G. H., and Pereyra, V. (1973). The differentiation of pseudo-inverses and nonlinear least squares problems whose
-//     variables separate. SIAM Journal on Numerical Analysis, 10(2), 413-432.
+// Golub, G. H., and Pereyra, V. (1973). The differentiation of pseudo-inverses and nonlinear least squares problems
+//     whose variables separate. SIAM Journal on Numerical Analysis, 10(2), 413-432.
 // Kato, T. (1966). Perturbation Theory for Linear Operators. Springer.
 // Stewart, G. W., and Sun, J.-g. (1990). Matrix Perturbation Theory. Academic Press.
 
@@ -73,14 +76,14 @@ namespace lstsq_mlx {
 
 namespace {
 
-/// The operation itself, with the cutoff and the driver of the one that is differentiated: x and rank, in double
-/// precision. Where there is a derivative, the rank is constant.
+/// The operation itself, with the cutoff and the driver of the one that is differentiated: x, in double precision, and
+/// the rank as a matrix of one element. Where there is a derivative, the rank is constant.
 using Solve = std::function<std::pair<mx::array, mx::array>(const mx::array&, const mx::array&)>;
 
 Solve solve_with(double rcond, Driver driver, mx::Stream stream) {
   return [=](const mx::array& a, const mx::array& b) {
     auto solved = lstsq_node(a, b, rcond, driver, stream);
-    return std::pair{solved[0], mx::stop_gradient(solved[2], stream)};
+    return std::pair{solved[0], mx::expand_dims(mx::stop_gradient(solved[2], stream), {-2, -1}, stream)};
   };
 }
 
@@ -99,8 +102,8 @@ struct Algebra {
   mx::array rows(const mx::array& above, const mx::array& below) const {
     return mx::concatenate({above, below}, -2, s);
   }
-  /// The blocks on either side of position `at` of an axis. (By slices: mx::split is one node of several outputs, and
-  /// mx::compile of MLX 0.32 fails where it merges two of those.)
+  /// The blocks on either side of position `at` of an axis. By slices, since mx::split is a node of several outputs;
+  /// see Lstsq::is_equivalent.
   std::pair<mx::array, mx::array> apart(const mx::array& a, int at, int axis) const {
     auto begin = mx::Shape(a.ndim(), 0), end = a.shape();
     const auto position = end.size() + axis;
@@ -159,7 +162,9 @@ struct Precision : Algebra {
   }
 };
 
-bool is_tall(const mx::array& a) { return a.shape(-2) >= a.shape(-1); }
+bool is_tall(const mx::array& a) {
+  return a.shape(-2) >= a.shape(-1);
+}
 
 /// How x (..., N, K) and the residuals (..., K) change.
 struct Tangents {
@@ -167,8 +172,12 @@ struct Tangents {
 };
 
 /// (2), (3) and (4). A missing tangent is zero.
-Tangents real_jvp(const Solve& solve, const mx::array& a, const mx::array& b,
-                          const std::optional<mx::array>& da, const std::optional<mx::array>& db, const Algebra& o) {
+Tangents real_jvp(const Solve& solve,
+                  const mx::array& a,
+                  const mx::array& b,
+                  const std::optional<mx::array>& da,
+                  const std::optional<mx::array>& db,
+                  const Algebra& o) {
   if (!da) {
     // P (b, db) at the price of one solve.
     const auto [x, dx] = o.apart(solve(a, o.columns(b, *db)).first, b.shape(-1), -1);
@@ -218,8 +227,13 @@ struct Cotangents {
 ///     (I − P A) dAᴴ u:        u (d − Aᴴ y)ᴴ
 ///     P Z_Lᴴ r and Aᴴ Z_L u:  Z̄ = r yᴴ + (A d) uᴴ
 ///     Ā = −(y + r̄) xᴴ + u (d − Aᴴ y)ᴴ + (C̄ + C̄ᴴ) A,    C̄ = S(Aᴴ; Z̄)
-Cotangents real_vjp(const Solve& solve, const mx::array& a, const mx::array& b, const mx::array& x_bar,
-                           const mx::array& residuals_bar, bool want_a, const Algebra& o) {
+Cotangents real_vjp(const Solve& solve,
+                    const mx::array& a,
+                    const mx::array& b,
+                    const mx::array& x_bar,
+                    const mx::array& residuals_bar,
+                    bool want_a,
+                    const Algebra& o) {
   const auto at = o.transposed(a);
   const int k = b.shape(-1);
   const auto weight = mx::multiply(mx::array(2.0, mx::float64), mx::expand_dims(residuals_bar, -2, o.s), o.s);
@@ -253,7 +267,8 @@ Cotangents real_vjp(const Solve& solve, const mx::array& a, const mx::array& b, 
 
 }  // namespace
 
-std::vector<mx::array> Lstsq::jvp(const std::vector<mx::array>& primals, const std::vector<mx::array>& tangents,
+std::vector<mx::array> Lstsq::jvp(const std::vector<mx::array>& primals,
+                                  const std::vector<mx::array>& tangents,
                                   const std::vector<int>& argnums) {
   const Precision p{{stream()}, primals[0].dtype()};
   std::optional<mx::array> da, db;
@@ -264,21 +279,29 @@ std::vector<mx::array> Lstsq::jvp(const std::vector<mx::array>& primals, const s
       db = p.real_columns(tangents[i]);
     }
   }
-  const auto change = real_jvp(solve_with(rcond_, driver_, stream()), p.real_matrix(primals[0]),
-                               p.real_columns(primals[1]), da, db, p);
-  // The rank is constant, and the core is seen by `SingularValues` alone, which differentiates by a.
+  const auto change =
+      real_jvp(solve_with(rcond_, driver_, stream()), p.real_matrix(primals[0]), p.real_columns(primals[1]), da, db, p);
+  std::vector<mx::array> jvps{p.from_real_columns(change.x), p.narrowed(change.residuals)};
+  // The other outputs: the rank, which is constant, and what `SingularValues` reads, which differentiates by a itself.
   const auto shapes = output_shapes(primals);
-  return {p.from_real_columns(change.x), p.narrowed(change.residuals), mx::zeros(shapes[2], mx::int32, stream()),
-          mx::zeros(shapes[3], mx::float64, stream())};
+  jvps.push_back(mx::zeros(shapes[2], mx::int32, stream()));
+  for (std::size_t i = 3; i < shapes.size(); ++i) jvps.push_back(mx::zeros(shapes[i], mx::float64, stream()));
+  return jvps;
 }
 
-std::vector<mx::array> Lstsq::vjp(const std::vector<mx::array>& primals, const std::vector<mx::array>& cotangents,
-                                  const std::vector<int>& argnums, const std::vector<mx::array>&) {
+std::vector<mx::array> Lstsq::vjp(const std::vector<mx::array>& primals,
+                                  const std::vector<mx::array>& cotangents,
+                                  const std::vector<int>& argnums,
+                                  const std::vector<mx::array>&) {
   const Precision p{{stream()}, primals[0].dtype()};
   const bool want_a = std::find(argnums.begin(), argnums.end(), 0) != argnums.end();
-  const auto bar =
-      real_vjp(solve_with(rcond_, driver_, stream()), p.real_matrix(primals[0]), p.real_columns(primals[1]),
-               p.real_columns(cotangents[0]), p.widened(cotangents[1]), want_a, p);
+  const auto bar = real_vjp(solve_with(rcond_, driver_, stream()),
+                            p.real_matrix(primals[0]),
+                            p.real_columns(primals[1]),
+                            p.real_columns(cotangents[0]),
+                            p.widened(cotangents[1]),
+                            want_a,
+                            p);
   std::vector<mx::array> vjps;
   for (int argument : argnums) {
     vjps.push_back(argument == 0 ? p.from_real_matrix(*bar.a) : p.from_real_columns(bar.b));
@@ -286,8 +309,8 @@ std::vector<mx::array> Lstsq::vjp(const std::vector<mx::array>& primals, const s
   return vjps;
 }
 
-// ds_i = Re(u_iᴴ dA v_i), and so Ā = U diag(s̄) Vᴴ. Among equal singular values u_i and v_i are free, and this is one of
-// the directional derivatives; what depends on equal values equally, their sum say, has it as its gradient.
+// ds_i = Re(u_iᴴ dA v_i), and so Ā = U diag(s̄) Vᴴ. Among equal singular values u_i and v_i are whichever the SVD found:
+// single ones have no derivative there; what sees equal values equally, their sum say, has this one.
 
 namespace {
 
@@ -310,7 +333,8 @@ struct Factors : Precision {
 }  // namespace
 
 std::vector<mx::array> SingularValues::jvp(const std::vector<mx::array>& primals,
-                                           const std::vector<mx::array>& tangents, const std::vector<int>&) {
+                                           const std::vector<mx::array>& tangents,
+                                           const std::vector<int>&) {
   const auto s = stream();
   const Factors f(primals[0], s);
   const auto da_v = f.times_any(f.working(tangents[0]), f.conjugated(f.transposed(f.vh)));
@@ -319,15 +343,14 @@ std::vector<mx::array> SingularValues::jvp(const std::vector<mx::array>& primals
 }
 
 std::vector<mx::array> SingularValues::vjp(const std::vector<mx::array>& primals,
-                                           const std::vector<mx::array>& cotangents, const std::vector<int>& argnums,
+                                           const std::vector<mx::array>& cotangents,
+                                           const std::vector<int>&,
                                            const std::vector<mx::array>&) {
   const auto s = stream();
   const Factors f(primals[0], s);
   const auto weights = f.working(mx::expand_dims(cotangents[0], -2, s));
   const auto a_bar = f.times_any(mx::multiply(f.u, weights, s), f.vh);
-  std::vector<mx::array> vjps{mx::astype(a_bar, primals[0].dtype(), s)};
-  if (argnums.size() > 1) vjps.push_back(mx::zeros_like(primals[1], s));
-  return vjps;
+  return {mx::astype(a_bar, primals[0].dtype(), s)};
 }
 
 }  // namespace lstsq_mlx

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "batched.h"
 #include "batching.h"
 #include "blas.h"
+#include "lstsq.h"
 #include "mlx/allocator.h"
 #include "mlx/backend/cpu/encoder.h"
 #include "mlx/ops.h"
@@ -46,15 +48,14 @@ void Product::eval_cpu(const std::vector<mx::array>& inputs, mx::array& out) {
   mx::cpu::get_command_encoder(stream()).dispatch([a = mx::array::unsafe_weak_copy(inputs[0]),
                                                    b = mx::array::unsafe_weak_copy(inputs[1]),
                                                    out = mx::array::unsafe_weak_copy(out)]() mutable {
-    const std::int64_t size = std::int64_t{out.shape(-2)} * out.shape(-1);
+    const Batch<double> as(a), bs(b);
+    const Int size = Int{out.shape(-2)} * out.shape(-1);
     double* result = out.data<double>();
-    for (std::int64_t i = 0; i < batch_size(out); ++i, result += size) {
-      const auto left = matrix_at<double>(a, i);
-      const auto right = matrix_at<double>(b, i);
-      if (is_zero(left) || is_zero(right)) {
+    for (Int i = 0; i < as.count(); ++i, result += size) {
+      if (is_zero(as[i]) || is_zero(bs[i])) {
         std::fill_n(result, size, 0.0);
       } else {
-        multiply(left, right, result);
+        multiply(as[i], bs[i], result);
       }
     }
   });
@@ -65,21 +66,19 @@ void Product::eval_gpu(const std::vector<mx::array>&, mx::array&) {
 }
 
 // d(A B) = dA B + A dB, and its adjoint.
-std::vector<mx::array> Product::jvp(
-    const std::vector<mx::array>& primals,
-    const std::vector<mx::array>& tangents,
-    const std::vector<int>& argnums) {
+std::vector<mx::array> Product::jvp(const std::vector<mx::array>& primals,
+                                    const std::vector<mx::array>& tangents,
+                                    const std::vector<int>& argnums) {
   auto term = [&](size_t i) {
     return argnums[i] == 0 ? product(tangents[i], primals[1], stream()) : product(primals[0], tangents[i], stream());
   };
   return {argnums.size() == 1 ? term(0) : mx::add(term(0), term(1), stream())};
 }
 
-std::vector<mx::array> Product::vjp(
-    const std::vector<mx::array>& primals,
-    const std::vector<mx::array>& cotangents,
-    const std::vector<int>& argnums,
-    const std::vector<mx::array>&) {
+std::vector<mx::array> Product::vjp(const std::vector<mx::array>& primals,
+                                    const std::vector<mx::array>& cotangents,
+                                    const std::vector<int>& argnums,
+                                    const std::vector<mx::array>&) {
   std::vector<mx::array> vjps;
   for (int arg : argnums) {
     const auto other = mx::swapaxes(primals[1 - arg], -1, -2, stream());
@@ -88,11 +87,10 @@ std::vector<mx::array> Product::vjp(
   return vjps;
 }
 
-std::pair<std::vector<mx::array>, std::vector<int>> Product::vmap(
-    const std::vector<mx::array>& inputs,
-    const std::vector<int>& axes) {
-  const auto moved = mapped_first(inputs, axes, stream());
-  return {{product(moved[0], moved[1], stream())}, {0}};
+std::pair<std::vector<mx::array>, std::vector<int>> Product::vmap(const std::vector<mx::array>& inputs,
+                                                                  const std::vector<int>& axes) {
+  const auto s = stream();
+  return {{product(at_front(inputs[0], axes[0], s), at_front(inputs[1], axes[1], s), s)}, {0}};
 }
 
 }  // namespace lstsq_mlx

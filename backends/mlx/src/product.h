@@ -20,25 +20,18 @@ class Product : public mlx::core::UnaryPrimitive {
   void eval_cpu(const std::vector<mlx::core::array>& inputs, mlx::core::array& out) override;
   void eval_gpu(const std::vector<mlx::core::array>& inputs, mlx::core::array& out) override;
 
-  std::vector<mlx::core::array> jvp(
-      const std::vector<mlx::core::array>& primals,
-      const std::vector<mlx::core::array>& tangents,
-      const std::vector<int>& argnums) override;
-  std::vector<mlx::core::array> vjp(
-      const std::vector<mlx::core::array>& primals,
-      const std::vector<mlx::core::array>& cotangents,
-      const std::vector<int>& argnums,
-      const std::vector<mlx::core::array>& outputs) override;
-  std::pair<std::vector<mlx::core::array>, std::vector<int>> vmap(
-      const std::vector<mlx::core::array>& inputs,
-      const std::vector<int>& axes) override;
+  std::vector<mlx::core::array> jvp(const std::vector<mlx::core::array>& primals,
+                                    const std::vector<mlx::core::array>& tangents,
+                                    const std::vector<int>& argnums) override;
+  std::vector<mlx::core::array> vjp(const std::vector<mlx::core::array>& primals,
+                                    const std::vector<mlx::core::array>& cotangents,
+                                    const std::vector<int>& argnums,
+                                    const std::vector<mlx::core::array>& outputs) override;
+  std::pair<std::vector<mlx::core::array>, std::vector<int>> vmap(const std::vector<mlx::core::array>& inputs,
+                                                                  const std::vector<int>& axes) override;
 
-  const char* name() const override {
-    return "LstsqProduct";
-  }
-  bool is_equivalent(const Primitive&) const override {
-    return true;
-  }
+  const char* name() const override { return "LstsqProduct"; }
+  bool is_equivalent(const Primitive&) const override { return true; }
   std::vector<mlx::core::Shape> output_shapes(const std::vector<mlx::core::array>& inputs) override;
 };
 

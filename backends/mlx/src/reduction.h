@@ -17,17 +17,18 @@
 
 #include "residuals.h"
 #include "solver.h"
+#include "stacked_qr.h"
 
 namespace lstsq_mlx {
 
-/// Rows of a block: as many as fit into a part of the second-level cache, and enough that carrying R along costs little.
-inline Int block_rows(Int narrow) { return std::max<Int>(8 * narrow, 32768 / narrow); }
-
-/// Whether a problem is long enough to be reduced in blocks. Beyond this width LAPACK's own blocking does as well.
+/// Whether a problem is long enough to be reduced in blocks. Beyond this width LAPACK's own blocking does better.
 inline bool in_blocks(const Problem& p) {
   const Int narrow = p.smallest(), length = std::max(p.m, p.n);
-  return narrow <= 128 && length >= 4 * block_rows(narrow);
+  return narrow <= 64 && length >= 8 * narrow && length * narrow >= 8192;
 }
+
+/// Rows of a block: 64 KB of it, which stay in the second-level cache.
+inline Int block_rows(Int narrow) { return std::max<Int>(64, 8192 / narrow); }
 
 /// Solves by reduction, and leaves the core to another solver.
 template <class T>
@@ -41,87 +42,103 @@ class Reduced final : public Solver<T> {
         blocks_(in_blocks(problem)),
         narrow_(p_.smallest()),
         length_(std::max(p_.m, p_.n)),
-        ld_(blocks_ ? narrow_ + block_rows(narrow_) : length_),
+        ld_(blocks_ ? block_rows(narrow_) : length_),
         core_(std::move(core)) {
     factor_.reserve(ld_ * narrow_);
+    right_.reserve(ld_ * p_.k);
+    c_.reserve(narrow_ * p_.k);
+    tail_.reserve(p_.k);
+    if (blocks_) return;
     tau_.reserve(narrow_);
     work_.reserve(lwork_ = workspace());
-    right_.reserve(ld_ * p_.k);
-    tail_.reserve(p_.k);
   }
 
   bool solve(const Matrix<T>& a, const Matrix<T>& b, Answer<W>& answer) override {
     W* triangle = answer.triangle != nullptr ? answer.triangle : triangle_.reserve(narrow_ * narrow_);
     std::fill_n(tail_.data(), p_.k, 0.0);
     if (blocks_) {
-      factorise_blocks(a, tall_ ? &b : nullptr);
+      factorise_blocks(a, b, triangle);
     } else {
-      factorise_whole(a, tall_ ? &b : nullptr);
+      factorise_whole(a, b, triangle);
     }
-    copy_triangle(triangle);
-    if (!tall_) load(b, right_.data(), ld_);
+    if (!tall_) load(b, c_.data(), narrow_);
 
     const auto core = column_major<W>(triangle, narrow_, narrow_, narrow_);
-    if (!core_->solve(core, column_major<W>(right_.data(), narrow_, p_.k, ld_), answer)) return false;
+    if (!core_->solve(core, column_major<W>(c_.data(), narrow_, p_.k, narrow_), answer)) return false;
     for (Int j = 0; j < p_.k; ++j) answer.residuals[j] += tail_[j];
     if (tall_) return true;
     return blocks_ ? expand_blocks(a, triangle, answer) : expand_whole(answer);
   }
 
  private:
-  /// Whole: factor_ holds A, or its adjoint if it is wide, and becomes R and the reflectors of Q; right_ becomes Q^H b.
-  void factorise_whole(const Matrix<T>& a, const Matrix<T>* b) {
+  /// Whole: factor_ holds A, or its adjoint if it is wide, and becomes R and the reflectors of Q.
+  void factorise_whole(const Matrix<T>& a, const Matrix<T>& b, W* triangle) {
     if (tall_) {
       load(a, factor_.data(), ld_);
     } else {
       load_adjoint(a, factor_.data(), ld_);
     }
-    factorise(length_);
-    if (b == nullptr) return;
-    load(*b, right_.data(), ld_);
-    rotate(length_);
+    lapack::geqrf(/*m=*/length_,
+                  /*n=*/narrow_,
+                  /*a=*/factor_.data(),
+                  /*lda=*/ld_,
+                  /*tau=*/tau_.data(),
+                  /*work=*/work_.data(),
+                  /*lwork=*/lwork_);
+    for (Int j = 0; j < narrow_; ++j) {
+      std::copy_n(&factor_[j * ld_], j + 1, triangle + j * narrow_);
+      std::fill_n(triangle + j * narrow_ + j + 1, narrow_ - j - 1, W(0));
+    }
+    if (!tall_) return adjoin(triangle);
+
+    load(b, right_.data(), ld_);
+    rotate(/*adjoint=*/true);
+    for (Int j = 0; j < p_.k; ++j) std::copy_n(&right_[j * ld_], narrow_, &c_[j * narrow_]);
     add_squares(right_.data() + narrow_, length_ - narrow_, p_.k, ld_, tail_.data());
   }
 
-  /// Blocks: the top of factor_ holds R, that of right_ the first rows of Q^H b, and each block comes under them.
-  void factorise_blocks(const Matrix<T>& a, const Matrix<T>* b) {
-    for (Int first = 0; first < length_;) {
-      const Int above = first == 0 ? 0 : narrow_;
-      const Int rows = std::min(ld_ - above, length_ - first);
+  /// Blocks: each is reduced into the triangle, and of a tall problem its right-hand sides into c_.
+  void factorise_blocks(const Matrix<T>& a, const Matrix<T>& b, W* triangle) {
+    std::fill_n(triangle, narrow_ * narrow_, W(0));
+    std::fill_n(c_.data(), narrow_ * p_.k, W(0));
+    for (Int first = 0; first < length_; first += ld_) {
+      const Int rows = std::min(ld_, length_ - first);
       if (tall_) {
-        load(a.rows_from(first, rows), factor_.data() + above, ld_);
+        load(a.rows_from(first, rows), factor_.data(), rows);
+        load(b.rows_from(first, rows), right_.data(), rows);
       } else {
-        load_adjoint(a.cols_from(first, rows), factor_.data() + above, ld_);
+        load_adjoint(a.cols_from(first, rows), factor_.data(), rows);
       }
-      for (Int j = 0; j < above; ++j) std::fill(&factor_[j * ld_ + j + 1], &factor_[j * ld_ + above], W(0));
-      factorise(above + rows);
-      if (b != nullptr) {
-        load(b->rows_from(first, rows), right_.data() + above, ld_);
-        rotate(above + rows);
-        add_squares(right_.data() + narrow_, above + rows - narrow_, p_.k, ld_, tail_.data());
-      }
-      first += rows;
+      stack_and_reduce(triangle, narrow_, c_.data(), tall_ ? p_.k : 0, factor_.data(), right_.data(), rows);
+      if (tall_) add_squares(right_.data(), rows, p_.k, rows, tail_.data());
     }
+    if (!tall_) adjoin(triangle);
   }
 
-  void factorise(Int rows) {
-    lapack::geqrf(/*m=*/rows, /*n=*/narrow_, /*a=*/factor_.data(), /*lda=*/ld_, /*tau=*/tau_.data(),
-                  /*work=*/work_.data(), /*lwork=*/lwork_);
-  }
-
-  void rotate(Int rows) {
-    lapack::unmqr(/*adjoint=*/true, /*m=*/rows, /*n=*/p_.k, /*k=*/narrow_, /*a=*/factor_.data(), /*lda=*/ld_,
-                  /*tau=*/tau_.data(), /*c=*/right_.data(), /*ldc=*/ld_, /*work=*/work_.data(), /*lwork=*/lwork_);
-  }
-
-  /// R, or for a wide problem its adjoint L, with the zeros of its other half.
-  void copy_triangle(W* to) const {
+  /// L = R^H, in place.
+  void adjoin(W* r) const {
     for (Int j = 0; j < narrow_; ++j) {
-      for (Int i = 0; i < narrow_; ++i) {
-        const W r = i <= j ? factor_[i + j * ld_] : W(0);
-        to[tall_ ? i + j * narrow_ : j + i * narrow_] = tall_ ? r : conjugate(r);
+      r[j + j * narrow_] = conjugate(r[j + j * narrow_]);
+      for (Int i = 0; i < j; ++i) {
+        r[j + i * narrow_] = conjugate(r[i + j * narrow_]);
+        r[i + j * narrow_] = W(0);
       }
     }
+  }
+
+  /// right_ becomes Q^H right_, or Q right_.
+  void rotate(bool adjoint) {
+    lapack::unmqr(/*adjoint=*/adjoint,
+                  /*m=*/length_,
+                  /*n=*/p_.k,
+                  /*k=*/narrow_,
+                  /*a=*/factor_.data(),
+                  /*lda=*/ld_,
+                  /*tau=*/tau_.data(),
+                  /*c=*/right_.data(),
+                  /*ldc=*/ld_,
+                  /*work=*/work_.data(),
+                  /*lwork=*/lwork_);
   }
 
   /// x = Q [y; 0].
@@ -130,29 +147,29 @@ class Reduced final : public Solver<T> {
       std::copy_n(answer.x + j * answer.ldx, narrow_, &right_[j * ld_]);
       std::fill(&right_[j * ld_ + narrow_], &right_[j * ld_] + ld_, W(0));
     }
-    lapack::unmqr(/*adjoint=*/false, /*m=*/length_, /*n=*/p_.k, /*k=*/narrow_, /*a=*/factor_.data(), /*lda=*/ld_,
-                  /*tau=*/tau_.data(), /*c=*/right_.data(), /*ldc=*/ld_, /*work=*/work_.data(), /*lwork=*/lwork_);
+    rotate(/*adjoint=*/false);
     answer.x = right_.data();
     answer.ldx = ld_;
     return true;
   }
 
-  /// x = A^H w with L^H w = y. L^H is solved as L was, the zero singular values left out again.
+  /// x = A^H w with L^H w = y. Of L^H the same singular values count as of L, and no rounding may decide otherwise.
   bool expand_blocks(const Matrix<T>& a, const W* triangle, Answer<W>& answer) {
     W* adjoint = adjoint_.reserve(narrow_ * narrow_);
     load_adjoint(column_major<W>(triangle, narrow_, narrow_, narrow_), adjoint, narrow_);
     W* y = y_.reserve(narrow_ * p_.k);
     load(column_major<W>(answer.x, narrow_, p_.k, answer.ldx), y, narrow_);
     Buffer<double> unused(p_.k + narrow_);
-    Answer<W> inner{unused.data(), unused.data() + p_.k, nullptr};
+    double rcond = answer.rcond;
+    if (answer.has_s && answer.rank > 0) rcond = cutoff_between(answer.s, narrow_, answer.rank);
+    Answer<W> inner{rcond, unused.data(), unused.data() + p_.k, nullptr};
     if (!core_->solve(column_major<W>(adjoint, narrow_, narrow_, narrow_), column_major<W>(y, narrow_, p_.k, narrow_),
                       inner)) {
       return false;
     }
     W* x = x_.reserve(length_ * p_.k);
-    const Int most = ld_;
-    for (Int first = 0; first < length_; first += most) {
-      const Int rows = std::min(most, length_ - first);
+    for (Int first = 0; first < length_; first += ld_) {
+      const Int rows = std::min(ld_, length_ - first);
       load_adjoint(a.cols_from(first, rows), factor_.data(), ld_);
       lapack::gemm(/*transa=*/'N', /*transb=*/'N', /*m=*/rows, /*n=*/p_.k, /*k=*/narrow_, /*alpha=*/W(1),
                    /*a=*/factor_.data(), /*lda=*/ld_, /*b=*/inner.x, /*ldb=*/inner.ldx, /*beta=*/W(0), /*c=*/x + first,
@@ -179,7 +196,7 @@ class Reduced final : public Solver<T> {
   Int ld_;
   Int lwork_ = 0;
   SolverPtr<W> core_;
-  Buffer<W> factor_, tau_, work_, right_, triangle_, adjoint_, y_, x_;
+  Buffer<W> factor_, tau_, work_, right_, c_, triangle_, adjoint_, y_, x_;
   Buffer<double> tail_;
 };
 

@@ -11,10 +11,9 @@ namespace lstsq_mlx {
 
 using lapack::Int;
 
-/// The shape of a problem, a (m, n) and b (m, k), and its cutoff: a singular value is zero iff s <= rcond * s_max.
+/// The shape of a problem: a (m, n) and b (m, k).
 struct Problem {
   Int m, n, k;
-  double rcond;
 
   Int smallest() const { return std::min(m, n); }
 };
@@ -22,7 +21,8 @@ struct Problem {
 /// The answer to one problem, in double precision and in the scale of the operands.
 template <class W>
 struct Answer {
-  // Room that the caller gives.
+  // What the caller gives: the cutoff, and room.
+  double rcond;       ///< a singular value is zero iff s <= rcond * s_max; from 0 up
   double* residuals;  ///< k sums of squares of b - a x
   double* s;          ///< min(m, n) singular values, descending
   W* triangle;        ///< min(m, n) squared, column-major: where `qr` leaves R. Null for drivers that find s
@@ -47,6 +47,12 @@ class Solver {
 inline int count_above(const double* s, Int count, double rcond) {
   const double cutoff = rcond * s[0];
   return static_cast<int>(std::count_if(s, s + count, [cutoff](double value) { return value > cutoff; }));
+}
+
+/// A cutoff that keeps just the first `rank` of these singular values, and at least one: midway to the next.
+inline double cutoff_between(const double* s, Int count, Int rank) {
+  const double next = rank < count ? s[rank] : 0;
+  return (s[rank - 1] / s[0] + next / s[0]) / 2;
 }
 
 template <class T>

@@ -33,7 +33,7 @@ class Svd final : public Solver<T> {
     load(b, b_.data(), p_.m);
     if (decompose(answer.s, work_.data(), lwork_) != 0) return false;
     answer.has_s = true;
-    answer.rank = count_above(answer.s, narrow_, p_.rcond);
+    answer.rank = count_above(answer.s, narrow_, answer.rcond);
 
     // t = diag(1/s) U^H b and x = V t, for the singular values that count.
     const W* u = tall_ ? a_.data() : other_.data();

@@ -20,25 +20,19 @@ class SvdFactors : public mlx::core::Primitive {
   void eval_cpu(const std::vector<mlx::core::array>& inputs, std::vector<mlx::core::array>& outputs) override;
   void eval_gpu(const std::vector<mlx::core::array>& inputs, std::vector<mlx::core::array>& outputs) override;
 
-  std::vector<mlx::core::array> jvp(
-      const std::vector<mlx::core::array>& primals,
-      const std::vector<mlx::core::array>& tangents,
-      const std::vector<int>& argnums) override;
-  std::vector<mlx::core::array> vjp(
-      const std::vector<mlx::core::array>& primals,
-      const std::vector<mlx::core::array>& cotangents,
-      const std::vector<int>& argnums,
-      const std::vector<mlx::core::array>& outputs) override;
-  std::pair<std::vector<mlx::core::array>, std::vector<int>> vmap(
-      const std::vector<mlx::core::array>& inputs,
-      const std::vector<int>& axes) override;
+  std::vector<mlx::core::array> jvp(const std::vector<mlx::core::array>& primals,
+                                    const std::vector<mlx::core::array>& tangents,
+                                    const std::vector<int>& argnums) override;
+  std::vector<mlx::core::array> vjp(const std::vector<mlx::core::array>& primals,
+                                    const std::vector<mlx::core::array>& cotangents,
+                                    const std::vector<int>& argnums,
+                                    const std::vector<mlx::core::array>& outputs) override;
+  std::pair<std::vector<mlx::core::array>, std::vector<int>> vmap(const std::vector<mlx::core::array>& inputs,
+                                                                  const std::vector<int>& axes) override;
 
-  const char* name() const override {
-    return "LstsqSvdFactors";
-  }
-  bool is_equivalent(const Primitive&) const override {
-    return true;
-  }
+  const char* name() const override { return "LstsqSvdFactors"; }
+  // Never; see Lstsq::is_equivalent.
+  bool is_equivalent(const Primitive&) const override { return false; }
   std::vector<mlx::core::Shape> output_shapes(const std::vector<mlx::core::array>& inputs) override;
 };
 

@@ -5,8 +5,10 @@
 #include <optional>
 #include <stdexcept>
 
+#include "batched.h"
 #include "batching.h"
 #include "blas.h"
+#include "lstsq.h"
 #include "mlx/allocator.h"
 #include "mlx/backend/cpu/encoder.h"
 #include "mlx/ops.h"
@@ -17,9 +19,8 @@ namespace mx = mlx::core;
 
 namespace lstsq_mlx {
 
-mx::array
-sylvester(const mx::array& a, const mx::array& x, const mx::array& y, const mx::array& rank, mx::Stream s) {
-  auto inputs = common_batch({a, x, y, rank}, {2, 2, 2, 0}, s);
+mx::array sylvester(const mx::array& a, const mx::array& x, const mx::array& y, const mx::array& rank, mx::Stream s) {
+  auto inputs = common_batch({a, x, y, rank}, {2, 2, 2, 2}, s);
   auto shape = inputs[0].shape();
   shape[shape.size() - 2] = shape.back();
   return mx::array(std::move(shape), mx::float64, std::make_shared<Sylvester>(s), std::move(inputs));
@@ -27,7 +28,13 @@ sylvester(const mx::array& a, const mx::array& x, const mx::array& y, const mx::
 
 std::vector<mx::Shape> Sylvester::output_shapes(const std::vector<mx::array>& inputs) {
   auto shape = inputs[0].shape();
-  shape[shape.size() - 2] = shape.back();
+  const auto rows = shape.end() - 2;
+  if (*rows < shape.back()) {
+    throw std::invalid_argument(
+        "[lstsq] a derivative that was compiled without shapes for a tall matrix was called with a wide one, or the "
+        "other way round; expected the same. Compile it with shapeless=False.");
+  }
+  *rows = shape.back();
   return {shape};
 }
 
@@ -52,8 +59,7 @@ void solve(const Matrix<double>& a, const Matrix<double>& x, const Matrix<double
   Buffer<double> dropped_x((n - k) * x.cols), kept_y(k * y.cols), core((n - k) * k), half((n - k) * n);
   multiply(dropped, x, dropped_x.data());
   multiply(kept, y, kept_y.data());
-  multiply(
-      row_major(dropped_x.data(), n - k, x.cols), transposed(row_major(kept_y.data(), k, y.cols)), core.data());
+  multiply(row_major(dropped_x.data(), n - k, x.cols), transposed(row_major(kept_y.data(), k, y.cols)), core.data());
   for (std::int64_t j = 0; j < n - k; ++j) {
     for (std::int64_t i = 0; i < k; ++i) {
       core[j * k + i] /= sigma[i] - sigma[k + j];
@@ -73,11 +79,10 @@ void Sylvester::eval_cpu(const std::vector<mx::array>& inputs, mx::array& out) {
                                                    y = mx::array::unsafe_weak_copy(inputs[2]),
                                                    rank = mx::array::unsafe_weak_copy(inputs[3]),
                                                    out = mx::array::unsafe_weak_copy(out)]() mutable {
-    const std::int64_t size = std::int64_t{out.shape(-1)} * out.shape(-1);
-    for (std::int64_t i = 0; i < batch_size(out); ++i) {
-      solve(
-          matrix_at<double>(a, i), matrix_at<double>(x, i), matrix_at<double>(y, i), *item_at<std::int32_t>(rank, i, 0), out.data<double>() + i * size);
-    }
+    const Batch<double> as(a), xs(x), ys(y);
+    const Batch<std::int32_t> ranks(rank);
+    const Int size = Int{out.shape(-1)} * out.shape(-1);
+    for (Int i = 0; i < as.count(); ++i) solve(as[i], xs[i], ys[i], ranks[i](0, 0), out.data<double>() + i * size);
   });
 }
 
@@ -103,10 +108,9 @@ void Sylvester::eval_gpu(const std::vector<mx::array>&, mx::array&) {
 //
 //     [dX − dQ X,  X,          dAᵀ,     Aᵀ,        −Z dAᵀ,  −Z Aᵀ]
 //     [Y,          dY + dQ Y,  (A Z)ᵀ,  (dA Z)ᵀ,   Aᵀ,      dAᵀ  ]ᵀ                                         (3)
-std::vector<mx::array> Sylvester::jvp(
-    const std::vector<mx::array>& primals,
-    const std::vector<mx::array>& tangents,
-    const std::vector<int>& argnums) {
+std::vector<mx::array> Sylvester::jvp(const std::vector<mx::array>& primals,
+                                      const std::vector<mx::array>& tangents,
+                                      const std::vector<int>& argnums) {
   const auto s = stream();
   const auto &a = primals[0], &x = primals[1], &y = primals[2], &rank = primals[3];
   auto transposed = [&](const mx::array& m) { return mx::swapaxes(m, -1, -2, s); };
@@ -141,12 +145,12 @@ std::vector<mx::array> Sylvester::jvp(
   auto right = times(dq, y);
   left = dx ? mx::add(*dx, left, s) : left;
   right = dy ? mx::add(*dy, right, s) : right;
-  const auto inside = sylvester(
-      a,
-      columns({left, x, dat, at, mx::negative(times(z, dat), s), mx::negative(times(z, at), s)}),
-      columns({y, right, transposed(times(a, z)), transposed(times(*da, z)), at, dat}),
-      rank,
-      s);
+  const auto inside =
+      sylvester(a,
+                columns({left, x, dat, at, mx::negative(times(z, dat), s), mx::negative(times(z, at), s)}),
+                columns({y, right, transposed(times(a, z)), transposed(times(*da, z)), at, dat}),
+                rank,
+                s);
   return {mx::add(mx::subtract(times(z, dq), times(dq, z), s), inside, s)};
 }
 
@@ -161,11 +165,10 @@ std::vector<mx::array> Sylvester::jvp(
 //
 //     [Zᵀ,   −Z̄,  Z̄ᵀ,  −Z,  Y,  −X̄,  Ȳ,  −X]
 //     [Z̄ᵀ,  Z,   Zᵀ,  Z̄,   Ȳ,  X,   Y,  X̄ ]ᵀ
-std::vector<mx::array> Sylvester::vjp(
-    const std::vector<mx::array>& primals,
-    const std::vector<mx::array>& cotangents,
-    const std::vector<int>& argnums,
-    const std::vector<mx::array>& outputs) {
+std::vector<mx::array> Sylvester::vjp(const std::vector<mx::array>& primals,
+                                      const std::vector<mx::array>& cotangents,
+                                      const std::vector<int>& argnums,
+                                      const std::vector<mx::array>& outputs) {
   const auto s = stream();
   const auto &a = primals[0], &x = primals[1], &y = primals[2], &rank = primals[3];
   const auto &z = outputs[0], &z_bar = cotangents[0];
@@ -182,12 +185,11 @@ std::vector<mx::array> Sylvester::vjp(
   auto a_bar = [&] {
     const auto zt = transposed(z);
     const auto z_bar_t = transposed(z_bar);
-    const auto from_q = sylvester(
-        a,
-        columns({zt, minus(z_bar), z_bar_t, minus(z), y, minus(x_bar), y_bar, minus(x)}),
-        columns({z_bar_t, z, zt, z_bar, y_bar, x, y, x_bar}),
-        rank,
-        s);
+    const auto from_q = sylvester(a,
+                                  columns({zt, minus(z_bar), z_bar_t, minus(z), y, minus(x_bar), y_bar, minus(x)}),
+                                  columns({z_bar_t, z, zt, z_bar, y_bar, x, y, x_bar}),
+                                  rank,
+                                  s);
     const auto m_bar = mx::add(from_q, mx::subtract(times(c_bar, zt), times(zt, c_bar), s), s);
     return times(a, mx::add(m_bar, transposed(m_bar), s));
   };
@@ -211,11 +213,11 @@ std::vector<mx::array> Sylvester::vjp(
   return vjps;
 }
 
-std::pair<std::vector<mx::array>, std::vector<int>> Sylvester::vmap(
-    const std::vector<mx::array>& inputs,
-    const std::vector<int>& axes) {
-  const auto moved = mapped_first(inputs, axes, stream());
-  return {{sylvester(moved[0], moved[1], moved[2], moved[3], stream())}, {0}};
+std::pair<std::vector<mx::array>, std::vector<int>> Sylvester::vmap(const std::vector<mx::array>& inputs,
+                                                                    const std::vector<int>& axes) {
+  const auto s = stream();
+  const auto front = [&](int i) { return at_front(inputs[i], axes[i], s); };
+  return {{sylvester(front(0), front(1), front(2), front(3), s)}, {0}};
 }
 
 }  // namespace lstsq_mlx

@@ -12,14 +12,13 @@ namespace lstsq_mlx {
 //
 // where Q projects on the right singular vectors of the `rank` largest singular values of A.
 //
-// a (..., M, N) with M >= N, x and y (..., N, P), all float64; rank (...), int32. Batch dimensions broadcast. C comes
-// as factors so that where all N singular values are kept, and Z is zero, neither C nor an SVD is ever computed.
-mlx::core::array sylvester(
-    const mlx::core::array& a,
-    const mlx::core::array& x,
-    const mlx::core::array& y,
-    const mlx::core::array& rank,
-    mlx::core::Stream s);
+// a (..., M, N) with M >= N, x and y (..., N, P), all float64; rank (..., 1, 1), int32. Batch dimensions broadcast. C
+// comes as factors so that where all N singular values are kept, and Z is zero, neither C nor an SVD is ever computed.
+mlx::core::array sylvester(const mlx::core::array& a,
+                           const mlx::core::array& x,
+                           const mlx::core::array& y,
+                           const mlx::core::array& rank,
+                           mlx::core::Stream s);
 
 class Sylvester : public mlx::core::UnaryPrimitive {
  public:
@@ -28,25 +27,18 @@ class Sylvester : public mlx::core::UnaryPrimitive {
   void eval_cpu(const std::vector<mlx::core::array>& inputs, mlx::core::array& out) override;
   void eval_gpu(const std::vector<mlx::core::array>& inputs, mlx::core::array& out) override;
 
-  std::vector<mlx::core::array> jvp(
-      const std::vector<mlx::core::array>& primals,
-      const std::vector<mlx::core::array>& tangents,
-      const std::vector<int>& argnums) override;
-  std::vector<mlx::core::array> vjp(
-      const std::vector<mlx::core::array>& primals,
-      const std::vector<mlx::core::array>& cotangents,
-      const std::vector<int>& argnums,
-      const std::vector<mlx::core::array>& outputs) override;
-  std::pair<std::vector<mlx::core::array>, std::vector<int>> vmap(
-      const std::vector<mlx::core::array>& inputs,
-      const std::vector<int>& axes) override;
+  std::vector<mlx::core::array> jvp(const std::vector<mlx::core::array>& primals,
+                                    const std::vector<mlx::core::array>& tangents,
+                                    const std::vector<int>& argnums) override;
+  std::vector<mlx::core::array> vjp(const std::vector<mlx::core::array>& primals,
+                                    const std::vector<mlx::core::array>& cotangents,
+                                    const std::vector<int>& argnums,
+                                    const std::vector<mlx::core::array>& outputs) override;
+  std::pair<std::vector<mlx::core::array>, std::vector<int>> vmap(const std::vector<mlx::core::array>& inputs,
+                                                                  const std::vector<int>& axes) override;
 
-  const char* name() const override {
-    return "LstsqSylvester";
-  }
-  bool is_equivalent(const Primitive&) const override {
-    return true;
-  }
+  const char* name() const override { return "LstsqSylvester"; }
+  bool is_equivalent(const Primitive&) const override { return true; }
   std::vector<mlx::core::Shape> output_shapes(const std::vector<mlx::core::array>& inputs) override;
 };
 

@@ -35,8 +35,12 @@ bool thin_svd(std::int64_t m, std::int64_t n, const std::function<void(T*)>& fil
 }
 
 template bool thin_svd(std::int64_t, std::int64_t, const std::function<void(double*)>&, double*, double*, double*);
-template bool thin_svd(std::int64_t, std::int64_t, const std::function<void(lapack::Complex*)>&, lapack::Complex*,
-                       double*, lapack::Complex*);
+template bool thin_svd(std::int64_t,
+                       std::int64_t,
+                       const std::function<void(lapack::Complex*)>&,
+                       lapack::Complex*,
+                       double*,
+                       lapack::Complex*);
 
 bool RightSingular::compute(const Matrix<double>& a) {
   if (!scan(a).finite) return false;

@@ -69,9 +69,9 @@ template <class T, class S>
 static void gram_as(const GramTask<T>& t) {
   constexpr int W = panel_width<S>;
   const int64_t panels = (t.n + W - 1) / W, ldg = padded(t.n);
-  // A block fills at most about 3/8 of a 512 KiB second-level cache; four of its panels fit the first level.
-  const int64_t most_depth = 24576 / (4 * W * static_cast<int64_t>(sizeof(S)));
-  const int64_t block = least(most_depth, most(64, 196608 / (panels * W * static_cast<int64_t>(sizeof(S)))));
+  // Four panels of a block fit the first-level cache. More panels stream from further away, and each pays for itself
+  // against all those before it; shorter blocks would move the sums in g more often, which costs more.
+  const int64_t block = 24576 / (4 * W * static_cast<int64_t>(sizeof(S)));
   S* packed = static_cast<S*>(scratch(0, block * panels * W * sizeof(S)));
   S* right = t.k ? static_cast<S*>(scratch(1, block * t.k * sizeof(S))) : nullptr;
   for (int64_t at = t.from; at < t.to; at += block) {

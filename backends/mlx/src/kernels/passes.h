@@ -51,7 +51,7 @@ int64_t gram(const Rows<T>& p, bool wide, bool single, double* g, double* c) {
       for (int64_t j = i; j < n; ++j) g[i * ldg + j] += own[i * ldg + j];
     for (int64_t i = 0; i < k * ldg; ++i) c[i] += own[ldg * ldg + i];
   }
-  const int64_t shortest_block = 64, longest_block = 256;
+  const int64_t shortest_block = 96, longest_block = 192;  // of gram.inl, for any instruction set
   return longest_block + inner / cuts / shortest_block + cuts;
 }
 

@@ -85,6 +85,10 @@ static inline void micro_row(int64_t depth, const S* b, int64_t bs, int64_t bk, 
   int64_t j = 0;
   for (; j + most_panels <= panels; j += most_panels)
     micro<S, NB, most_panels>(depth, b, bs, bk, v + j * vp, vp, vk, c + j * W, ldc);
+  if constexpr (most_panels > 3)
+    for (; j + 3 <= panels; j += 3) micro<S, NB, 3>(depth, b, bs, bk, v + j * vp, vp, vk, c + j * W, ldc);
+  if constexpr (most_panels > 2)
+    for (; j + 2 <= panels; j += 2) micro<S, NB, 2>(depth, b, bs, bk, v + j * vp, vp, vk, c + j * W, ldc);
   for (; j < panels; ++j) micro<S, NB, 1>(depth, b, bs, bk, v + j * vp, vp, vk, c + j * W, ldc);
 }
 

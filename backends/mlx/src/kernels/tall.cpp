@@ -21,7 +21,7 @@ class Tall {
     if (parts_ == 2) fold_gram(rows_.n / 2, gram_.data());
     // In single precision the blocks are short, and their sums are added in double precision. Outside of the limits,
     // squares that matter may have over- or underflowed.
-    return single ? core.factorise(256, 0x1p-24, 0x1p80, rcond)
+    return single ? core.factorise(192, 0x1p-24, 0x1p80, rcond)
                   : core.factorise(chain, 0x1p-53, sizeof(T) == 4 ? 0x1p1000 : 0x1p900, rcond);
   }
 

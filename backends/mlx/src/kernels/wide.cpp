@@ -15,7 +15,7 @@ Status solve_wide(const Rows<T>& p, double rcond, const Lapack& lapack, double* 
   Status status = Status::ill_conditioned;
   if (try_single) {
     gram(p, true, true, g.data(), nullptr);
-    status = core.factorise(256, 0x1p-24, 0x1p80, rcond);
+    status = core.factorise(192, 0x1p-24, 0x1p80, rcond);
     report.tier = 1;
   }
   if (status != Status::certified) {

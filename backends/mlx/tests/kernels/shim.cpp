@@ -1,11 +1,7 @@
 // A C face of the kernels for the ctypes-driven tests and micro-benchmarks.
-#include <dlfcn.h>
-
-#include <string>
-
 #include "isa.h"
 #include "kernels.h"
-#include "pool.h"
+#include "passes.h"
 
 using namespace lstsq::kernels;
 
@@ -24,18 +20,15 @@ Getrf<double> dgetrf;
 
 }  // namespace
 
+#pragma GCC visibility push(default)
 extern "C" {
 
-// Load LAPACK with 32-bit integers from a shared library whose symbols have this prefix and a trailing underscore.
-int shim_load(const char* path, const char* prefix) {
-  void* library = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
-  if (!library) return 0;
-  auto find = [&](const char* name) { return dlsym(library, (std::string(prefix) + name + "_").c_str()); };
-  potrf = reinterpret_cast<Potrf>(find("dpotrf"));
-  sgetrf = reinterpret_cast<Getrf<float>>(find("sgetrf"));
-  dgetrf = reinterpret_cast<Getrf<double>>(find("dgetrf"));
-  trsm = reinterpret_cast<Trsm>(find("dtrsm"));
-  if (!potrf || !trsm || !sgetrf || !dgetrf) return 0;
+// LAPACK and BLAS with 32-bit integers, as SciPy's wheels have them.
+void shim_lapack(void* dpotrf_address, void* dtrsm_address, void* sgetrf_address, void* dgetrf_address) {
+  potrf = reinterpret_cast<Potrf>(dpotrf_address);
+  trsm = reinterpret_cast<Trsm>(dtrsm_address);
+  sgetrf = reinterpret_cast<Getrf<float>>(sgetrf_address);
+  dgetrf = reinterpret_cast<Getrf<double>>(dgetrf_address);
   lapack.dpotrf = [](int64_t n, double* a, int64_t lda) -> int64_t {
     int n32 = static_cast<int>(n), lda32 = static_cast<int>(lda), info = 0;
     potrf("L", &n32, a, &lda32, &info);
@@ -57,7 +50,6 @@ int shim_load(const char* path, const char* prefix) {
     dgetrf(&n32, &n32, a, &lda32, p, &info);
     return info;
   };
-  return 1;
 }
 
 const char* shim_isa() { return instruction_set(); }
@@ -84,5 +76,10 @@ SHIM(z, std::complex<double>, double)
   }
 SHIM_BATCH(s, float)
 SHIM_BATCH(d, double)
+
+// The upper triangle of A'A, padded(n) square.
+void shim_gram_s(const float* a, int64_t m, int64_t n, int64_t single, double* g) {
+  gram(Rows<float>{a, m, n, n, nullptr, 0, 0}, false, single != 0, g, nullptr);
+}
 
 }  // extern "C"

@@ -1,0 +1,54 @@
+"""What the native tests share: the operation itself, and a reference in double precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from lstsq_mlx._native import native
+
+DRIVERS = ("gelsd", "svd", "qr")
+DTYPES = ("float32", "float64", "complex64")
+
+
+class Answer(NamedTuple):
+    x: Any
+    residuals: Any
+    rank: Any
+    s: Any
+
+
+def to_mlx(array: np.ndarray[Any, Any]) -> mx.array:
+    """Keeps float64, which MLX's own conversion does not."""
+    return mx.array(array, dtype=getattr(mx, array.dtype.name))
+
+
+def solve(a: Any, b: Any, rcond: float = 1e-6, driver: str = "qr") -> Answer:
+    """The native operation on NumPy arrays, or on MLX arrays as they are."""
+    a, b = (to_mlx(array) if isinstance(array, np.ndarray) else array for array in (a, b))
+    return Answer(*(np.array(array) for array in native().lstsq(a, b, rcond, driver)))
+
+
+def reference(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], rcond: float = 1e-6) -> Answer:
+    """NumPy's gelsd in double precision, with the residuals of every right-hand side."""
+    wide = np.complex128 if np.iscomplexobj(a) else np.float64
+    a, b = a.astype(wide), b.astype(wide)
+    x, _, rank, s = np.linalg.lstsq(a, b, rcond)
+    return Answer(x, (np.abs(b - a @ x) ** 2).sum(0), rank, s)
+
+
+@pytest.fixture
+def draw() -> Callable[..., np.ndarray[Any, Any]]:
+    """Standard normal arrays of any shape and dtype, the same in each run."""
+    rng = np.random.default_rng(20240607)
+
+    def normal(*shape: int, dtype: str = "float64") -> np.ndarray[Any, Any]:
+        array = rng.standard_normal(shape)
+        if dtype.startswith("complex"):
+            array = array + 1j * rng.standard_normal(shape)
+        return array.astype(dtype)
+
+    return normal

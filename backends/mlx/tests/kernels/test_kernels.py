@@ -1,0 +1,246 @@
+"""The kernels against extended precision, on their own: over conditions, shapes, types, instruction sets, bad input."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from kernels import CERTIFIED, default_rcond, library, solve, solve_batch
+
+REAL = [np.float32, np.float64]
+TYPES = [*REAL, np.complex64, np.complex128]
+CONDITIONS = [10.0**e for e in range(0, 17)]
+
+
+def with_condition(rng, m, n, condition, dtype):
+    """Singular values from 1 to 1 / condition, geometrically; rounded to dtype."""
+    k = min(m, n)
+    factors = [rng.standard_normal((size, k)) for size in (m, n)]
+    if np.iscomplexobj(np.zeros(0, dtype)):
+        factors = [f + 1j * rng.standard_normal(f.shape) for f in factors]
+    u, v = (np.linalg.qr(f)[0] for f in factors)
+    return ((u * np.geomspace(1, 1 / condition, k)) @ v.conj().T).astype(dtype)
+
+
+def exact(a, b):
+    """The minimum-norm solution at full rank, in extended precision: Gram-Schmidt, twice is enough."""
+    kind = np.clongdouble if np.iscomplexobj(a) else np.longdouble
+    a, b = a.astype(kind), b.astype(kind)
+    wide = a.shape[0] < a.shape[1]
+    q = (a.conj().T if wide else a).copy()
+    n = q.shape[1]
+    r = np.zeros((n, n), kind)
+    for j in range(n):
+        for _ in range(2):
+            h = q[:, :j].conj().T @ q[:, j]
+            r[:j, j] += h
+            q[:, j] -= q[:, :j] @ h
+        r[j, j] = np.sqrt((np.abs(q[:, j]) ** 2).sum())
+        q[:, j] /= r[j, j]
+    if wide:  # a = r' q'
+        y = b.copy()
+        for i in range(n):
+            y[i] = (y[i] - r[:i, i].conj() @ y[:i]) / r[i, i].conj()
+        return q @ y
+    y = q.conj().T @ b
+    for i in reversed(range(n)):
+        y[i] = (y[i] - r[i, i + 1 :] @ y[i + 1 :]) / r[i, i]
+    return y
+
+
+def relative(x, truth):
+    return float(np.linalg.norm((x - truth).astype(np.clongdouble)) / np.linalg.norm(truth.astype(np.clongdouble)))
+
+
+def assert_good(a, b, x, residuals, what=""):
+    """Issue: forward error at most 10 times NumPy's, or below 10 condition eps; NumPy's rank; a right residual."""
+    eps = float(np.finfo(a.dtype).eps)
+    wide_type = np.complex128 if np.iscomplexobj(a) else np.float64
+    aw, bw = a.astype(wide_type), b.astype(wide_type)
+    peer, _, rank, s = np.linalg.lstsq(aw, bw, rcond=default_rcond(a.dtype, *a.shape))
+    assert rank == min(a.shape), what
+    truth = exact(a, b)
+    error, peer_error = relative(x, truth), max(relative(peer.astype(a.dtype), truth), eps / 4)
+    assert error <= max(10 * peer_error, 10 * eps * s[0] / s[-1]), (what, error, peer_error, s[0] / s[-1])
+    if a.shape[0] > a.shape[1]:
+        r = b - a.astype(truth.dtype) @ truth
+        sums = (np.abs(r) ** 2).sum(0).astype(float)
+        # Of a residual that is all rounding error, only the size is right.
+        floor = (2e-16 * s[0] * np.linalg.norm(truth.astype(np.complex128)) * a.shape[0]) ** 2
+        floor += float(np.finfo(a.real.dtype).smallest_subnormal)
+        np.testing.assert_allclose(residuals, sums, rtol=8 * eps + 1e-13, atol=floor, err_msg=str(what))
+
+
+SHAPES = [(1, 1), (4, 3), (7, 7), (50, 17), (400, 40), (300, 130), (70, 70), (150, 150), (20, 90), (130, 400)]
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_conditions(dtype, shape):
+    rng = np.random.default_rng(sum(shape))
+    m, n = shape
+    certified = []
+    for condition in CONDITIONS if min(shape) > 1 else [1.0]:
+        a = with_condition(rng, m, n, condition, dtype)
+        for consistent in (False, True):
+            b = rng.standard_normal((m, 2)).astype(dtype)
+            if consistent:
+                b = (a @ rng.standard_normal((n, 2))).astype(dtype)
+            answer = solve(a, b)
+            if answer.status == CERTIFIED:
+                certified.append(condition)
+                assert_good(a, b, answer.x, answer.residuals, (condition, consistent))
+    if np.iscomplexobj(np.zeros(0, dtype)) and m < n:
+        assert not certified  # unsupported, and says so
+    else:
+        assert max(certified) >= (1e3 if min(shape) > 1 else 1)
+
+
+@pytest.mark.parametrize("dtype", REAL)
+@pytest.mark.parametrize("shape", [(8, 4), (3, 1), (32, 8), (9, 9), (64, 16), (100, 33), (90, 64)])
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_batches(dtype, shape, k):
+    rng = np.random.default_rng(sum(shape))
+    m, n = shape
+    conditions = [c for c in CONDITIONS for _ in range(2)] if n > 1 else [1.0] * 5
+    a = np.stack([with_condition(rng, m, n, c, dtype) for c in conditions])
+    b = rng.standard_normal((len(conditions), m, k)).astype(dtype)
+    x, residuals, ok = solve_batch(a, b)
+    for i in np.flatnonzero(ok):
+        assert_good(a[i], b[i], x[i], residuals[i], conditions[i])
+    assert ok[np.array(conditions) <= 1e2].all()
+
+
+@pytest.mark.parametrize("dtype", REAL)
+def test_bad_elements_leave_their_neighbours_alone(dtype):
+    rng = np.random.default_rng(5)
+    for m, n in ((12, 5), (40, 20)):
+        a, b = rng.standard_normal((23, m, n)).astype(dtype), rng.standard_normal((23, m, 1)).astype(dtype)
+        clean, _, _ = solve_batch(a, b)
+        bad = {0: np.nan, 5: np.inf, 9: 0.0, 22: np.nan}
+        for i, value in bad.items():
+            a[i, 3, 1] = value
+            if value == 0:
+                a[i, :, 2] = a[i, :, 0]
+        b[13, 2] = np.inf
+        b[14, 0] = np.nan
+        x, _, ok = solve_batch(a, b)
+        expected = np.ones(23, bool)
+        expected[[*bad, 13, 14]] = False
+        np.testing.assert_array_equal(ok, expected)
+        np.testing.assert_array_equal(x[ok], clean[ok])
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("shape", [(30, 10), (200, 140), (100, 100)])
+def test_never_certifies_deficient_or_bad_input(dtype, shape):
+    rng = np.random.default_rng(7)
+    m, n = shape
+    good, b = rng.standard_normal((m, n)).astype(dtype), rng.standard_normal((m, 1)).astype(dtype)
+    assert solve(good, b).status == CERTIFIED
+    for change in ("zero", "twice", "nan", "inf", "sum", "b nan", "b inf"):
+        a, right = good.copy(), b.copy()
+        if change == "zero":
+            a[:, 3] = 0
+        elif change == "twice":
+            a[:, 3] = a[:, 4]
+        elif change == "sum":
+            a[:, 3] = a[:, 4:].sum(1)
+        elif change.startswith("b"):
+            right[-1] = np.nan if change == "b nan" else np.inf
+        else:
+            a[-1, -1] = np.nan if change == "nan" else np.inf
+        assert solve(a, right).status != CERTIFIED, change
+
+
+@pytest.mark.parametrize("dtype", REAL)
+@pytest.mark.parametrize("shape", [(40, 12), (200, 140), (100, 100), (12, 40)])
+def test_scales_and_grades(dtype, shape):
+    rng = np.random.default_rng(9)
+    m, n = shape
+    info = np.finfo(dtype)
+    certified = 0
+    for scale in (1, 1e-3, 1e3, float(info.max) ** 0.9, float(info.tiny) ** 0.9, float(info.max) / 64):
+        a = (rng.uniform(-1, 1, (m, n)) * scale).astype(dtype)
+        b = rng.standard_normal((m, 1)).astype(dtype)
+        answer = solve(a, b)
+        if answer.status == CERTIFIED:
+            certified += 1
+            truth = exact(a / dtype(scale), b)
+            assert relative(answer.x.astype(np.longdouble) * scale, truth) < 1e4 * info.eps
+    assert certified >= 3
+    grades = np.geomspace(1, 1e-3 if dtype == np.float32 else 1e-9, n)
+    a = (rng.standard_normal((m, n)) * grades).astype(dtype)
+    b = rng.standard_normal((m, 1)).astype(dtype)
+    answer = solve(a, b)
+    if answer.status == CERTIFIED:
+        assert_good(a, b, answer.x, answer.residuals)
+    if m > n:
+        assert answer.status == CERTIFIED
+
+
+@pytest.mark.parametrize("dtype", REAL)
+def test_cutoff(dtype):
+    """With the cutoff above the smallest singular value nothing is certified; well below it, all is."""
+    rng = np.random.default_rng(11)
+    for m, n in ((60, 20), (300, 150), (100, 100), (20, 60)):
+        a = with_condition(rng, m, n, 100, dtype)
+        b = rng.standard_normal((m, 1)).astype(dtype)
+        assert solve(a, b, rcond=0.0101).status != CERTIFIED
+        assert solve(a, b, rcond=0.0099 / n).status == CERTIFIED
+        if m >= n <= 64:
+            assert not solve_batch(a[None], b[None], rcond=0.0101)[2].any()
+            assert solve_batch(a[None], b[None], rcond=0.0099 / n)[2].all()
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_strides_and_many_right_hand_sides(dtype):
+    rng = np.random.default_rng(13)
+    for m, n, k in ((50, 13, 9), (333, 140, 37), (120, 120, 21), (13, 50, 7)):
+        if m < n and np.iscomplexobj(np.zeros(0, dtype)):
+            continue
+        a = rng.standard_normal((m, n + 5)).astype(dtype)[:, 2 : n + 2]
+        b = rng.standard_normal((m, k + 3)).astype(dtype)[:, :k]
+        answer = solve(a, b)
+        assert answer.status == CERTIFIED
+        assert_good(a, b, answer.x, answer.residuals)
+        without = solve(a, b, residuals=False)
+        assert relative(without.x, exact(a, b)) <= 1e3 * np.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
+def test_other_instruction_sets(isa):
+    """The same tests in a process that is told to use less; where the machine has less, it uses what it has."""
+    if os.environ.get("LSTSQ_ISA"):
+        return
+    library()
+    command = [sys.executable, "-m", "pytest", "-q", "-x", __file__, "-k", "shape or cutoff or batches or strides"]
+    subprocess.run(command, check=True, env={**os.environ, "LSTSQ_ISA": isa}, timeout=600)
+
+
+def test_threads_and_forks():
+    """Several callers at once, and a child of fork, get the answers that a single caller gets."""
+    code = """
+import os, threading, numpy as np
+from kernels import solve, solve_batch
+rng = np.random.default_rng(0)
+a, b = rng.standard_normal((4000, 40)).astype(np.float32), rng.standard_normal((4000, 1)).astype(np.float32)
+c, d = rng.standard_normal((500, 30, 6)), rng.standard_normal((500, 30, 1))
+x, y = solve(a, b).x, solve_batch(c, d)[0]
+def work():
+    for _ in range(20):
+        assert (solve(a, b).x == x).all() and (solve_batch(c, d)[0] == y).all()
+        done.append(1)
+done = []
+threads = [threading.Thread(target=work) for _ in range(4)]
+[t.start() for t in threads]; [t.join() for t in threads]
+assert len(done) == 80
+child = os.fork()
+if child == 0:
+    done.clear(); work(); os._exit(0 if len(done) == 20 else 1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+    library()
+    here = os.path.dirname(os.path.abspath(__file__))
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=here, env={**os.environ, "PYTHONPATH": here})

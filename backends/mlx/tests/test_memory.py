@@ -1,0 +1,54 @@
+"""Peak memory of long matrices, each measured in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from conftest import DRIVERS
+
+MEASURE = """
+import sys
+import mlx.core as mx
+from lstsq_mlx._native import native
+
+def field(name):
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith(name))
+
+m, n, driver, dtype = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], getattr(mx, sys.argv[4])
+# Whatever is allocated once and for all, BLAS's buffers above all.
+mx.eval(native().lstsq(mx.random.normal((300, 200)).astype(dtype), mx.ones((300, 1), dtype=dtype), 1e-6, driver))
+a = mx.random.normal((m, n)).astype(dtype)
+b = mx.ones((m, 1), dtype=dtype)
+mx.eval(a, b)
+mx.clear_cache()
+with open("/proc/self/clear_refs", "w") as peak:
+    peak.write("5")
+before = field("VmRSS")
+mx.eval(native().lstsq(a, b, 1e-6, driver))
+print(field("VmHWM") - before, a.nbytes + b.nbytes)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read from /proc")
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize(
+    ("m", "n", "dtype", "most"),
+    [
+        # The contract: at most three times the input beyond it for these, and 64 MiB for the second pair.
+        (1_000_000, 8, "float32", 3.0),
+        (3, 1_048_576, "float32", 3.0),
+        (40_000, 3, "float32", 64 * 2**20 / (40_000 * 16)),
+        (3, 40_000, "float32", 64 * 2**20 / (40_000 * 12)),
+        # One working copy in double precision, and what a little slack is for: the core and the workspaces.
+        (4000, 300, "float64", 2.0),
+        (300, 4000, "float64", 2.0),
+    ],
+)
+def test_peak(m, n, dtype, most, driver):
+    command = [sys.executable, "-c", MEASURE, str(m), str(n), driver, dtype]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    extra, operands = map(int, done.stdout.split())
+    assert extra <= most * operands, f"{extra / 2**20:.1f} MiB beyond an input of {operands / 2**20:.1f} MiB"

@@ -1,0 +1,481 @@
+"""The command line: problems and their files, metrics, both pages, and how commands end."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+import lstsq_cli
+from lstsq_cli import app, compare_tables, comparison, conformance, data, metrics, peak, problems, solvers
+from lstsq_cli.errors import UserError
+
+RNG = np.random.default_rng(5)
+QUICK = ["--backend", "numpy", "--no-memory", "--repeats", "1"]
+
+
+def invoke(*arguments, code=0):
+    result = CliRunner().invoke(app.app, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def run_lstsq(*arguments, **options):
+    command = [sys.executable, "-m", "lstsq_cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+def compare(problem, rcond=None):
+    found, refused = solvers.find(["numpy"], [], problem.a.dtype.name)
+    return comparison.compare(problem, found, refused, rcond, 1, False, lambda label, left: None)
+
+
+class Page(HTMLParser):
+    """What a page refers to, and what it has."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.sources, self.links, self.anchors, self.tags = [], [], [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        named = dict(attributes)
+        self.tags.append(tag)
+        self.sources += [named["src"]] if "src" in named else []
+        self.links += [named["href"]] if "href" in named else []
+        self.anchors += [named["id"]] if "id" in named else []
+
+
+class TestProblems:
+    def test_nist_problems_are_those_that_were_certified(self):
+        names = ["Norris", "Pontius", "NoInt1", "NoInt2", "Filip", "Longley", *(f"Wampler{i}" for i in range(1, 6))]
+        folder = problems.importlib.resources.files("lstsq_conformance") / "data" / "nist"
+        certified = json.loads((folder / "certified.json").read_text(encoding="utf-8"))
+        for name in names:
+            problem = problems.nist(name.lower())
+            assert problem.a.shape[1] == len(problem.columns) == len(problem.known)
+            # Their own coefficients leave their own residual, in which rounding the coefficients has its part.
+            left = np.sum((problem.b - problem.a @ problem.known) ** 2)
+            rounding = (1e-13 * np.abs(problem.a) @ np.abs(problem.known)).max() ** 2 * len(problem.a)
+            assert left == pytest.approx(float(certified[name]["residual_sum_of_squares"]), rel=1e-6, abs=rounding)
+
+    def test_random_has_its_condition_and_its_seed(self):
+        problem = problems.random(30, 4, 1e3, seed=3)
+        assert np.linalg.cond(problem.a) == pytest.approx(1e3)
+        np.testing.assert_array_equal(problem.a, problems.random(30, 4, 1e3, seed=3).a)
+        assert not np.array_equal(problem.a, problems.random(30, 4, 1e3, seed=4).a)
+
+    def test_rounding_to_a_dtype_loses_nothing_silently(self):
+        with pytest.raises(UserError, match="a is complex"):
+            problems.random(3, 2, 1, 0, "complex128").astype("float64")
+        with pytest.raises(UserError, match="beyond the range of float32"):
+            problems.Problem("", np.array([[1e300]]), np.ones((1, 1)), ("x",)).astype("float32")
+
+
+class TestFiles:
+    def write(self, path, text):
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("names.csv", "u,v,y\n1,2,3\n4,5,6\n7,8,10\n"),
+            ("none.csv", "1,2,3\n4,5,6\n7,8,10\n"),
+            ("semicolons.csv", "u;v;y\n1;2;3\n4;5;6\n7;8;10\n"),
+            ("tabs.tsv", "u\tv\ty\n1\t2\t3\n4\t5\t6\n7\t8\t10\n"),
+            ("marked.csv", '\ufeff"u","v","y"\r\n"1",2,3\r\n\r\n4,5,6\r\n7,8,10\r\n'),
+        ],
+    )
+    def test_csv(self, tmp_path, name, text):
+        problem = data.read(self.write(tmp_path / name, text), None, [], False)
+        np.testing.assert_array_equal(problem.a, [[1, 2], [4, 5], [7, 8]])
+        np.testing.assert_array_equal(problem.b, [[3], [6], [10]])
+        assert problem.columns == (("u", "v") if "u" in text else ("column 0", "column 1"))
+
+    def test_columns_are_chosen_by_name_or_index(self, tmp_path):
+        path = self.write(tmp_path / "t.csv", "name,u,v,y\nann,1,2,3\nbob,4,5,6\n")
+        for target in ("u", "1", "-3"):
+            problem = data.read(path, target, ["name"], True)
+            assert problem.columns == ("intercept", "v", "y")
+            np.testing.assert_array_equal(problem.a, [[1, 2, 3], [1, 5, 6]])
+            np.testing.assert_array_equal(problem.b, [[1], [4]])
+
+    def test_numpy_and_parquet_files(self, tmp_path):
+        table = RNG.standard_normal((6, 3))
+        np.save(tmp_path / "t.npy", table.astype(np.float32))
+        assert problems.default_dtype(data.read(tmp_path / "t.npy", "0", [], False)) == "float32"
+        np.savez(tmp_path / "t.npz", a=table, b=table[:, :2] + 1j)
+        problem = data.read(tmp_path / "t.npz", None, [], False)
+        assert (problem.a.shape, problem.b.shape, problems.default_dtype(problem)) == ((6, 3), (6, 2), "complex128")
+        pyarrow = pytest.importorskip("pyarrow")
+        columns = {"u": table[:, 0], "n": ["a"] * 6, "y": [1, 2, 3, 4, 5, 7]}
+        pytest.importorskip("pyarrow.parquet").write_table(pyarrow.table(columns), tmp_path / "t.parquet")
+        problem = data.read(tmp_path / "t.parquet", None, ["n"], False)
+        np.testing.assert_array_equal(problem.a, table[:, :1])
+        np.testing.assert_array_equal(problem.b[:, 0], [1, 2, 3, 4, 5, 7])
+        with pytest.raises(UserError, match=r"column 'n': it holds string, expected numbers; the first is 'a'"):
+            data.read(tmp_path / "t.parquet", None, [], False)
+
+    @pytest.mark.parametrize(
+        ("name", "text", "options", "message"),
+        [
+            ("t.csv", "u,y\n1,2\n3,tall\n", (), r"t.csv, line 3, column 'y': got 'tall', expected a number"),
+            ("t.csv", 'u,y\n"1\n2",2\n3,4\n', (), r"line 3, column 'u': got '1\\n2'"),
+            ("t.csv", "u,y\n1,\n3,4\n", (), r"line 2, column 'y': the cell is empty"),
+            ("t.csv", "u,y\n\n1,2\n3,nan\n", (), r"line 4, column 'y': got 'nan', expected a finite number"),
+            ("t.csv", "u,y\n1,2\n3\n", (), r"line 3: got 1 cells, expected 2"),
+            ("t.csv", "u,y\n1,2\n", ("--target", "z"), r"--target: there is no column 'z'; expected one of u, y"),
+            ("t.csv", "u,y\n1,2\n", ("--target", "2"), r"there is no column '2'.* an index from 0 to 1"),
+            ("t.csv", "u,y\n1,2\n", ("--drop", "y"), r"column 'y' is the target, and --drop leaves it out"),
+            ("t.csv", "y\n1\n2\n", (), r"no column is left for the matrix"),
+            ("t.csv", "u,y\n", (), r"nothing to solve: 0 rows"),
+            ("t.csv", "", (), r"the file is empty"),
+            ("t.npy", "", (), r"cannot be read as .npy|no .npy file"),
+            ("t.npz", "junk", (), r"no .npz file"),
+            ("t.parquet", "junk", (), r"cannot be read as Parquet"),
+            ("t.xlsx", "junk", (), r"'.xlsx' says no format that is read; expected .csv"),
+        ],
+    )
+    @pytest.mark.filterwarnings("ignore:loadtxt. input contained no data")
+    def test_what_is_wrong_is_said_in_a_line(self, tmp_path, name, text, options, message):
+        result = invoke("compare", self.write(tmp_path / name, text), *options, *QUICK, code=2)
+        assert re.search(message, result.stderr)
+        assert result.stderr.count("\n") == 1
+        assert result.stdout == ""
+
+    def test_parquet_without_its_reader_says_what_to_install(self, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "pyarrow", None)
+        with pytest.raises(UserError, match=r"pip install 'lstsq\[parquet\]'"):
+            data.read(self.write(tmp_path / "t.parquet", ""), None, [], False)
+
+
+class TestMetrics:
+    @pytest.mark.parametrize("shape", [(12, 4), (5, 5)])
+    @pytest.mark.parametrize("wrong", [1e-1, 1e-3, 1e-6])
+    def test_backward_error_is_the_optimal_one(self, shape, wrong):
+        a, b = RNG.standard_normal(shape), RNG.standard_normal((shape[0], 1))
+        x = np.linalg.lstsq(a, b)[0] * (1 + wrong * RNG.standard_normal((shape[1], 1)))
+        # Waldén, Karlson and Sun (1995), theorem 2.1: where only A is moved.
+        r = b - a @ x
+        phi = np.linalg.norm(r) / np.linalg.norm(x)
+        side = phi * (np.eye(shape[0]) - r @ r.T / (r.T @ r))
+        optimal = min(phi, np.linalg.svd(np.hstack([a, side]), compute_uv=False)[shape[0] - 1]) / np.linalg.norm(a)
+        told = metrics.judge(metrics.make_stick(a, b, 1e-14), x).backward_error
+        # The estimate is known to be within (√5 - 1)/2 of it, and in practice much nearer.
+        assert 0.6 * optimal < told < 1.62 * optimal
+
+    @pytest.mark.parametrize("scale", [1.0, 1e-150, 1e200])
+    def test_a_good_answer_is_good_at_every_scale(self, scale):
+        a, b = RNG.standard_normal((9, 3)), RNG.standard_normal((9, 2))
+        x = np.linalg.lstsq(a, b)[0]
+        told = metrics.judge(metrics.make_stick(scale * a, scale * b, 1e-14), x)
+        assert max(told.backward_error, told.optimality, told.excess) < 2e-15
+        assert told.residual == pytest.approx(scale * np.linalg.norm(b - a @ x))
+
+    def test_excess_is_what_minimum_norm_forbids(self):
+        a, b = np.array([[1.0, 1.0], [1.0, 1.0], [0.0, 0.0]]), np.array([[2.0], [2.0], [1.0]])
+        stick = metrics.make_stick(a, b, 1e-14)
+        assert stick.rank == 1
+        assert metrics.judge(stick, np.array([[1.0], [1.0]])).excess < 1e-15
+        longer = metrics.judge(stick, np.array([[2.0], [0.0]]))
+        assert longer.backward_error < 1e-15
+        assert longer.excess == pytest.approx(np.sqrt(0.5))
+
+    def test_what_the_cutoff_takes_away_is_no_error(self):
+        a, b = np.diag([1.0, 1e-3]), np.ones((2, 1))
+        told = metrics.judge(metrics.make_stick(a, b, 1e-2), np.array([[1.0], [0.0]]))
+        assert (told.backward_error, told.optimality, told.residual) == (0, 0, 1)
+
+    def test_digits(self):
+        eps = 2.0**-52
+        assert metrics.digits(np.array([1.0, 2.0]), np.array([1.0, 2.002]), eps) == pytest.approx(3, abs=1e-3)
+        assert metrics.digits(np.array([1.0, 1e-17]), np.array([1.0, 0.0]), eps) == -np.log10(eps)
+        assert metrics.digits(np.array([1.0, 1e-9]), np.array([1.0, -1e-9]), eps) == 0
+        assert metrics.digits(np.array([np.nan]), np.array([1.0]), eps) == 0
+
+    @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere the number is a lower bound")
+    def test_peak_memory_sees_the_working_copy(self):
+        problem = problems.random(20_000, 50, 10, 0)
+        found = peak.measure(problem, solvers.Solver("numpy", None, "gelsd"), None)
+        assert found.note == ""
+        assert problem.a.nbytes <= found.bytes < 6 * problem.a.nbytes
+
+    def test_peak_memory_says_why_there_is_none(self):
+        found = peak.measure(problems.random(4, 2, 10, 0), solvers.Solver("numpy", None, "nonesuch"), None)
+        assert found.bytes is None
+        assert "unknown driver 'nonesuch'" in found.note
+
+
+class TestCompare:
+    def test_json_is_all_of_stdout(self):
+        result = json.loads(invoke("compare", "--nist", "Norris", *QUICK, "--json").stdout)
+        (solver,) = result["solvers"]
+        assert (solver["label"], solver["rank"], result["problem"]["columns"]) == ("numpy gelsd", 2, ["intercept", "x"])
+        assert solver["digits_of_known_x"] > 10
+        assert solver["residual_norm"] ** 2 == pytest.approx(26.6173985294224, rel=1e-10)
+        assert solver["residuals"] == pytest.approx([26.6173985294224], rel=1e-10)
+        assert solver["seconds_all"] >= solver["seconds_x"] > 0
+
+    def test_json_of_complex_numbers(self):
+        options = ["--random", 5, 2, "--dtype", "complex64", *QUICK]
+        result = json.loads(invoke("compare", *options, "--json").stdout)
+        assert np.shape(result["solvers"][0]["x"]) == (2, 1, 2)
+
+    def test_every_backend_and_driver_takes_part(self):
+        labels = [solver.label for solver in solvers.find([], [], "float64")[0]]
+        assert labels[0] == "numpy gelsd"
+        for name, namespace in solvers.available(solvers.subjects([]), all_wanted=False):
+            claims = app_backend(name).capabilities
+            if "float64" in claims.dtypes:
+                assert {solvers.Solver(name, namespace, driver).label for driver in claims.drivers} <= set(labels)
+
+    def test_unknown_names_list_those_there_are(self):
+        for options, message in [
+            (["--backend", "nonesuch"], "unknown backend 'nonesuch'; installed backends: .*numpy"),
+            (["--driver", "nonesuch"], "no backend here has a driver 'nonesuch'; there are gelsd"),
+            (["--nist", "nonesuch"], "there is no 'nonesuch'; expected one of Norris"),
+        ]:
+            options = options if "--nist" in options else ["--nist", "Norris", *options]
+            assert re.search(message, invoke("compare", *options, code=2).stderr)
+
+    @pytest.mark.parametrize(
+        "options", [[], ["--nist", "Norris", "--random", 3, 2], ["--nist", "Norris", "--target", "y"]]
+    )
+    def test_one_problem_is_wanted(self, options):
+        assert "FILE" in invoke("compare", *options, code=2).stderr
+
+    @pytest.mark.parametrize("width", [80, 200])
+    def test_tables_fit(self, width):
+        problem = problems.random(60, 40, 1e20, 0)
+        shown = Console(width=width, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+        result = compare(problem)
+        compare_tables.show(result, shown, rows=12)
+        text = shown.export_text()
+        assert max(map(len, text.splitlines())) <= width
+        assert "… 28 more coefficients: --rows 40 shows all" in text
+        # The values on both sides of the cutoff are there, whatever is left out.
+        assert result.rank < 40
+        for i in (result.rank, result.rank + 1):
+            assert re.search(rf"^ *{i} +{re.escape(f'{result.s[i - 1]:.6g}')}", text, re.MULTILINE)
+
+    def test_a_failing_solver_takes_nothing_with_it(self, monkeypatch):
+        backend = type(app_backend("numpy"))
+        solve = backend.solve
+        calls = iter([True])
+
+        def fail_once(self, a, b, rcond, driver):
+            if next(calls, False):
+                raise ArithmeticError("no luck")
+            return solve(self, a, b, rcond, driver)
+
+        monkeypatch.setattr(backend, "solve", fail_once)
+        problem, solver = problems.random(5, 2, 1, 0), solvers.Solver("numpy", None, "gelsd")
+        result = comparison.compare(problem, [solver, solver], [], None, 1, False, lambda label, left: None)
+        assert len(result.entries) == 1
+        assert result.absent[0].reason == "ArithmeticError: no luck"
+
+    def test_page_is_one_file_with_its_plots(self, tmp_path):
+        target = tmp_path / "page.html"
+        invoke("compare", "--nist", "Longley", "--nist", "Longley", *QUICK, "--html", target)
+        page = target.read_text(encoding="utf-8")
+        found = Page(page)
+        assert len(found.sources) == 4
+        assert all(source.startswith("data:image/svg+xml;base64,") for source in found.sources)
+        assert found.links == []
+        assert "url(" not in page
+        assert "-3482258.634" in page
+
+    def test_plots_of_every_kind_of_problem(self):
+        from lstsq_cli import compare_page
+
+        for problem in (
+            problems.random(3000, 70, 1e20, 0),
+            problems.random(4, 9, 10, 0, "complex128"),
+            problems.Problem("zeros", np.zeros((3, 2)), np.ones((3, 2)), ("u", "v")),
+            problems.Problem("<one>", np.ones((1, 1)), np.zeros((1, 1)), ("<u>",)),
+        ):
+            page = compare_page.page(compare(problem))
+            assert len(Page(page).sources) == 4
+            assert "<one>" not in page
+            assert "<u>" not in page
+
+    def test_where_the_page_cannot_go_is_said_before_the_work(self, tmp_path):
+        for target in (tmp_path, tmp_path / "none" / "page.html"):
+            result = invoke("compare", "--nist", "Norris", "--html", target, code=2)
+            assert "cannot be written" in result.stderr
+
+
+class TestConformance:
+    @pytest.fixture(autouse=True)
+    def _one_file_of_the_suite(self, monkeypatch):
+        monkeypatch.setattr(conformance, "SUITE", ("--pyargs", "lstsq_conformance.test_errors"))
+
+    @pytest.fixture
+    def stranger(self, tmp_path, monkeypatch):
+        """Installs a backend whose `solve` is given."""
+
+        def install(body):
+            site = tmp_path / "site"
+            (site / "strange-1.0.dist-info").mkdir(parents=True)
+            (site / "strange-1.0.dist-info" / "METADATA").write_text(
+                "Metadata-Version: 2.1\nName: strange\nVersion: 1\n"
+            )
+            (site / "strange-1.0.dist-info" / "entry_points.txt").write_text(
+                "[lstsq.backends]\nstrange = strange:Strange\n"
+            )
+            (site / "strange.py").write_text(
+                "from lstsq_numpy import NumpyBackend\n"
+                "class Strange(NumpyBackend):\n"
+                "    name = 'strange'\n"
+                "    serves = ('strange',)\n"
+                "    def solve(self, a, b, rcond, driver):\n"
+                f"        {body}\n"
+                "        return super().solve(a, b, rcond, driver)\n"
+            )
+            path = os.pathsep.join([str(site), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+            monkeypatch.setenv("PYTHONPATH", path)
+            return {**os.environ, "PYTHONPATH": path}
+
+        return install
+
+    def test_an_honest_backend_passes(self, monkeypatch):
+        steps = []
+        monkeypatch.setattr(app._Progress, "step", lambda self, *step: steps.append(step))
+        result = invoke("conformance", "--backend", "numpy", "--json")
+        told = json.loads(result.stdout)
+        assert told["passed"]
+        assert told["runs"]["numpy"]["passed"] == sum(cell["passed"] for cell in told["cells"]) > 5
+        assert "errors" in {cell["row"] for cell in told["cells"]}
+        # First how many there are, then each as it ends.
+        assert steps == [("numpy", len(steps) - 1), *[("numpy", None)] * (len(steps) - 1)]
+
+    def test_a_wrong_one_fails_with_a_page_of_its_failures(self, tmp_path, stranger):
+        environment = stranger("driver = driver.upper(); raise RuntimeError('<sorry>')")
+        code = (
+            "from lstsq_cli import conformance, main; import sys\n"
+            "conformance.SUITE = ('--pyargs', 'lstsq_conformance.test_empty')\n"
+            "sys.argv = ['lstsq', 'conformance', '--backend', 'strange', '--driver', 'gelsd', '--html', 'page.html']\n"
+            "main()\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1, done.stderr
+        assert re.search(r"empty +✗ \d+/\d+", done.stdout)
+        assert "RuntimeError: <sorry>" in done.stdout
+        page = (tmp_path / "page.html").read_text(encoding="utf-8")
+        found = Page(page)
+        assert found.links
+        assert {link.removeprefix("#") for link in found.links} == set(found.anchors)
+        assert "&lt;sorry&gt;" in page
+        assert "<sorry>" not in page
+
+    def test_a_backend_that_dies_has_failed_where_it_died(self, stranger, monkeypatch):
+        stranger("import os; os.abort()")
+        matrix = conformance.Matrix()
+        monkeypatch.setattr(conformance, "SUITE", ("--pyargs", "lstsq_conformance.test_empty"))
+        conformance.run(matrix, ("strange", None), ["gelsd"], [], None, 1, lambda label, left: None)
+        ((_, cell),) = [(place, cell) for place, cell in matrix.cells.items() if cell.failures]
+        assert cell.failures[0].test.startswith("test_empty.py::")
+        assert "the process ended here with signal 6" in cell.failures[0].message
+
+    def test_what_cannot_run_is_said(self):
+        for options, message in [
+            (["--backend", "nonesuch"], "unknown backend 'nonesuch'; installed backends: "),
+            (["--backend", "numpy", "--driver", "nonesuch"], "nonesuch is not claimed by the backend; it claims gelsd"),
+            (["--namespace", "torch"], "--namespace is for one --backend"),
+            (["--backend", "numpy", "--html", "/nonesuch/page.html"], "cannot be written"),
+        ]:
+            assert message in invoke("conformance", *options, code=2).stderr
+
+
+class TestBackends:
+    def test_lists_versions_and_what_is_missing(self):
+        told = json.loads(invoke("backends", "--json").stdout)
+        by_name = {library["name"]: library for library in told["backends"]}
+        assert f"numpy {np.__version__}" in by_name["numpy"]["versions"]
+        for library in told["backends"]:
+            # Either there, with a version, or missing, with what to do.
+            assert bool(library["missing"]) != bool(library["drivers"])
+        assert "numpy" in invoke("backends").stdout
+
+    def test_names_the_line_that_installs(self, monkeypatch):
+        from lstsq_cli import backends
+
+        find_spec = backends.importlib.util.find_spec
+        monkeypatch.setattr(
+            backends.importlib.util, "find_spec", lambda name: None if name in ("pyarrow", "cupy") else find_spec(name)
+        )
+        shown = invoke("backends").stdout
+        assert "Parquet files is missing: pip install 'lstsq[parquet]'" in shown
+        assert "array_api on cupy is missing: pip install cupy" in shown
+
+
+class TestEnding:
+    def test_no_traceback_and_code_2(self, tmp_path):
+        (tmp_path / "t.csv").write_text("u,y\n1,x\n")
+        done = run_lstsq("compare", tmp_path / "t.csv")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"lstsq: {tmp_path / 't.csv'}, line 2, column 'y': got 'x'")
+        assert run_lstsq("nonesuch").returncode == 2
+        assert run_lstsq("compare", "--repeats", "0").returncode == 2
+
+    def test_without_typer_it_says_what_to_install(self):
+        code = "import sys; sys.modules['typer'] = None; import lstsq_cli; lstsq_cli.main()"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert done.stderr == "lstsq: the command line needs typer; run `pip install 'lstsq[cli]'`.\n"
+
+    @pytest.mark.skipif(os.name != "posix", reason="signals")
+    @pytest.mark.parametrize("command", ["compare", "conformance"])
+    def test_an_interrupted_run_ends_with_code_2(self, tmp_path, command):
+        # The command runs as it is; only what takes time is replaced by something that takes for ever.
+        code = (
+            "import sys, time, lstsq_cli, pathlib\n"
+            "from lstsq_cli import comparison, conformance\n"
+            "def forever(*arguments):\n"
+            f"    pathlib.Path({str(tmp_path / 'begun')!r}).touch()\n"
+            "    time.sleep(600)\n"
+            "comparison.compare = conformance.run = forever\n"
+            "lstsq_cli.main()\n"
+        )
+        options = ["--nist", "Norris"] if command == "compare" else ["--backend", "numpy"]
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        while not (tmp_path / "begun").exists():
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, error = process.communicate(timeout=60)
+        assert (process.returncode, out, error) == (2, "", "lstsq: interrupted.\n")
+
+    def test_output_that_nobody_reads(self):
+        done = subprocess.run(
+            f"{sys.executable} -m lstsq_cli backends | true", shell=True, capture_output=True, text=True, check=False
+        )
+        assert done.stderr == ""
+
+
+def app_backend(name):
+    from lstsq import get_backend
+
+    return get_backend(name)
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = "import lstsq_cli, sys; print([m for m in ('typer', 'rich', 'numpy', 'matplotlib') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert lstsq_cli.main is not None

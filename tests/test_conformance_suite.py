@@ -1,0 +1,211 @@
+"""The conformance suite is itself tested: it must catch every planted fault and name its row, and pass the honest."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lstsq_conformance import cases, ratios, reference
+
+_PLANTED = Path(__file__).parent / "planted"
+
+
+def _run(*arguments: str, cwd: Path) -> tuple[int, str]:
+    path = os.pathsep.join([str(_PLANTED), *filter(None, [os.environ.get("PYTHONPATH")])])
+    finished = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=line", "--pyargs", *arguments],
+        env={**os.environ, "PYTHONPATH": path, "JAX_ENABLE_X64": "1"},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    return finished.returncode, finished.stdout + finished.stderr
+
+
+def _broken_rows(output: str) -> set[str]:
+    _, _, summary = output.partition("broken rows of the contract")
+    return set(re.findall(r"^([a-z ]+) \(\d+ failures\):", summary, re.MULTILINE))
+
+
+#: One dtype is enough for most.
+_DTYPES = {"single-precision": "float32", "conjugation-forgotten": "complex128"}
+#: Fault, where the suite finds it, the row that it must name.
+_FAULTS = [
+    ("rcond-ignored", "test_cutoff", "cutoff"),
+    ("cutoff-strict", "test_cutoff", "cutoff"),
+    ("no-minimum-norm", "test_values", "solution"),
+    ("residuals-not-squared", "test_values", "residuals"),
+    ("residuals-of-the-wrong-side", "test_values", "residuals"),
+    ("batch-leaks", "test_batch", "batch"),
+    ("single-precision", "test_values", "arithmetic"),
+    ("conjugation-forgotten", "test_values", "solution"),
+    ("nan-swallowed", "test_nonfinite", "nonfinite"),
+    ("s-unsorted", "test_values", "singular values"),
+    ("rank-off-at-tie", "test_cutoff", "cutoff"),
+    ("float-rank", "test_contract", "dtypes"),
+    ("writes-to-its-input", "test_contract", "shapes"),
+]
+
+#: The same for what only transformations show: fault, tests, row.
+_JAX_FAULTS = [
+    ("no-third-term", "test_gradients::test_gradient", "deficient and x", "gradients"),
+    ("truncated-forgotten", "test_gradients::test_gradient", "truncated and x", "gradients"),
+    ("wrong-axis", "test_transforms::test_vmap_over_any_axis", "", "transforms"),
+]
+
+
+def test_honest_backend_passes(tmp_path: Path) -> None:
+    code, output = _run("lstsq_conformance", "--lstsq-backend", "planted-honest", "--lstsq-quick", cwd=tmp_path)
+    assert code == 0, output
+
+
+@pytest.mark.parametrize(("fault", "module", "row"), _FAULTS, ids=[fault for fault, *_ in _FAULTS])
+def test_planted_fault_is_caught(tmp_path: Path, fault: str, module: str, row: str) -> None:
+    options = ("--lstsq-quick", "--lstsq-dtype", _DTYPES.get(fault, "float64"))
+    code, output = _run(f"lstsq_conformance.{module}", "--lstsq-backend", f"planted-{fault}", *options, cwd=tmp_path)
+    assert code == 1, output
+    assert row in _broken_rows(output), output
+
+
+@pytest.mark.parametrize(("fault", "tests", "selection", "row"), _JAX_FAULTS, ids=[fault for fault, *_ in _JAX_FAULTS])
+def test_planted_fault_of_a_transformation_is_caught(
+    tmp_path: Path, fault: str, tests: str, selection: str, row: str
+) -> None:
+    pytest.importorskip("jax")
+    module, _, test = tests.partition("::")
+    options = ["--lstsq-quick", "--lstsq-dtype", "float64", "-k", f"{test} and ({selection})" if selection else test]
+    code, output = _run(
+        f"lstsq_conformance.{module}", "--lstsq-backend", f"planted-{fault}", *options, cwd=tmp_path
+    )
+    assert code == 1, output
+    assert _broken_rows(output) == {row}, output
+    # The fault, and not that the backend is planted: what the fault does not touch passes.
+    assert " passed" in output, output
+
+
+def test_vector_kept_as_matrix_is_caught(tmp_path: Path) -> None:
+    code, output = _run(
+        "lstsq_conformance.test_contract",
+        *("--lstsq-backend", "planted-honest", "--lstsq-quick", "-p", "planted_frontend"),
+        cwd=tmp_path,
+    )
+    assert code == 1, output
+    assert "shapes" in _broken_rows(output), output
+
+
+def test_without_a_backend_there_is_one_clear_error(tmp_path: Path) -> None:
+    code, output = _run("lstsq_conformance", cwd=tmp_path)
+    assert code == pytest.ExitCode.USAGE_ERROR
+    assert "add --lstsq-backend NAME" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--lstsq-backend", "nobody"], "unknown backend 'nobody'"),
+        (["--lstsq-backend", "numpy", "--lstsq-driver", "magic"], "magic is not claimed"),
+        (["--lstsq-backend", "numpy", "--lstsq-dtype", "float8"], "float8 is not claimed"),
+        (["--lstsq-backend", "numpy", "--lstsq-xfail", "absent.txt"], "cannot read absent.txt"),
+    ],
+    ids=["backend", "driver", "dtype", "file"],
+)
+def test_wrong_options_are_usage_errors(tmp_path: Path, options: list[str], message: str) -> None:
+    code, output = _run("lstsq_conformance.test_errors", *options, cwd=tmp_path)
+    assert code == pytest.ExitCode.USAGE_ERROR
+    assert message in output
+    assert "Traceback" not in output
+
+
+def test_known_failures_are_strict(tmp_path: Path) -> None:
+    file = tmp_path / "known.txt"
+    file.write_text("# ours\ntest_values.py::test_singular_values* # s is ascending\n")
+    arguments = ("lstsq_conformance.test_values", "--lstsq-quick", "--lstsq-xfail", str(file), "-k", "5x3")
+    code, output = _run(*arguments, "--lstsq-backend", "planted-s-unsorted", cwd=tmp_path)
+    assert code == 0, output
+    assert "xfailed" in output
+    code, output = _run(*arguments, "--lstsq-backend", "planted-honest", cwd=tmp_path)
+    assert code == 1, "a known failure that passes must be an error"
+    assert "XPASS(strict)" in output
+
+
+def test_stale_known_failure_is_an_error(tmp_path: Path) -> None:
+    file = tmp_path / "known.txt"
+    file.write_text("test_values.py::test_of_long_ago* # nobody remembers\n")
+    arguments = ("--lstsq-backend", "numpy", "--lstsq-xfail", str(file), "--collect-only")
+    code, output = _run("lstsq_conformance", *arguments, cwd=tmp_path)
+    assert code == pytest.ExitCode.USAGE_ERROR
+    assert "matches no test" in output
+
+
+def test_known_failure_needs_a_reason(tmp_path: Path) -> None:
+    file = tmp_path / "known.txt"
+    file.write_text("test_values.py::test_rank*\n")
+    code, output = _run("lstsq_conformance", "--lstsq-backend", "numpy", "--lstsq-xfail", str(file), cwd=tmp_path)
+    assert code == pytest.ExitCode.USAGE_ERROR
+    assert "line 1" in output
+
+
+def test_plugin_imports_nothing_heavy() -> None:
+    heavy = {"numpy", "jax", "mlx", "hypothesis"}
+    program = f"import sys, lstsq_conformance.plugin; print(sorted({heavy} & set(sys.modules)))"
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert finished.stdout.strip() == "[]"
+
+
+# The registry and the oracle: what everything is judged by.
+
+_SMALL = cases.select("ratios")
+
+
+@pytest.mark.parametrize("case", _SMALL, ids=[case.name for case in _SMALL])
+def test_rank_of_every_case_is_beyond_doubt(case: cases.Case) -> None:
+    for dtype in case.dtypes:
+        problem = case.build(dtype)
+        truth = problem.truth
+        assert int(truth.kept.sum()) == problem.rank
+        cutoff = reference.cutoff(problem.rcond, dtype, *problem.a.shape) * truth.s[0]
+        if "tie" in case.tags or truth.s[0] == 0:
+            continue
+        # No rounding error of a backward stable solver can carry a singular value over the cutoff.
+        noise = 4 * reference.eps_of(dtype) * truth.s[0]
+        assert (np.abs(truth.s - cutoff) > noise).all() or cutoff <= noise
+
+
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+def test_oracle_gives_the_known_answers(dtype: str) -> None:
+    for case in cases.select("answer"):
+        problem = case.build(dtype)
+        assert problem.answer is not None
+        np.testing.assert_allclose(problem.truth.x, problem.answer, rtol=0, atol=1e-14)
+
+
+def test_every_tag_is_used() -> None:
+    assert {tag for tag in cases.TAGS if not cases.select(tag)} == set()
+
+
+def test_residual_is_exact_where_double_precision_loses_everything() -> None:
+    a, x = np.array([[1.0, 2.0**-53, -1.0]]), np.array([[1.0], [1.0], [1.0]])
+    np.testing.assert_array_equal(reference.residual(a, x, np.array([[2.0**-53]])), [[0.0]])
+
+
+def test_ratios_do_not_depend_on_scale() -> None:
+    values = []
+    for name in ("full rank/5x5", "near overflow/full rank 5x5 double"):
+        problem = cases.find(name).build("float64")
+        a, b = problem.base
+        x, _, rank, s = np.linalg.lstsq(a, b, rcond=None)
+        x[0, 0] *= 1 + 1e-9
+        scaled = np.ldexp(s, problem.exponent)
+        answer = ratios.Answer(x, problem.truth.residuals, np.asarray(rank), scaled)
+        values.append(ratios.solution(problem, answer))
+        assert ratios.singular_values(problem, answer) < 1
+    assert all(1e4 < value < 1e8 for value in values)
