@@ -93,10 +93,7 @@ def lstsq(
         rcond = _number(rcond)
     solver = owner.backend
     if backend is not None:
-        solver = _registry.get_backend(backend)
-        if owner.library in solver.serves:
-            # A second backend for one library takes its arrays as they are.
-            owner = owner._replace(backend=solver)
+        solver, owner = _named(backend, owner)
     plan = _prepare(solver, owner, a, b, rcond, driver)
     if plan.direct and solver is owner.backend:
         result = LstsqResult(*solver.solve(a, b, plan.rcond, plan.driver))
@@ -130,6 +127,12 @@ def _join(plain: Any, like: Array, owner: Owner) -> Array:
     elif array.dtype == np.complex128 and owner.backend.default_float(like) == "float32":
         array = array.astype(np.complex64)
     return owner.backend.from_numpy_like(array, like)
+
+
+def _named(backend: str, owner: Owner) -> tuple[Backend, Owner]:
+    """The backend of this name; a second backend for the same library takes its arrays as they are."""
+    solver = _registry.get_backend(backend)
+    return solver, owner._replace(backend=solver) if owner.library in solver.serves else owner
 
 
 def _number(rcond: Any) -> float:
@@ -200,12 +203,19 @@ def _solve(a: Array, b: Array, plan: Plan, owner: Owner, solver: Backend) -> Lst
     if plan.empty:
         return _nothing_to_solve(b, plan, home, xp)
 
+    finite = None
     if plan.reshape_a:
         a = xp.reshape(a, plan.a_shape)
     if plan.k == 0:
         # The rank and the singular values are still wanted; a column of zeros finds them.
         right = home.zeros((*_contract.sizes(plan, plan.kept), plan.m, 1), plan.dtype, b)
     else:
+        if plan.broadcast_b:
+            b = xp.broadcast_to(b, (*plan.batch, plan.m, plan.k))
+        if plan.folded and solver.capabilities.nonfinite == "nan":
+            # What shares a matrix is one element to the backend: a right-hand side that is not finite would spoil all.
+            finite = xp.all(xp.isfinite(b), axis=(-2, -1))
+            b = xp.where(finite[..., None, None], b, home.zeros((), plan.dtype, b))
         right = _columns(b, plan, xp)
     if solver is home:
         solution = solver.solve(a, right, plan.rcond, plan.driver)
@@ -213,13 +223,25 @@ def _solve(a: Array, b: Array, plan: Plan, owner: Owner, solver: Backend) -> Lst
         there_a, there_b = (solver.from_numpy(home.to_numpy(array)) for array in (a, right))
         answer = solver.solve(there_a, there_b, plan.rcond, plan.driver)
         solution = Solution(*(home.from_numpy_like(solver.to_numpy(array), a) for array in answer))
-    return _restore(solution, plan, home, xp)
+    result = _restore(solution, plan, home, xp)
+    return result if finite is None else _spoil(result, finite, plan, home, xp)
+
+
+def _spoil(result: LstsqResult, finite: Array, plan: Plan, home: Backend, xp: Any) -> LstsqResult:
+    """NaN in place of the answer, and rank 0, in the batch elements that are not finite."""
+    x, residuals, rank, s = result
+
+    def keep(array: Array, mask: Array) -> Array:
+        return xp.where(mask, array, home.zeros((), dtype_name(array.dtype), array) * float("nan"))
+
+    row = finite[..., None]
+    x = keep(x, row if plan.vector else row[..., None])
+    rank = xp.where(finite, rank, home.zeros((), dtype_name(rank.dtype), rank))
+    return LstsqResult(x, keep(residuals, row), rank, keep(s, row))
 
 
 def _columns(b: Array, plan: Plan, xp: Any) -> Array:
     """b as the backend takes it, the right-hand sides of one matrix side by side."""
-    if plan.broadcast_b:
-        b = xp.broadcast_to(b, (*plan.batch, plan.m, plan.k))
     if plan.folded:
         b = xp.permute_dims(b, _contract.fold_axes(plan))
         b = xp.reshape(b, (*_contract.sizes(plan, plan.kept), plan.m, _contract.columns(plan)))
@@ -337,10 +359,7 @@ def explain(
         rcond = _number(rcond)
     solver = owner.backend
     if backend is not None:
-        solver = _registry.get_backend(backend)
-        if owner.library in solver.serves:
-            # A second backend for one library takes its arrays as they are.
-            owner = owner._replace(backend=solver)
+        solver, owner = _named(backend, owner)
     plan = _prepare(solver, owner, a, b, rcond, driver)
     reasons = [f"a is an array of {owner.library}, which the {owner.backend.name} backend serves"]
     if solver is not owner.backend:

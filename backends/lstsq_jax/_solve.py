@@ -70,18 +70,27 @@ def _blank_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[jax
 
 
 def _exponent(array: jax.Array, axes: tuple[int, ...]) -> jax.Array:
-    """The power of two just above the largest number along these axes, which are kept; 0 for zeros."""
+    """The power of two just below the largest number along these axes, which are kept; the least one for zeros."""
     array = lax.stop_gradient(array)
     size = jnp.maximum(jnp.abs(array.real), jnp.abs(array.imag)).max(axes, keepdims=True)
-    return jnp.frexp(size)[1]
+    integer, fraction_bits, bias = _layout(size.dtype)
+    return (lax.bitcast_convert_type(size, integer) >> fraction_bits) - bias
 
 
 def _times_power_of_two(array: jax.Array, exponent: jax.Array) -> jax.Array:
     # In two steps, as the factor may be beyond the dtype where the product is not.
-    one = jnp.ones((), array.real.dtype)
-    limit = 2 * (int(np.finfo(one.dtype).maxexp) - 2)
-    exponent = jnp.clip(exponent, -limit, limit)
-    return array * jnp.ldexp(one, exponent // 2) * jnp.ldexp(one, exponent - exponent // 2)
+    real = array.real.dtype
+    integer, fraction_bits, bias = _layout(real)
+    exponent = jnp.clip(exponent, -2 * (bias - 1), 2 * (bias - 1))
+    half = exponent // 2
+    for part in (half, exponent - half):
+        array = array * lax.bitcast_convert_type((part + bias).astype(integer) << fraction_bits, real)
+    return array
+
+
+def _layout(dtype: Any) -> tuple[Any, int, int]:
+    """Of a floating-point number: the integer of its size, the bits of the fraction, and the bias of the exponent."""
+    return (np.int32, 23, 127) if dtype == np.float32 else (np.int64, 52, 1023)
 
 
 def _working_dtype(dtype: Any) -> np.dtype[Any]:

@@ -76,9 +76,12 @@ def compare(
         typer.Argument(help="A .csv, .npy or .parquet table, or .npz with a and b.", show_default=False),
     ] = None,
     target: Annotated[
-        str | None, typer.Option(help="The column that is b: a name, or an index from 0. Default: the last.")
+        str | None,
+        typer.Option(metavar="COLUMN", help="The column that is b: a name, or an index from 0. Default: the last."),
     ] = None,
-    drop: Annotated[list[str] | None, typer.Option(help="A column to leave out (repeatable).")] = None,
+    drop: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="A column to leave out (repeatable).")
+    ] = None,
     intercept: Annotated[bool, typer.Option("--intercept", help="Put a column of ones first.")] = False,
     nist: Annotated[str | None, typer.Option(metavar="NAME", help="A problem of NIST's: Longley, Norris, ...")] = None,
     random: Annotated[
@@ -87,9 +90,9 @@ def compare(
     cond: Annotated[float, typer.Option(help="Condition number of the random matrix.")] = 100.0,
     seed: Annotated[int, typer.Option(help="Seed of the random problem.", min=0)] = 0,
     backend: Annotated[
-        list[str] | None, typer.Option(help="Only this backend, or library such as torch (repeatable).")
+        list[str] | None, typer.Option(metavar="NAME", help="Only this backend, or library such as torch (repeatable).")
     ] = None,
-    driver: Annotated[list[str] | None, typer.Option(help="Only this driver (repeatable).")] = None,
+    driver: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this driver (repeatable).")] = None,
     dtype: Annotated[
         Dtype | None, typer.Option(help="What to solve in. Default: the file's, or float64.", case_sensitive=False)
     ] = None,
@@ -149,12 +152,16 @@ def compare(
 @told
 def conformance(
     backend: Annotated[
-        list[str] | None, typer.Option(help="The backend to prove (repeatable). Default: all that are installed.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="The backend to prove (repeatable). Default: all that are installed."),
     ] = None,
-    driver: Annotated[list[str] | None, typer.Option(help="Only this driver (repeatable).")] = None,
+    driver: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this driver (repeatable).")] = None,
     dtype: Annotated[list[Dtype] | None, typer.Option(help="Only this dtype (repeatable).")] = None,
     namespace: Annotated[
-        str | None, typer.Option(help="The library whose arrays to use, where the backend serves several: torch, ...")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The library whose arrays to use, where the backend serves several: torch, ..."
+        ),
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="Every case, not the quick selection.")] = False,
     xfail: Annotated[

@@ -93,15 +93,18 @@ def to_json() -> dict[str, Any]:
 def show(console: Console) -> None:
     """Print the survey."""
     backends, parts = survey()
-    table = Table(title=f"lstsq {lstsq.__version__}: backends", title_justify="left", title_style="bold")
-    table.box, table.show_edge, table.pad_edge = box.SIMPLE_HEAD, False, False
-    for head in ("backend", "versions", "drivers (default first)", "dtypes", "transforms"):
-        table.add_column(head, overflow="fold")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+    for head in ("backend", "versions"):
+        table.add_column(head, no_wrap=True)
+    for head in ("drivers", "dtypes", "transforms"):
+        table.add_column(head)
     missing = [library for library in (*backends, *parts) if library.missing]
     for library in backends:
         if not library.missing:
             lists = (library.drivers, library.dtypes, library.transforms)
-            table.add_row(Text(library.name), Text(library.versions), *(", ".join(items) or "–" for items in lists))
+            name, versions = library.name.replace(" on ", "\non "), library.versions.replace(", ", "\n")
+            table.add_row(Text(name), Text(versions), *(", ".join(items) or "–" for items in lists))
+    console.print(f"lstsq {lstsq.__version__}: backends, and their drivers with the default first", style="bold")
     console.print(table)
     console.print()
     for part in parts:

@@ -68,18 +68,8 @@ def _body(comparison: Comparison) -> Iterator[str]:
 
 def _solvers(comparison: Comparison) -> str:
     known = comparison.problem.known is not None
-    head = [
-        "solver",
-        "rank",
-        "condition",
-        "residual",
-        "backward",
-        "optimality",
-        "excess",
-        "time",
-        "time, all",
-        "memory",
-    ]
+    head = ["solver", "rank", "condition", "residual", "backward", "optimality", "excess", "time", "time, all"]
+    head += ["memory"] if comparison.memory else []
     rows = []
     for entry in comparison.entries:
         told = entry.metrics

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import mlx.core as mx
@@ -38,6 +42,15 @@ def reference(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], rcond: float = 1
     a, b = a.astype(wide), b.astype(wide)
     x, _, rank, s = np.linalg.lstsq(a, b, rcond)
     return Answer(x, (np.abs(b - a @ x) ** 2).sum(0), rank, s)
+
+
+def run_python(code: str) -> str:
+    """What a fresh interpreter prints; it can import `substitute`."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120, cwd=Path(__file__).parent
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.fixture

@@ -66,13 +66,13 @@ def assert_good(a, b, x, residuals, what=""):
     if a.shape[0] > a.shape[1]:
         r = b - a.astype(truth.dtype) @ truth
         sums = (np.abs(r) ** 2).sum(0).astype(float)
-        # Of a residual that is all rounding error, only the size is right.
-        floor = (2e-16 * s[0] * np.linalg.norm(truth.astype(np.complex128)) * a.shape[0]) ** 2
-        floor += float(np.finfo(a.real.dtype).smallest_subnormal)
-        np.testing.assert_allclose(residuals, sums, rtol=8 * eps + 1e-13, atol=floor, err_msg=str(what))
+        # b - a x is subject to rounding errors of size eps |a| |x|, whoever computes it, in double precision.
+        noise = 2.3e-16 * s[0] * np.linalg.norm(truth.astype(np.complex128), axis=0) * np.sqrt(a.size)
+        floor = 2 * noise * np.sqrt(sums) + noise**2 + float(np.finfo(a.real.dtype).smallest_subnormal)
+        assert (np.abs(residuals - sums) <= 8 * eps * sums + floor).all(), (what, residuals, sums)
 
 
-SHAPES = [(1, 1), (4, 3), (7, 7), (50, 17), (400, 40), (300, 130), (70, 70), (150, 150), (20, 90), (130, 400)]
+SHAPES = [(1, 1), (4, 3), (7, 7), (50, 17), (200, 40), (180, 130), (70, 70), (140, 140), (20, 90), (130, 180)]
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -81,16 +81,15 @@ def test_conditions(dtype, shape):
     rng = np.random.default_rng(sum(shape))
     m, n = shape
     certified = []
-    for condition in CONDITIONS if min(shape) > 1 else [1.0]:
+    for condition in CONDITIONS[:: 1 if n < 100 else 3] if min(shape) > 1 else [1.0]:
         a = with_condition(rng, m, n, condition, dtype)
-        for consistent in (False, True):
-            b = rng.standard_normal((m, 2)).astype(dtype)
-            if consistent:
-                b = (a @ rng.standard_normal((n, 2))).astype(dtype)
+        inconsistent = rng.standard_normal((m, 1)).astype(dtype)
+        consistent = (a @ rng.standard_normal((n, 1))).astype(dtype)
+        for b in (inconsistent, consistent):
             answer = solve(a, b)
             if answer.status == CERTIFIED:
                 certified.append(condition)
-                assert_good(a, b, answer.x, answer.residuals, (condition, consistent))
+                assert_good(a, b, answer.x, answer.residuals, condition)
     if np.iscomplexobj(np.zeros(0, dtype)) and m < n:
         assert not certified  # unsupported, and says so
     else:
