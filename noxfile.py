@@ -173,8 +173,8 @@ def group(*names: str) -> tuple[str, ...]:
 
 def wheel(session: nox.Session, project: str) -> Path:
     """The wheel of the distribution in this folder, built through its sdist if its sources have changed."""
-    python = session.python or ".".join(map(str, sys.version_info[:2]))
-    key = hashlib.sha256(str(python).encode())
+    version = session.python or ".".join(map(str, sys.version_info[:2]))
+    key = hashlib.sha256(str(version).encode())
     for path in source_files(project):
         key.update(f"{path}:{path.stat().st_size}:".encode() + path.read_bytes())
     home = session.cache_dir.resolve() / f"{Path(project).resolve().name}-{key.hexdigest()[:16]}"
@@ -182,7 +182,8 @@ def wheel(session: nox.Session, project: str) -> Path:
         # Built aside and then renamed: a build broken off leaves no half of one, and another nox may have been faster.
         with tempfile.TemporaryDirectory(dir=session.cache_dir) as aside:
             built = Path(aside, "built")
-            session.run("uv", "build", "--python", session.bin + "/python", "--out-dir", str(built), project, silent=True)
+            python = f"{session.bin}/python"
+            session.run("uv", "build", "--python", python, "--out-dir", str(built), project, silent=True)
             with contextlib.suppress(OSError):
                 built.rename(home)
     return next(home.glob("*.whl"))
