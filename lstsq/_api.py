@@ -146,14 +146,18 @@ def _number(rcond: Any) -> float:
 def _prepare(solver: Backend, owner: Owner, a: Array, b: Array, rcond: float | None, driver: str | None) -> Plan:
     a_dtype, b_dtype = a.dtype, b.dtype
     default_float = None
-    if _is_integer(type(a_dtype), a_dtype) or _is_integer(type(b_dtype), b_dtype):
+    if _is_integer(a_dtype) or _is_integer(b_dtype):
         default_float = owner.backend.default_float(a)
     return _plan(solver, a.shape, b.shape, a_dtype, b_dtype, default_float, rcond, driver)
 
 
+def _is_integer(dtype: Any) -> bool:
+    # The class keeps the dtypes of two libraries apart in the cache: some warn when they are compared.
+    return _is_integer_of(dtype.__class__, dtype)
+
+
 @lru_cache(maxsize=64)
-def _is_integer(kind: Any, dtype: Any) -> bool:
-    # The kind keeps the dtypes of two libraries apart in the cache: some warn when they are compared.
+def _is_integer_of(_: Any, dtype: Any) -> bool:
     return _contract.needs_default_float(dtype_name(dtype))
 
 

@@ -388,6 +388,4 @@ def _answers() -> Iterator[Case]:
         known(column_twice, e1_e7, [[2 / 5], [-1 / 55], [-1 / 55]], 2),
     )
     yield Case("answer/arange 10000000x1", frozenset({"large"}), _arange, ("float32",))
-    yield Case(
-        "answer/small column 500000x3", frozenset({"large", "default cutoff"}), _small_column, ("float32",)
-    )
+    yield Case("answer/small column 500000x3", frozenset({"large", "default cutoff"}), _small_column, ("float32",))

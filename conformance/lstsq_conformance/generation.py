@@ -17,7 +17,8 @@ A test of the suite takes `target` and, where it wants them, `case`, `dtype` and
 ``library(feature)``
     Only where the library has it: a dtype, or one of those in `Target.library_has`.
 ``costly``
-    In the quick selection for double precision alone (a compiling library compiles for each dtype).
+    In the quick selection for double precision alone, because a compiling library compiles for each dtype. Under
+    pytest-xdist with ``--dist loadgroup`` such tests of one file and dtype share a process.
 ``thorough``
     Not in the quick selection.
 """
@@ -73,6 +74,7 @@ class Suite:
         self.quick: bool = config.getoption("lstsq_quick")
         self.known_failures = _read_xfail(config.getoption("lstsq_xfail"))
         self.narrowed = bool(self.quick or config.getoption("lstsq_driver") or config.getoption("lstsq_dtype"))
+        self.grouped = config.pluginmanager.hasplugin("xdist")
         self.target = _find_target(config)
         for line in _MARKS:
             config.addinivalue_line("markers", line)
@@ -132,6 +134,9 @@ class Suite:
         ours = [item for item in ours if self._is_generated(item)]
         for item in ours:
             item.user_properties.append(("contract_row", _row(item)))
+            if self.grouped and item.get_closest_marker("costly"):
+                # What was compiled for one dtype serves the other tests of that dtype, if they run in one process.
+                item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {_dtype(item)}"))
         for known in self.known_failures:
             matched = [item for item in ours if known.matches(item)]
             if whole and not matched:
@@ -156,9 +161,7 @@ class Suite:
         )
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(
-        self, item: pytest.Item
-    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Name the broken row beside a failure."""
         report = yield
         row = dict(item.user_properties).get("contract_row")
@@ -175,6 +178,10 @@ class Suite:
         for row, text in ROWS.items():
             if counts[row]:
                 terminalreporter.line(f"{row} ({counts[row]} failures): {text}")
+
+
+def _dtype(item: pytest.Item) -> str:
+    return str(item.callspec.params.get("dtype")) if isinstance(item, pytest.Function) else ""
 
 
 def _row(item: pytest.Item) -> str:

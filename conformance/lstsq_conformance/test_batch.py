@@ -35,9 +35,7 @@ def _solve(target: Target, problems: list[Problem], driver: str) -> list[Answer]
 @pytest.mark.contract("batch")
 @pytest.mark.cases("deficient", "quick")
 @pytest.mark.parametrize("deficient_first", [False, True], ids=["inside", "outside"])
-def test_deficient_among_full_rank(
-    target: Target, case: Case, dtype: str, driver: str, deficient_first: bool
-) -> None:
+def test_deficient_among_full_rank(target: Target, case: Case, dtype: str, driver: str, deficient_first: bool) -> None:
     problems, _ = _with_neighbours(case.build(dtype), deficient_first)
     for i, (problem, answer) in enumerate(zip(problems, _solve(target, problems, driver))):
         assert int(answer.rank) == problem.rank, f"element {i}"

@@ -274,9 +274,7 @@ def test_numpy_resid_is_numpys_rule(target: Target, dtype: str, name: str) -> No
 @pytest.mark.contract("residuals")
 def test_numpy_resid_is_refused_for_a_batch(target: Target) -> None:
     with pytest.raises(LinAlgError, match="numpy_resid"):
-        target.solve(
-            _random(2, 5, 3, dtype=target.dtype), _random(2, 5, 1, dtype=target.dtype), numpy_resid=True
-        )
+        target.solve(_random(2, 5, 3, dtype=target.dtype), _random(2, 5, 1, dtype=target.dtype), numpy_resid=True)
 
 
 @pytest.mark.contract("residuals")

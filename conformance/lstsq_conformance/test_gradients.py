@@ -6,14 +6,30 @@ import numpy as np
 import pytest
 
 from lstsq_conformance.cases import gaussian
-from lstsq_conformance.points import ARGUMENTS, NAMES, OUTPUTS, QUICK, WRITTEN, Point, conjugates, functional, point
+from lstsq_conformance.points import (
+    ARGUMENTS,
+    NAMES,
+    OUTPUTS,
+    QUICK,
+    TWICE,
+    WRITTEN,
+    Point,
+    conjugates,
+    functional,
+    point,
+)
 from lstsq_conformance.reference import NumpyArray, directional, eps_of, solve_at_rank
 from lstsq_conformance.target import Array, Target
 
 pytestmark = pytest.mark.costly
-_POINTS = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.thorough) for name in NAMES]
-)
+
+
+def _points(names: tuple[str, ...]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize(
+        "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.thorough) for name in names]
+    )
+
+
 _OUTPUTS = pytest.mark.parametrize("output", OUTPUTS)
 
 
@@ -32,7 +48,7 @@ def _assert_gradient(target: Target, got: Array, expected: NumpyArray, dtype: st
 
 @pytest.mark.contract("gradients")
 @pytest.mark.claims("grad")
-@_POINTS
+@_points(NAMES)
 @_OUTPUTS
 def test_gradient(target: Target, dtype: str, driver: str, name: str, output: str) -> None:
     at = point(name, dtype)
@@ -61,7 +77,7 @@ def test_written_gradient_of_the_sum(target: Target, dtype: str, driver: str, na
 
 @pytest.mark.contract("gradients")
 @pytest.mark.claims("jvp")
-@_POINTS
+@_points(NAMES)
 def test_forward_mode(target: Target, dtype: str, driver: str, name: str) -> None:
     at = point(name, dtype)
     rng = np.random.default_rng(1)
@@ -106,9 +122,7 @@ def test_reverse_mode_equals_gradient(target: Target, dtype: str, driver: str, n
 
 @pytest.mark.contract("gradients")
 @pytest.mark.dtypes("float32", "float64")
-@pytest.mark.parametrize(
-    "mode", [pytest.param(mode, marks=pytest.mark.claims(mode)) for mode in ("jacfwd", "jacrev")]
-)
+@pytest.mark.parametrize("mode", [pytest.param(mode, marks=pytest.mark.claims(mode)) for mode in ("jacfwd", "jacrev")])
 @pytest.mark.parametrize("name", QUICK)
 def test_jacobian(target: Target, dtype: str, driver: str, name: str, mode: str) -> None:
     at = point(name, dtype)
@@ -126,7 +140,7 @@ def test_jacobian(target: Target, dtype: str, driver: str, name: str, mode: str)
 
 @pytest.mark.contract("gradients")
 @pytest.mark.claims("grad")
-@_POINTS
+@_points(TWICE)
 @_OUTPUTS
 def test_second_derivative(target: Target, dtype: str, driver: str, name: str, output: str) -> None:
     at, xp = point(name, dtype), target.xp

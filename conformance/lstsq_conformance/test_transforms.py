@@ -64,18 +64,14 @@ def _assert_loop(target: Target, got: Any, a: list[NumpyArray], b: list[NumpyArr
 @pytest.mark.parametrize(
     "axes", [(0, 0), (1, 0), (2, 1), (-1, -1), (0, 2), (-2, None), (0, None), (None, 0), (None, 1), (2, None)], ids=str
 )
-def test_vmap_over_any_axis(
-    target: Target, dtype: str, driver: str, axes: tuple[int | None, int | None]
-) -> None:
+def test_vmap_over_any_axis(target: Target, dtype: str, driver: str, axes: tuple[int | None, int | None]) -> None:
     a, b = _batch(dtype, _SIZE)
     moved = [
         array[0] if axis is None else np.ascontiguousarray(np.moveaxis(array, 0, axis))
         for array, axis in zip((a, b), axes)
     ]
     result = target.transform("vmap")(_solver(target, driver), axes)(*map(target.array, moved))
-    a_loop, b_loop = (
-        [array[0]] * _SIZE if axis is None else list(array) for array, axis in zip((a, b), axes)
-    )
+    a_loop, b_loop = ([array[0]] * _SIZE if axis is None else list(array) for array, axis in zip((a, b), axes))
     _assert_loop(target, result, a_loop, b_loop, driver)
 
 

@@ -14,9 +14,7 @@ from lstsq_conformance.reference import eps_of
 from lstsq_conformance.target import Target
 
 
-def _judge(
-    ratio: Callable[[Problem, Answer], float], target: Target, case: Case, dtype: str, driver: str
-) -> None:
+def _judge(ratio: Callable[[Problem, Answer], float], target: Target, case: Case, dtype: str, driver: str) -> None:
     value = ratio(case.build(dtype), target.answer(case, dtype, driver))
     assert value < LIMIT, f"{ratio.__name__} ratio {value:.3g}, limit {LIMIT:g}"
 

@@ -161,5 +161,3 @@ class WritesToItsInput(NumpyBackend):
         solution = super().solve(a, b, rcond, driver)
         a[...] = 0
         return solution
-
-

@@ -173,7 +173,7 @@ template <class T>
 static MaskD add_step(Core& q) {
   const double unit = sizeof(T) == 4 ? 0x1p-31 : 0x1p-53;
   // Rounding errors of the residual put a floor under |step|: a part of the condition number times the unit roundoff.
-  const VecD tolerance = unit + q.condition * (0x1p-53 / __builtin_sqrt(static_cast<double>(q.n)));
+  const VecD tolerance = unit + q.condition * (0x1p-56 / __builtin_sqrt(static_cast<double>(q.n)));
   MaskD done = ~MaskD{};
   for (int64_t c = 0; c < q.k; ++c) {
     VecD step = {}, norm = {};

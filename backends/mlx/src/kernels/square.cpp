@@ -126,7 +126,7 @@ Status solve_square(const Rows<T>& p, double rcond, const Lapack& lapack, double
   lu_solve_all(n, lu.data(), pivots.data(), false, x, k);
 
   std::vector<double> step(static_cast<size_t>(n * k)), squares(static_cast<size_t>(k));
-  const double tolerance = negligible<T> + 0x1p-53 * report.condition / std::sqrt(static_cast<double>(n));
+  const double tolerance = negligible<T> + 0x1p-56 * report.condition / std::sqrt(static_cast<double>(n));
   double last = 1;
   for (bool done = false; !done;) {
     ++report.steps;

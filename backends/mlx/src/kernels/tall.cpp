@@ -89,9 +89,9 @@ Status solve_tall(const Rows<T>& p, int parts, double rcond, const Lapack& lapac
   problem.core.solve(x, k);
 
   const double contraction = problem.core.contraction;
-  // The residual's own rounding errors put a floor under the steps: a part of condition * 2^-53.
+  // The residual's own rounding errors put a floor under the steps: a part of condition * 2^-53, taken as an eighth over sqrt(n).
   const double tolerance =
-      negligible<T> + 0x1p-53 * problem.core.condition / std::sqrt(static_cast<double>(n));
+      negligible<T> + 0x1p-56 * problem.core.condition / std::sqrt(static_cast<double>(n));
   bool done = sizeof(T) == 4 && report.tier == 2 && contraction < negligible<T>;
   if (done) {
     if (sums) problem.residual(x, sums, false);

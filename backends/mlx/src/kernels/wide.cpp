@@ -37,7 +37,7 @@ Status solve_wide(const Rows<T>& p, double rcond, const Lapack& lapack, double* 
   core.solve(y.data(), k, norms.data());  // |R^-T D b| is |x|
   transpose_pass(p, y.data(), x);
 
-  const double tolerance = negligible<T> + 0x1p-53 * core.condition / std::sqrt(static_cast<double>(m));
+  const double tolerance = negligible<T> + 0x1p-56 * core.condition / std::sqrt(static_cast<double>(m));
   bool done = sizeof(T) == 4 && report.tier == 2 && core.contraction < negligible<T>;
   double last = 1;
   while (!done) {
