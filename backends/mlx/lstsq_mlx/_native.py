@@ -26,7 +26,7 @@ def native() -> ModuleType:
         core = import_module("lstsq_mlx._core")
     except ImportError as error:
         raise ImportError(f"{_why(error)}; run `{_INSTALL}`, which brings the MLX that it was built for") from error
-    if core.MLX_VERSION != mx.__version__.partition("+")[0]:
+    if mx.__version__.partition("+")[0] != core.MLX_VERSION:
         raise ImportError(
             f"lstsq-mlx was built for mlx {core.MLX_VERSION} and mlx {mx.__version__} is installed; "
             f"run `pip install 'lstsq-mlx' 'mlx=={core.MLX_VERSION}'`"

@@ -52,7 +52,8 @@ struct Outputs {
 };
 
 template <class T>
-void solve_batch(Driver driver, double rcond, const Problem& p, const Batch<T>& as, const Batch<T>& bs, Outputs<T> out) {
+void solve_batch(
+    Driver driver, double rcond, const Problem& p, const Batch<T>& as, const Batch<T>& bs, Outputs<T> out) {
   using W = WorkOf<T>;
   const auto solver = make_solver<T>(driver, p);
   const Int narrow = p.smallest();

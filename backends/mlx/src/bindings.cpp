@@ -45,10 +45,20 @@ NB_MODULE(_core, module) {
   module.doc() = "Least squares on MLX arrays, by SciPy's LAPACK. Private: use lstsq.lstsq.";
   module.attr("MLX_VERSION") = std::to_string(MLX_VERSION_MAJOR) + "." + std::to_string(MLX_VERSION_MINOR) + "." +
                                std::to_string(MLX_VERSION_PATCH);
-  module.def("load_lapack", &load_lapack, "lapack"_a, "blas"_a,
+  module.def("load_lapack",
+             &load_lapack,
+             "lapack"_a,
+             "blas"_a,
              "Take LAPACK and BLAS from dicts of capsules, as scipy.linalg.cython_lapack.__pyx_capi__ is one.");
-  module.def("lapack_integer_bits", [] { return lstsq_mlx::lapack::largest_integer() > INT32_MAX ? 64 : 32; },
-             "The width of the integers of the LAPACK that was loaded.");
-  module.def("lstsq", &lstsq, "a"_a, "b"_a, "rcond"_a, "driver"_a,
+  module.def(
+      "lapack_integer_bits",
+      [] { return lstsq_mlx::lapack::largest_integer() > INT32_MAX ? 64 : 32; },
+      "The width of the integers of the LAPACK that was loaded.");
+  module.def("lstsq",
+             &lstsq,
+             "a"_a,
+             "b"_a,
+             "rcond"_a,
+             "driver"_a,
              "x, residuals, rank and s of a (..., M, N) and b (..., M, K) of one floating dtype.");
 }

@@ -42,7 +42,9 @@ bool within_limits(const Problem& p, Driver driver) {
 }
 
 /// The square problem that a reduction leaves.
-Problem core_of(const Problem& p) { return {p.smallest(), p.smallest(), p.k}; }
+Problem core_of(const Problem& p) {
+  return {p.smallest(), p.smallest(), p.k};
+}
 
 /// Whether the core is worth the detour: always for qr, which is that; for svd as for LAPACK's own drivers.
 bool reduces(Driver driver, const Problem& p) {
@@ -56,13 +58,16 @@ void check_limits(const Problem& p, Driver driver) {
   const Driver on_core = driver == Driver::qr ? Driver::gelsd : driver;
   double needed = largest_product(reduces(driver, p) ? core_of(p) : p, on_core);
   if (reduces(driver, p) && !in_blocks(p)) {
-    needed = std::max(needed, static_cast<double>(std::max(p.m, p.n)) * static_cast<double>(std::max({p.smallest(), p.k})));
+    needed =
+        std::max(needed, static_cast<double>(std::max(p.m, p.n)) * static_cast<double>(std::max({p.smallest(), p.k})));
   }
   if (needed <= static_cast<double>(lapack::largest_integer())) return;
   std::ostringstream message;
-  message << "[lstsq] got a of (" << p.m << ", " << p.n << ") with " << p.k << " right-hand sides, for which LAPACK counts to "
-          << static_cast<std::int64_t>(needed) << "; expected at most " << lapack::largest_integer()
-          << ", which the integers of SciPy's LAPACK hold. Solve in parts, or use a SciPy whose LAPACK has 64-bit integers.";
+  message << "[lstsq] got a of (" << p.m << ", " << p.n << ") with " << p.k
+          << " right-hand sides, for which LAPACK counts to " << static_cast<std::int64_t>(needed)
+          << "; expected at most " << lapack::largest_integer()
+          << ", which the integers of SciPy's LAPACK hold. Solve in parts, or use a SciPy whose LAPACK has 64-bit "
+             "integers.";
   throw std::invalid_argument(message.str());
 }
 

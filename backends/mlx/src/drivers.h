@@ -14,7 +14,9 @@ enum class Driver { gelsd, svd, qr };
 Driver driver_named(const std::string& name);
 
 /// Whether the driver always finds the singular values, or leaves a triangle to find them from.
-inline bool finds_values(Driver driver) { return driver != Driver::qr; }
+inline bool finds_values(Driver driver) {
+  return driver != Driver::qr;
+}
 
 /// Throws std::invalid_argument, before any work, if LAPACK's integers are too small for the problem.
 void check_limits(const Problem& problem, Driver driver);

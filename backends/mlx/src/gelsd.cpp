@@ -18,9 +18,20 @@ class Gelsd final : public Solver<T> {
     Int iwork_size = 0, rank = 0;
     double s = 0;
     W unused{};
-    lapack::gelsd(/*m=*/p_.m, /*n=*/p_.n, /*nrhs=*/p_.k, /*a=*/&unused, /*lda=*/p_.m, /*b=*/&unused, /*ldb=*/ldb_,
-                  /*s=*/&s, /*rcond=*/1, /*rank=*/&rank, /*work=*/&work_size, /*lwork=*/-1,
-                  /*rwork=*/&rwork_size, /*iwork=*/&iwork_size);
+    lapack::gelsd(/*m=*/p_.m,
+                  /*n=*/p_.n,
+                  /*nrhs=*/p_.k,
+                  /*a=*/&unused,
+                  /*lda=*/p_.m,
+                  /*b=*/&unused,
+                  /*ldb=*/ldb_,
+                  /*s=*/&s,
+                  /*rcond=*/1,
+                  /*rank=*/&rank,
+                  /*work=*/&work_size,
+                  /*lwork=*/-1,
+                  /*rwork=*/&rwork_size,
+                  /*iwork=*/&iwork_size);
     lwork_ = lapack::queried(work_size);
     a_.reserve(p_.m * p_.n);
     b_.reserve(ldb_ * p_.k);
@@ -59,9 +70,20 @@ class Gelsd final : public Solver<T> {
     load(b, b_.data(), ldb_);
     Int rank = 0;
     const int info = lapack::gelsd(
-        /*m=*/p_.m, /*n=*/p_.n, /*nrhs=*/p_.k, /*a=*/a_.data(), /*lda=*/p_.m, /*b=*/b_.data(), /*ldb=*/ldb_,
-        /*s=*/answer.s, /*rcond=*/rcond, /*rank=*/&rank, /*work=*/work_.data(), /*lwork=*/lwork_,
-        /*rwork=*/rwork_.data(), /*iwork=*/iwork_.data());
+        /*m=*/p_.m,
+        /*n=*/p_.n,
+        /*nrhs=*/p_.k,
+        /*a=*/a_.data(),
+        /*lda=*/p_.m,
+        /*b=*/b_.data(),
+        /*ldb=*/ldb_,
+        /*s=*/answer.s,
+        /*rcond=*/rcond,
+        /*rank=*/&rank,
+        /*work=*/work_.data(),
+        /*lwork=*/lwork_,
+        /*rwork=*/rwork_.data(),
+        /*iwork=*/iwork_.data());
     answer.rank = lapack::value(rank);
     return info == 0;
   }

@@ -23,7 +23,9 @@ using Complex = std::complex<double>;
 
 /// An integer that LAPACK wrote: its low half. The numbers that we read (info, rank, workspace sizes that fit) are
 /// checked to fit in 32 bits beforehand.
-inline int value(Int written) { return static_cast<std::int32_t>(written); }
+inline int value(Int written) {
+  return static_cast<std::int32_t>(written);
+}
 
 // Name and type of every routine that is used. To use another one, add its line here and its wrapper below.
 // clang-format off
@@ -82,43 +84,115 @@ Int largest_integer();
 // Wrappers: one name for both fields, integers by value, info returned. `rwork` is used by the complex routine only.
 // ---------------------------------------------------------------------------------------------------------------------
 
-inline int gelsd(Int m, Int n, Int nrhs, double* a, Int lda, double* b, Int ldb, double* s, double rcond, Int* rank,
-                 double* work, Int lwork, double* /*rwork*/, Int* iwork) {
+inline int gelsd(Int m,
+                 Int n,
+                 Int nrhs,
+                 double* a,
+                 Int lda,
+                 double* b,
+                 Int ldb,
+                 double* s,
+                 double rcond,
+                 Int* rank,
+                 double* work,
+                 Int lwork,
+                 double* /*rwork*/,
+                 Int* iwork) {
   Int info = 0;
   table.dgelsd(&m, &n, &nrhs, a, &lda, b, &ldb, s, &rcond, rank, work, &lwork, iwork, &info);
   return value(info);
 }
 
-inline int gelsd(Int m, Int n, Int nrhs, Complex* a, Int lda, Complex* b, Int ldb, double* s, double rcond, Int* rank,
-                 Complex* work, Int lwork, double* rwork, Int* iwork) {
+inline int gelsd(Int m,
+                 Int n,
+                 Int nrhs,
+                 Complex* a,
+                 Int lda,
+                 Complex* b,
+                 Int ldb,
+                 double* s,
+                 double rcond,
+                 Int* rank,
+                 Complex* work,
+                 Int lwork,
+                 double* rwork,
+                 Int* iwork) {
   Int info = 0;
   table.zgelsd(&m, &n, &nrhs, a, &lda, b, &ldb, s, &rcond, rank, work, &lwork, rwork, iwork, &info);
   return value(info);
 }
 
-inline int gesdd(char jobz, Int m, Int n, double* a, Int lda, double* s, double* u, Int ldu, double* vt, Int ldvt,
-                 double* work, Int lwork, double* /*rwork*/, Int* iwork) {
+inline int gesdd(char jobz,
+                 Int m,
+                 Int n,
+                 double* a,
+                 Int lda,
+                 double* s,
+                 double* u,
+                 Int ldu,
+                 double* vt,
+                 Int ldvt,
+                 double* work,
+                 Int lwork,
+                 double* /*rwork*/,
+                 Int* iwork) {
   Int info = 0;
   table.dgesdd(&jobz, &m, &n, a, &lda, s, u, &ldu, vt, &ldvt, work, &lwork, iwork, &info);
   return value(info);
 }
 
-inline int gesdd(char jobz, Int m, Int n, Complex* a, Int lda, double* s, Complex* u, Int ldu, Complex* vt, Int ldvt,
-                 Complex* work, Int lwork, double* rwork, Int* iwork) {
+inline int gesdd(char jobz,
+                 Int m,
+                 Int n,
+                 Complex* a,
+                 Int lda,
+                 double* s,
+                 Complex* u,
+                 Int ldu,
+                 Complex* vt,
+                 Int ldvt,
+                 Complex* work,
+                 Int lwork,
+                 double* rwork,
+                 Int* iwork) {
   Int info = 0;
   table.zgesdd(&jobz, &m, &n, a, &lda, s, u, &ldu, vt, &ldvt, work, &lwork, rwork, iwork, &info);
   return value(info);
 }
 
-inline int gesvd(char jobu, char jobvt, Int m, Int n, double* a, Int lda, double* s, double* u, Int ldu, double* vt,
-                 Int ldvt, double* work, Int lwork, double* /*rwork*/) {
+inline int gesvd(char jobu,
+                 char jobvt,
+                 Int m,
+                 Int n,
+                 double* a,
+                 Int lda,
+                 double* s,
+                 double* u,
+                 Int ldu,
+                 double* vt,
+                 Int ldvt,
+                 double* work,
+                 Int lwork,
+                 double* /*rwork*/) {
   Int info = 0;
   table.dgesvd(&jobu, &jobvt, &m, &n, a, &lda, s, u, &ldu, vt, &ldvt, work, &lwork, &info);
   return value(info);
 }
 
-inline int gesvd(char jobu, char jobvt, Int m, Int n, Complex* a, Int lda, double* s, Complex* u, Int ldu, Complex* vt,
-                 Int ldvt, Complex* work, Int lwork, double* rwork) {
+inline int gesvd(char jobu,
+                 char jobvt,
+                 Int m,
+                 Int n,
+                 Complex* a,
+                 Int lda,
+                 double* s,
+                 Complex* u,
+                 Int ldu,
+                 Complex* vt,
+                 Int ldvt,
+                 Complex* work,
+                 Int lwork,
+                 double* rwork) {
   Int info = 0;
   table.zgesvd(&jobu, &jobvt, &m, &n, a, &lda, s, u, &ldu, vt, &ldvt, work, &lwork, rwork, &info);
   return value(info);
@@ -137,32 +211,74 @@ inline int geqrf(Int m, Int n, Complex* a, Int lda, Complex* tau, Complex* work,
 }
 
 /// Multiply c by Q of geqrf from the left, or by its adjoint.
-inline int unmqr(bool adjoint, Int m, Int n, Int k, double* a, Int lda, double* tau, double* c, Int ldc, double* work,
-                 Int lwork) {
+inline int unmqr(
+    bool adjoint, Int m, Int n, Int k, double* a, Int lda, double* tau, double* c, Int ldc, double* work, Int lwork) {
   char side = 'L', trans = adjoint ? 'T' : 'N';
   Int info = 0;
   table.dormqr(&side, &trans, &m, &n, &k, a, &lda, tau, c, &ldc, work, &lwork, &info);
   return value(info);
 }
 
-inline int unmqr(bool adjoint, Int m, Int n, Int k, Complex* a, Int lda, Complex* tau, Complex* c, Int ldc,
-                 Complex* work, Int lwork) {
+inline int unmqr(bool adjoint,
+                 Int m,
+                 Int n,
+                 Int k,
+                 Complex* a,
+                 Int lda,
+                 Complex* tau,
+                 Complex* c,
+                 Int ldc,
+                 Complex* work,
+                 Int lwork) {
   char side = 'L', trans = adjoint ? 'C' : 'N';
   Int info = 0;
   table.zunmqr(&side, &trans, &m, &n, &k, a, &lda, tau, c, &ldc, work, &lwork, &info);
   return value(info);
 }
 
-inline void gemm(char transa, char transb, Int m, Int n, Int k, double alpha, const double* a, Int lda, const double* b,
-                 Int ldb, double beta, double* c, Int ldc) {
-  table.dgemm(&transa, &transb, &m, &n, &k, &alpha, const_cast<double*>(a), &lda, const_cast<double*>(b), &ldb, &beta,
-              c, &ldc);
+inline void gemm(char transa,
+                 char transb,
+                 Int m,
+                 Int n,
+                 Int k,
+                 double alpha,
+                 const double* a,
+                 Int lda,
+                 const double* b,
+                 Int ldb,
+                 double beta,
+                 double* c,
+                 Int ldc) {
+  table.dgemm(
+      &transa, &transb, &m, &n, &k, &alpha, const_cast<double*>(a), &lda, const_cast<double*>(b), &ldb, &beta, c, &ldc);
 }
 
-inline void gemm(char transa, char transb, Int m, Int n, Int k, Complex alpha, const Complex* a, Int lda,
-                 const Complex* b, Int ldb, Complex beta, Complex* c, Int ldc) {
-  table.zgemm(&transa, &transb, &m, &n, &k, &alpha, const_cast<Complex*>(a), &lda, const_cast<Complex*>(b), &ldb, &beta,
-              c, &ldc);
+inline void gemm(char transa,
+                 char transb,
+                 Int m,
+                 Int n,
+                 Int k,
+                 Complex alpha,
+                 const Complex* a,
+                 Int lda,
+                 const Complex* b,
+                 Int ldb,
+                 Complex beta,
+                 Complex* c,
+                 Int ldc) {
+  table.zgemm(&transa,
+              &transb,
+              &m,
+              &n,
+              &k,
+              &alpha,
+              const_cast<Complex*>(a),
+              &lda,
+              const_cast<Complex*>(b),
+              &ldb,
+              &beta,
+              c,
+              &ldc);
 }
 
 /// Solve with a triangle from the left: op(r) x = b, x over b. `uplo` is 'U' or 'L', `trans` is 'N' or 'C'.
@@ -205,7 +321,11 @@ inline void trmv(char uplo, char trans, Int n, const Complex* r, Int ldr, Comple
 }
 
 /// The size that a workspace query answered with. Single-precision queries round down; these are double, and exact.
-inline Int queried(double size) { return std::max<Int>(1, static_cast<Int>(size)); }
-inline Int queried(Complex size) { return queried(size.real()); }
+inline Int queried(double size) {
+  return std::max<Int>(1, static_cast<Int>(size));
+}
+inline Int queried(Complex size) {
+  return queried(size.real());
+}
 
 }  // namespace lstsq_mlx::lapack

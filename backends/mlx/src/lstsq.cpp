@@ -15,7 +15,9 @@ namespace lstsq_mlx {
 // The operation
 // ---------------------------------------------------------------------------------------------------------------------
 
-mx::Dtype real_dtype(mx::Dtype dtype) { return dtype == mx::complex64 ? mx::float32 : dtype; }
+mx::Dtype real_dtype(mx::Dtype dtype) {
+  return dtype == mx::complex64 ? mx::float32 : dtype;
+}
 
 namespace {
 
@@ -57,7 +59,10 @@ Problem problem_of(const mx::array& a, const mx::array& b) {
 
 }  // namespace
 
-std::vector<mx::array> lstsq(const mx::array& a, const mx::array& b, double rcond, const std::string& driver_name,
+std::vector<mx::array> lstsq(const mx::array& a,
+                             const mx::array& b,
+                             double rcond,
+                             const std::string& driver_name,
                              mx::StreamOrDevice stream_or_device) {
   check_operands(a, b, rcond);
   const Driver driver = driver_named(driver_name);
@@ -67,8 +72,8 @@ std::vector<mx::array> lstsq(const mx::array& a, const mx::array& b, double rcon
   return {solved[0], solved[1], solved[2], singular_values_node(a, solved[3], solved[4], driver, stream)};
 }
 
-std::vector<mx::array> lstsq_node(const mx::array& a, const mx::array& b, double rcond, Driver driver,
-                                  mx::Stream stream) {
+std::vector<mx::array> lstsq_node(
+    const mx::array& a, const mx::array& b, double rcond, Driver driver, mx::Stream stream) {
   const auto primitive = std::make_shared<Lstsq>(stream, rcond, driver);
   return mx::array::make_arrays(primitive->output_shapes({a, b}),
                                 {a.dtype(), real_dtype(a.dtype()), mx::int32, mx::float64, mx::float64},
@@ -92,14 +97,21 @@ std::vector<mx::Shape> Lstsq::output_shapes(const std::vector<mx::array>& inputs
   return {with({n, k}), with({k}), batch, with(core_shape(driver_, narrow, a.dtype() == mx::complex64)), batch};
 }
 
-// Never, although equal solves exist: where mx.compile of MLX 0.32 merges two nodes of several outputs each, it can leave
-// the graph out of order and fail with "_Map_base::at". (mx.divmod alone shows it.) Second derivatives do.
-bool Lstsq::is_equivalent(const mx::Primitive&) const { return false; }
+// Never, although equal solves exist: where mx.compile of MLX 0.32 merges two nodes of several outputs each, it can
+// leave the graph out of order and fail with "_Map_base::at". (mx.divmod alone shows it.) Second derivatives do.
+bool Lstsq::is_equivalent(const mx::Primitive&) const {
+  return false;
+}
 
 namespace {
 
 template <class T>
-void run(Driver driver, double rcond, const Problem& problem, const mx::array& a, const mx::array& b, std::vector<mx::array>& out) {
+void run(Driver driver,
+         double rcond,
+         const Problem& problem,
+         const mx::array& a,
+         const mx::array& b,
+         std::vector<mx::array>& out) {
   solve_batch<T>(driver,
                  rcond,
                  problem,
@@ -164,8 +176,8 @@ mx::array repeated(const mx::array& input, int count, mx::Stream s) {
 namespace {
 
 /// One matrix for many right-hand sides: b (v, ..., m, k) becomes (..., m, v k), so that a is factorised once.
-std::vector<mx::array> solve_side_by_side(const mx::array& a, const mx::array& b, double rcond, Driver driver,
-                                          mx::Stream s) {
+std::vector<mx::array> solve_side_by_side(
+    const mx::array& a, const mx::array& b, double rcond, Driver driver, mx::Stream s) {
   const int v = b.shape(0), m = b.shape(-2), k = b.shape(-1), n = a.shape(-1);
   const mx::Shape batch(a.shape().begin(), a.shape().end() - 2);
   const auto with = [&batch](std::initializer_list<int> sizes) {
@@ -182,7 +194,8 @@ std::vector<mx::array> solve_side_by_side(const mx::array& a, const mx::array& b
   const auto solved = lstsq_node(a, columns, rcond, driver, s);
 
   const auto nan_like = [&s](const mx::array& like) {
-    return mx::array(std::numeric_limits<float>::quiet_NaN(), like.dtype() == mx::complex64 ? mx::complex64 : like.dtype());
+    return mx::array(std::numeric_limits<float>::quiet_NaN(),
+                     like.dtype() == mx::complex64 ? mx::complex64 : like.dtype());
   };
   const mx::array x = mx::moveaxis(mx::reshape(solved[0], with({n, v, k}), s), -2, 0, s);
   const mx::array residuals = mx::moveaxis(mx::reshape(solved[1], with({v, k}), s), -2, 0, s);

@@ -20,10 +20,13 @@ class Lstsq final : public mx::Primitive {
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override;
   void eval_gpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override;
   // The derivatives: gradient.cpp.
-  std::vector<mx::array> jvp(const std::vector<mx::array>& primals, const std::vector<mx::array>& tangents,
+  std::vector<mx::array> jvp(const std::vector<mx::array>& primals,
+                             const std::vector<mx::array>& tangents,
                              const std::vector<int>& argnums) override;
-  std::vector<mx::array> vjp(const std::vector<mx::array>& primals, const std::vector<mx::array>& cotangents,
-                             const std::vector<int>& argnums, const std::vector<mx::array>& outputs) override;
+  std::vector<mx::array> vjp(const std::vector<mx::array>& primals,
+                             const std::vector<mx::array>& cotangents,
+                             const std::vector<int>& argnums,
+                             const std::vector<mx::array>& outputs) override;
   std::pair<std::vector<mx::array>, std::vector<int>> vmap(const std::vector<mx::array>& inputs,
                                                            const std::vector<int>& axes) override;
   bool is_equivalent(const mx::Primitive& other) const override;
@@ -36,8 +39,8 @@ class Lstsq final : public mx::Primitive {
 };
 
 /// Build the node. The operands are checked.
-std::vector<mx::array> lstsq_node(const mx::array& a, const mx::array& b, double rcond, Driver driver,
-                                  mx::Stream stream);
+std::vector<mx::array> lstsq_node(
+    const mx::array& a, const mx::array& b, double rcond, Driver driver, mx::Stream stream);
 
 /// The dtype of the magnitudes of this dtype: float32 for complex64.
 mx::Dtype real_dtype(mx::Dtype dtype);

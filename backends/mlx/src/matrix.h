@@ -35,12 +35,20 @@ using WorkOf = typename Field<T>::Work;
 template <class T>
 using RealOf = typename Field<T>::Real;
 
-inline double conjugate(double z) { return z; }
-inline std::complex<double> conjugate(std::complex<double> z) { return std::conj(z); }
+inline double conjugate(double z) {
+  return z;
+}
+inline std::complex<double> conjugate(std::complex<double> z) {
+  return std::conj(z);
+}
 
 /// |z|^2.
-inline double square(double z) { return z * z; }
-inline double square(std::complex<double> z) { return z.real() * z.real() + z.imag() * z.imag(); }
+inline double square(double z) {
+  return z * z;
+}
+inline double square(std::complex<double> z) {
+  return z.real() * z.real() + z.imag() * z.imag();
+}
 
 template <class T>
 T not_a_number() {
@@ -167,7 +175,9 @@ Scan scan(const Matrix<T>& a) {
 // Loading and storing
 // ---------------------------------------------------------------------------------------------------------------------
 
-inline double scaled(double x, int exponent) { return std::ldexp(x, exponent); }
+inline double scaled(double x, int exponent) {
+  return std::ldexp(x, exponent);
+}
 inline std::complex<double> scaled(std::complex<double> z, int exponent) {
   return {std::ldexp(z.real(), exponent), std::ldexp(z.imag(), exponent)};
 }

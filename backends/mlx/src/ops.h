@@ -25,7 +25,7 @@ namespace mx = mlx::core;
 ///
 /// Throws std::invalid_argument for shapes, dtypes, cutoffs and drivers other than these, and where the sizes exceed
 /// LAPACK's integers.
-std::vector<mx::array> lstsq(const mx::array& a, const mx::array& b, double rcond, const std::string& driver,
-                             mx::StreamOrDevice stream = {});
+std::vector<mx::array> lstsq(
+    const mx::array& a, const mx::array& b, double rcond, const std::string& driver, mx::StreamOrDevice stream = {});
 
 }  // namespace lstsq_mlx

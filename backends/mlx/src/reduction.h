@@ -28,7 +28,9 @@ inline bool in_blocks(const Problem& p) {
 }
 
 /// Rows of a block: 64 KB of it, which stay in the second-level cache.
-inline Int block_rows(Int narrow) { return std::max<Int>(64, 8192 / narrow); }
+inline Int block_rows(Int narrow) {
+  return std::max<Int>(64, 8192 / narrow);
+}
 
 /// Solves by reduction, and leaves the core to another solver.
 template <class T>
@@ -163,16 +165,26 @@ class Reduced final : public Solver<T> {
     double rcond = answer.rcond;
     if (answer.has_s && answer.rank > 0) rcond = cutoff_between(answer.s, narrow_, answer.rank);
     Answer<W> inner{rcond, unused.data(), unused.data() + p_.k, nullptr};
-    if (!core_->solve(column_major<W>(adjoint, narrow_, narrow_, narrow_), column_major<W>(y, narrow_, p_.k, narrow_),
-                      inner)) {
+    if (!core_->solve(
+            column_major<W>(adjoint, narrow_, narrow_, narrow_), column_major<W>(y, narrow_, p_.k, narrow_), inner)) {
       return false;
     }
     W* x = x_.reserve(length_ * p_.k);
     for (Int first = 0; first < length_; first += ld_) {
       const Int rows = std::min(ld_, length_ - first);
       load_adjoint(a.cols_from(first, rows), factor_.data(), ld_);
-      lapack::gemm(/*transa=*/'N', /*transb=*/'N', /*m=*/rows, /*n=*/p_.k, /*k=*/narrow_, /*alpha=*/W(1),
-                   /*a=*/factor_.data(), /*lda=*/ld_, /*b=*/inner.x, /*ldb=*/inner.ldx, /*beta=*/W(0), /*c=*/x + first,
+      lapack::gemm(/*transa=*/'N',
+                   /*transb=*/'N',
+                   /*m=*/rows,
+                   /*n=*/p_.k,
+                   /*k=*/narrow_,
+                   /*alpha=*/W(1),
+                   /*a=*/factor_.data(),
+                   /*lda=*/ld_,
+                   /*b=*/inner.x,
+                   /*ldb=*/inner.ldx,
+                   /*beta=*/W(0),
+                   /*c=*/x + first,
                    /*ldc=*/length_);
     }
     answer.x = x;
@@ -183,10 +195,24 @@ class Reduced final : public Solver<T> {
   /// The larger of what the factorisation and its application ask for.
   Int workspace() const {
     W unused{}, factorising{}, applying{};
-    lapack::geqrf(/*m=*/ld_, /*n=*/narrow_, /*a=*/&unused, /*lda=*/ld_, /*tau=*/&unused, /*work=*/&factorising,
+    lapack::geqrf(/*m=*/ld_,
+                  /*n=*/narrow_,
+                  /*a=*/&unused,
+                  /*lda=*/ld_,
+                  /*tau=*/&unused,
+                  /*work=*/&factorising,
                   /*lwork=*/-1);
-    lapack::unmqr(/*adjoint=*/true, /*m=*/ld_, /*n=*/p_.k, /*k=*/narrow_, /*a=*/&unused, /*lda=*/ld_, /*tau=*/&unused,
-                  /*c=*/&unused, /*ldc=*/ld_, /*work=*/&applying, /*lwork=*/-1);
+    lapack::unmqr(/*adjoint=*/true,
+                  /*m=*/ld_,
+                  /*n=*/p_.k,
+                  /*k=*/narrow_,
+                  /*a=*/&unused,
+                  /*lda=*/ld_,
+                  /*tau=*/&unused,
+                  /*c=*/&unused,
+                  /*ldc=*/ld_,
+                  /*work=*/&applying,
+                  /*lwork=*/-1);
     return std::max(lapack::queried(factorising), lapack::queried(applying));
   }
 

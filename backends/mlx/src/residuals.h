@@ -37,8 +37,19 @@ class Residuals {
         // The transpose of row-major memory is read and written straight through.
         const Matrix<T> transposed{part.data, cols, rows, part.col_stride, part.row_stride, part.exponent};
         load(transposed, tile, cols);
-        lapack::gemm(/*transa=*/'T', /*transb=*/'N', /*m=*/rows, /*n=*/b.cols, /*k=*/cols, /*alpha=*/W(-1), /*a=*/tile,
-                     /*lda=*/cols, /*b=*/x + j, /*ldb=*/ldx, /*beta=*/W(1), /*c=*/r, /*ldc=*/rows);
+        lapack::gemm(/*transa=*/'T',
+                     /*transb=*/'N',
+                     /*m=*/rows,
+                     /*n=*/b.cols,
+                     /*k=*/cols,
+                     /*alpha=*/W(-1),
+                     /*a=*/tile,
+                     /*lda=*/cols,
+                     /*b=*/x + j,
+                     /*ldb=*/ldx,
+                     /*beta=*/W(1),
+                     /*c=*/r,
+                     /*ldc=*/rows);
       }
       add_squares(r, rows, b.cols, rows, sums);
     }

@@ -11,8 +11,8 @@
 
 namespace lstsq_mlx {
 
-mx::array singular_values_node(const mx::array& a, const mx::array& core, const mx::array& exponent, Driver driver,
-                               mx::Stream stream) {
+mx::array singular_values_node(
+    const mx::array& a, const mx::array& core, const mx::array& exponent, Driver driver, mx::Stream stream) {
   const auto primitive = std::make_shared<SingularValues>(stream, driver);
   const std::vector<mx::array> inputs{a, mx::stop_gradient(core, stream), mx::stop_gradient(exponent, stream)};
   return mx::array(primitive->output_shapes(inputs)[0], real_dtype(a.dtype()), primitive, inputs);

@@ -8,8 +8,8 @@
 
 namespace lstsq_mlx {
 
-/// Inputs a (..., m, n), of which s is the function and by which it is differentiated, and the core and its exponent (see
-/// core.h), from which it is computed. Output s (..., min(m, n)).
+/// Inputs a (..., m, n), of which s is the function and by which it is differentiated, and the core and its exponent
+/// (see core.h), from which it is computed. Output s (..., min(m, n)).
 class SingularValues final : public mx::Primitive {
  public:
   SingularValues(mx::Stream stream, Driver driver) : Primitive(stream), driver_(driver) {}
@@ -19,10 +19,13 @@ class SingularValues final : public mx::Primitive {
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override;
   void eval_gpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override;
   // The derivatives: gradient.cpp.
-  std::vector<mx::array> jvp(const std::vector<mx::array>& primals, const std::vector<mx::array>& tangents,
+  std::vector<mx::array> jvp(const std::vector<mx::array>& primals,
+                             const std::vector<mx::array>& tangents,
                              const std::vector<int>& argnums) override;
-  std::vector<mx::array> vjp(const std::vector<mx::array>& primals, const std::vector<mx::array>& cotangents,
-                             const std::vector<int>& argnums, const std::vector<mx::array>& outputs) override;
+  std::vector<mx::array> vjp(const std::vector<mx::array>& primals,
+                             const std::vector<mx::array>& cotangents,
+                             const std::vector<int>& argnums,
+                             const std::vector<mx::array>& outputs) override;
   std::pair<std::vector<mx::array>, std::vector<int>> vmap(const std::vector<mx::array>& inputs,
                                                            const std::vector<int>& axes) override;
   bool is_equivalent(const mx::Primitive& other) const override;
@@ -34,7 +37,7 @@ class SingularValues final : public mx::Primitive {
 };
 
 /// Build the node. No derivative goes through the core: it is a function of a, and a is an input.
-mx::array singular_values_node(const mx::array& a, const mx::array& core, const mx::array& exponent, Driver driver,
-                              mx::Stream stream);
+mx::array singular_values_node(
+    const mx::array& a, const mx::array& core, const mx::array& exponent, Driver driver, mx::Stream stream);
 
 }  // namespace lstsq_mlx

@@ -44,7 +44,9 @@ inline void subtract(double w, const double* v, double* y, std::int64_t count) {
   for (std::int64_t i = 0; i < count; ++i) y[i] -= w * v[i];
 }
 
-inline void subtract(std::complex<double> w, const std::complex<double>* v, std::complex<double>* y,
+inline void subtract(std::complex<double> w,
+                     const std::complex<double>* v,
+                     std::complex<double>* y,
                      std::int64_t count) {
   const auto* p = reinterpret_cast<const double*>(v);
   auto* q = reinterpret_cast<double*>(y);

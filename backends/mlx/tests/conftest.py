@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 import numpy as np
 import pytest
+
 from lstsq_mlx._native import native
 
 DRIVERS = ("gelsd", "svd", "qr")
@@ -47,7 +48,11 @@ def reference(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], rcond: float = 1
 def run_python(code: str) -> str:
     """What a fresh interpreter prints; it can import `substitute`."""
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120, cwd=Path(__file__).parent
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=Path(__file__).parent,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -81,7 +81,16 @@ def test_rank_is_the_count_of_singular_values_above_the_cutoff(draw, m, n, drive
     u, v = np.linalg.qr(draw(m, 6))[0], np.linalg.qr(draw(n, 6))[0]
     a, b = u * values @ v.T, draw(m, 1)
     exact = solve(a, b, 0.0, "svd").s
-    for rcond in (0, 1e-300, 1e-9, *(values[1:] * (1 - 1e-9)), *(values[1:] * (1 + 1e-9)), *(exact / exact[0]), 2, np.inf):
+    for rcond in (
+        0,
+        1e-300,
+        1e-9,
+        *(values[1:] * (1 - 1e-9)),
+        *(values[1:] * (1 + 1e-9)),
+        *(exact / exact[0]),
+        2,
+        np.inf,
+    ):
         got = solve(a, b, rcond, driver)
         assert got.rank == np.count_nonzero(got.s > rcond * got.s[0]), rcond
         np.testing.assert_allclose(got.s, values, rtol=1e-9)

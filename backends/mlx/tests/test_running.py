@@ -10,6 +10,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from conftest import DRIVERS, solve, to_mlx
+
 from lstsq_mlx._native import native
 
 

@@ -1,0 +1,60 @@
+"""SciPy's `lstsq` as a backend of `lstsq`: a complete one, and as small as it gets. ``lstsq(a, b, backend="scipy")``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from lstsq import Backend, Capabilities, Solution
+
+
+class ScipyBackend(Backend):
+    """Least squares for NumPy arrays by LAPACK's gelsd and gelss, both through the SVD."""
+
+    name = "scipy"
+    serves = ("numpy",)
+    requires = ("scipy",)
+    capabilities = Capabilities(
+        drivers=("gelsd", "gelss"),
+        default_driver="gelsd",
+        dtypes=("float32", "float64", "complex64", "complex128"),
+        nonfinite="nan",
+        solved_in_double=("float32", "complex64"),
+    )
+
+    def solve(self, a: Any, b: Any, rcond: float, driver: str) -> Solution:
+        """Solve each matrix of the batch in double precision, and round once at the end."""
+        dtype, batch, (m, n), k = a.dtype, a.shape[:-2], a.shape[-2:], b.shape[-1]
+        x, squares = np.full((*batch, n, k), np.nan, dtype), np.full((*batch, k), np.nan)
+        rank, s = np.zeros(batch, int), np.full((*batch, min(m, n)), np.nan)
+        double = np.result_type(dtype, np.float64)
+        with np.errstate(over="ignore", under="ignore"):  # What the dtype cannot hold becomes inf or 0, in silence.
+            for i in np.ndindex(batch):
+                one_a, one_b = a[i].astype(double), b[i].astype(double)
+                if np.isfinite(one_a).all() and np.isfinite(one_b).all():  # Otherwise it stays NaN, and of rank 0.
+                    x[i], squares[i], rank[i], s[i] = solve_one(one_a, one_b, rcond, driver)
+            real = x.real.dtype
+            return Solution(x, squares.astype(real), rank[()], s.astype(real))
+
+    def from_numpy(self, array: Any, namespace: str | None = None) -> Any:
+        """NumPy arrays are what it takes."""
+        return array
+
+
+def solve_one(a: Any, b: Any, rcond: float, driver: str) -> tuple[Any, Any, int, Any]:
+    """The solution, the sums of squares, the rank and the singular values for one matrix."""
+    from scipy.linalg import lstsq
+
+    scale_a, scale_b = power_of_two(a), power_of_two(b)
+    a, b = a / scale_a, b / scale_b
+    # LAPACK takes an rcond outside (0, 1) to mean eps; of the contract's, 0 drops nothing and 1 or more everything.
+    x, _, rank, s = lstsq(a, b, cond=rcond or np.finfo(float).tiny, lapack_driver=driver, check_finite=False)
+    if rcond >= 1 or s[0] == 0:
+        x, rank = np.zeros_like(x), 0
+    r = b - a @ x
+    return x / scale_a * scale_b, (r * r.conj()).real.sum(axis=0) * scale_b * scale_b, rank, s * scale_a
+
+
+def power_of_two(a: Any) -> float:
+    """A number of the size of the largest entry, by which nothing is rounded: squares neither over- nor underflow."""
+    return float(2.0 ** np.floor(np.log2(np.abs(a).max() or 1.0)))
