@@ -98,8 +98,9 @@ def test_vector_kept_as_matrix_is_caught(tmp_path: Path) -> None:
     assert "shapes" in _broken_rows(output), output
 
 
-def test_without_a_backend_there_is_one_clear_error(tmp_path: Path) -> None:
-    code, output = _run("lstsq_conformance", cwd=tmp_path)
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["alone", "xdist"])
+def test_without_a_backend_there_is_one_clear_error(tmp_path: Path, workers: tuple[str, ...]) -> None:
+    code, output = _run("lstsq_conformance", *workers, cwd=tmp_path)
     assert code == pytest.ExitCode.USAGE_ERROR
     assert "add --lstsq-backend NAME" in output
     assert "Traceback" not in output
@@ -134,12 +135,13 @@ def test_known_failures_are_strict(tmp_path: Path) -> None:
     assert "XPASS(strict)" in output
 
 
-def test_stale_known_failure_is_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["alone", "xdist"])
+def test_stale_known_failure_is_an_error(tmp_path: Path, workers: tuple[str, ...]) -> None:
     file = tmp_path / "known.txt"
     file.write_text("test_values.py::test_of_long_ago* # nobody remembers\n")
-    arguments = ("--lstsq-backend", "numpy", "--lstsq-xfail", str(file), "--collect-only")
+    arguments = ("--lstsq-backend", "numpy", "--lstsq-xfail", str(file), "-k", "test_of_long_ago", *workers)
     code, output = _run("lstsq_conformance", *arguments, cwd=tmp_path)
-    assert code == pytest.ExitCode.USAGE_ERROR
+    assert code == pytest.ExitCode.TESTS_FAILED, output
     assert "matches no test" in output
 
 

@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 
 _PACKAGE = Path(__file__).parent
+_MISSING = (
+    "the conformance suite needs to know which backend to prove: add --lstsq-backend NAME "
+    "(`python -c 'import lstsq; print(lstsq.backends())'` lists those installed)."
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,12 +44,16 @@ def pytest_configure(config: pytest.Config) -> None:
         from lstsq_conformance.generation import Suite
 
         config.pluginmanager.register(Suite(config), "lstsq_conformance_suite")
+    elif any(_is_ours(argument) for argument in config.args):
+        raise pytest.UsageError(_MISSING)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Say what is missing where the suite is collected without its subject."""
     if not config.getoption("lstsq_backend") and any(item.path.parent == _PACKAGE for item in items):
-        raise pytest.UsageError(
-            "the conformance suite needs to know which backend to prove: add --lstsq-backend NAME "
-            "(`python -c 'import lstsq; print(lstsq.backends())'` lists those installed)."
-        )
+        raise pytest.UsageError(_MISSING)
+
+
+def _is_ours(argument: str) -> bool:
+    name = argument.partition("::")[0]
+    return name.partition(".")[0] == __package__ or _PACKAGE in (Path(name).resolve(), *Path(name).resolve().parents)

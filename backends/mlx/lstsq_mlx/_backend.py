@@ -61,7 +61,8 @@ class MlxBackend(Backend):
 
     def namespace(self, array: Array) -> ModuleType:
         """``mlx.core``, which follows the array-API standard."""
-        return _mlx()
+        mx: ModuleType = _mlx()
+        return mx
 
     def default_float(self, array: Array) -> str:
         """The name of the dtype that integers and bools become."""
