@@ -398,7 +398,9 @@ class BackendInfo(NamedTuple):
 
 
 def backends() -> tuple[BackendInfo, ...]:
-    """List the installed backends and their claims, without importing any array library.
+    """List the installed backends, their claims, and whether each can run here.
+
+    The claims are plain data; a compiled backend is loaded, with its array library, to find whether it works.
 
     Returns
     -------

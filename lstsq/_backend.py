@@ -89,7 +89,10 @@ class Backend:
         raise NotImplementedError
 
     def unavailable(self) -> str | None:
-        """Why this backend cannot run here, as a sentence that says what to install, or None."""
+        """Why this backend cannot run here, as a sentence that says what to install, or None.
+
+        A compiled backend overrides this and loads itself, so that what it says is so.
+        """
         missing = [module for module in self.requires if importlib.util.find_spec(module) is None]
         if not missing:
             return None
