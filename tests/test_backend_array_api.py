@@ -6,6 +6,7 @@ import types
 
 import numpy as np
 import pytest
+
 from lstsq_array_api import ArrayApiBackend
 
 BACKEND = ArrayApiBackend()

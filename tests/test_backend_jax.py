@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from lstsq_numpy import NumpyBackend
 
 jax = pytest.importorskip("jax")
@@ -61,23 +62,23 @@ def test_gradient_where_singular_values_are_equal_or_zero(x64, a, gradient):
     np.testing.assert_allclose(got, gradient, atol=1e-14 if x64 else 5e-6)
 
 
-# Full rank; equal values; cut off; equal, and equal cut off; cut off and zero; nearly everything kept.
-SPECTRA = [
-    ((3, 2, 1, 0.5), 1e-10),
-    ((1, 1, 1, 0.5), 1e-10),
-    ((1, 0.5, 1e-3, 2e-4), 1e-2),
-    ((1, 1, 1e-3, 1e-3), 1e-2),
-    ((1, 1, 1e-3, 0), 1e-2),
-    ((2, 1, 0.95, 0.5), 0.45),
-]
-POINTS = pytest.mark.parametrize(("s", "rcond"), SPECTRA)
+POINTS = pytest.mark.parametrize(
+    ("s", "rcond", "dtype"),
+    [
+        pytest.param((3, 2, 1, 0.5), 1e-10, "complex128", id="full rank"),
+        pytest.param((1, 1, 1, 0.5), 1e-10, "complex128", id="equal"),
+        pytest.param((1, 0.5, 1e-3, 2e-4), 1e-2, "complex128", id="cut off"),
+        pytest.param((1, 0.5, 1e-3, 2e-4), 1e-2, "float64", id="cut off, real"),
+        pytest.param((1, 1, 1e-3, 1e-3), 1e-2, "complex128", id="equal and cut off"),
+        pytest.param((1, 1, 1e-3, 0), 1e-2, "complex128", id="cut off and zero"),
+        pytest.param((2, 1, 0.95, 0.5), 0.45, "complex128", id="large and cut off"),
+    ],
+)
 SHAPES = pytest.mark.parametrize(("m", "n"), [(6, 4), (4, 4), (4, 6)], ids=["tall", "square", "wide"])
-DTYPES = pytest.mark.parametrize("dtype", ["float64", "complex128"])
 
 
 @POINTS
 @SHAPES
-@DTYPES
 def test_derivatives_to_second_order(double, m, n, s, rcond, dtype):
     a, b = matrix(m, n, s, dtype), random((m, 2), dtype)
     da, db = random((m, n), dtype, 3), random((m, 2), dtype, 4)
@@ -126,7 +127,7 @@ def test_equal_values_to_ten_digits(double):
 
 
 @SHAPES
-@DTYPES
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
 def test_singular_values_to_second_order(double, m, n, dtype):
     a, da, ea = matrix(m, n, (3, 2, 1, 0.5), dtype), random((m, n), dtype, 3), random((m, n), dtype, 4)
 

@@ -6,9 +6,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from numpy.linalg import LinAlgError
+
 from lstsq_numpy import NumpyBackend
 from lstsq_numpy import _gelsd as gelsd
-from numpy.linalg import LinAlgError
 
 A = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]])
 PSEUDO_INVERSE_TIMES_A = np.array([[5.0, 2.0, -1.0], [2.0, 2.0, 2.0], [-1.0, 2.0, 5.0]]) / 6

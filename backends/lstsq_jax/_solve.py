@@ -106,4 +106,4 @@ def _round_down(rcond: float, dtype: np.dtype[Any]) -> np.floating[Any]:
     """The largest number of this precision up to `rcond`, so that no singular value just above the cutoff is lost."""
     limited = min(rcond, 1.0)  # Everything is zero from 1 on.
     rounded: np.floating[Any] = _real(dtype).type(limited)
-    return np.nextafter(rounded, _real(dtype).type(0)) if rounded > limited else rounded
+    return np.nextafter(rounded, _real(dtype).type(0)) if float(rounded) > limited else rounded
