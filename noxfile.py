@@ -123,10 +123,16 @@ def conformance(session: nox.Session) -> None:
 def conformance_torch(session: nox.Session) -> None:
     """Hold the array-API backend to the contract on torch: not in the default run, for the size of its download."""
     install(session, "test")
-    # pip, and not uv, finds a build for the CPU where an index with one is configured.
-    session.run("python", "-m", "ensurepip", silent=True)
-    session.run("python", "-m", "pip", "install", "-q", *group("torch"))
+    install_torch(session)
     run_conformance(session, "array_api", "torch")
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Time every solver, torch's too, interleaved in one process, and check each answer; `-- --help` lists options."""
+    install(session, "demo", "cli")
+    install_torch(session)
+    session.run("python", "benchmarks/bench.py", *session.posargs)
 
 
 @nox.session
@@ -164,6 +170,12 @@ def install(session: nox.Session, *groups: str) -> None:
     """Install both distributions with all their extras, and these dependency groups of pyproject.toml."""
     pure, mlx = wheel(session, "."), wheel(session, "backends/mlx")
     session.install(f"lstsq[jax,mlx,conformance] @ {pure.as_uri()}", f"lstsq-mlx @ {mlx.as_uri()}", *group(*groups))
+
+
+def install_torch(session: nox.Session) -> None:
+    # pip, and not uv, finds a build for the CPU where an index with one is configured.
+    session.run("python", "-m", "ensurepip", silent=True)
+    session.run("python", "-m", "pip", "install", "-q", *group("torch"))
 
 
 def group(*names: str) -> tuple[str, ...]:

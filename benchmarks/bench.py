@@ -27,7 +27,9 @@ Row = dict[str, Any]
 
 def main(
     dtype: Annotated[list[str] | None, typer.Option(help="float32, float64 (repeat for both)")] = None,
-    only: Annotated[list[str] | None, typer.Option(help="problems whose label contains this, such as 100000×64")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="problems whose label contains this, such as 100000×64")
+    ] = None,
     solver: Annotated[list[str] | None, typer.Option(help="names of solvers, such as numpy or 'torch gelsy'")] = None,
     outputs: Annotated[list[str] | None, typer.Option(help="x, all (repeat for both)")] = None,
     rounds: Annotated[int, typer.Option(help="rounds of each problem, at most")] = 15,
@@ -136,22 +138,60 @@ def _error(x: np.ndarray[Any, Any], truth: np.ndarray[Any, Any]) -> float:
 def _print(rows: list[Row]) -> None:
     for dtype, outputs in dict.fromkeys((row["dtype"], row["outputs"]) for row in rows):
         some = [row for row in rows if (row["dtype"], row["outputs"]) == (dtype, outputs)]
-        names = list(dict.fromkeys(row["solver"] for row in some))
+        ours = list(dict.fromkeys(row["solver"] for row in some if row["ours"]))
         reading = "reading x" if outputs == "x" else "reading x, residuals, rank and s"
-        table = Table(title=f"{dtype}, {reading}: milliseconds (the best peer's time over it)")
+        table = Table(
+            title=f"{dtype}, {reading}",
+            caption="Milliseconds, medians. In brackets: how many times faster than the fastest solver that is not ours.",
+        )
         table.add_column("problem", no_wrap=True)
-        for name in names:
+        for name in ours:
+            table.add_column(name.removeprefix("lstsq "), justify="right")
+        for name in ("numpy", "fastest other", "floor"):
             table.add_column(name, justify="right")
         for problem in dict.fromkeys(row["problem"] for row in some):
-            cells = {row["solver"]: _cell(row) for row in some if row["problem"] == problem}
-            table.add_row(problem, *(cells.get(name, "–") for name in names))
+            cells = {row["solver"]: row for row in some if row["problem"] == problem}
+            others = [row for row in cells.values() if not row["ours"]]
+            best = min(others, key=lambda row: row["seconds"]) if others else None
+            first = next(iter(cells.values()))
+            table.add_row(
+                problem,
+                *(_cell(cells.get(name)) for name in ours),
+                _cell(cells.get("numpy")),
+                f"{_cell(best)} {best['solver']}" if best else "–",
+                _figure(first["seconds"] / first["times the floor"]),
+            )
+        console.print(table)
+    _print_same_driver(rows)
+
+
+def _print_same_driver(rows: list[Row]) -> None:
+    """What our layer costs over LAPACK: the same algorithm through SciPy."""
+    medians = {(row["problem"], row["dtype"], row["outputs"], row["solver"]): row["seconds"] for row in rows}
+    table = Table(title="Our time over SciPy's with the same algorithm (SciPy computes float32 in single precision)")
+    for name in ("problem", "dtype", "gelsd, all outputs, over gelsd", "qr, x alone, over gelsy"):
+        table.add_column(name, justify="left" if name in ("problem", "dtype") else "right")
+    for problem, dtype in dict.fromkeys((row["problem"], row["dtype"]) for row in rows):
+        cells = []
+        for outputs, mine, theirs in (("all", "lstsq mlx gelsd", "scipy gelsd"), ("x", "lstsq mlx qr", "scipy gelsy")):
+            a, b = (medians.get((problem, dtype, outputs, name)) for name in (mine, theirs))
+            cells.append(f"{a / b:.2f}" if a and b else "–")
+        if cells != ["–", "–"]:
+            table.add_row(problem, dtype, *cells)
+    if table.row_count:
         console.print(table)
 
 
-def _cell(row: Row) -> str:
+def _cell(row: Row | None) -> str:
+    if row is None:
+        return "–"
     ratio = row["ratio to best peer"]
-    text = f"{row['seconds'] * 1e3:.3g}" + (f" ({ratio:.2g}×)" if row["ours"] and ratio else "")
+    text = _figure(row["seconds"]) + (f" ({ratio:.2g}×)" if row["ours"] and ratio else "")
     return text if row["right"] else f"[red]{text} WRONG[/red]"
+
+
+def _figure(seconds: float) -> str:
+    return f"{seconds * 1e3:.3g}" if seconds < 1 else f"{seconds * 1e3:.0f}"
 
 
 def _plot(rows: list[Row], path: Path) -> None:
