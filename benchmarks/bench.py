@@ -142,7 +142,7 @@ def _print(rows: list[Row]) -> None:
         reading = "reading x" if outputs == "x" else "reading x, residuals, rank and s"
         table = Table(
             title=f"{dtype}, {reading}",
-            caption="Milliseconds, medians. In brackets: how many times faster than the fastest solver that is not ours.",
+            caption="Milliseconds, medians. In brackets: how many times faster than the fastest of the others.",
         )
         table.add_column("problem", no_wrap=True)
         for name in ours:

@@ -69,8 +69,10 @@ def _ours() -> list[Solver]:
     return [Solver(f"lstsq mlx {driver}", True, with_driver(driver), backend.to_numpy) for driver in drivers]
 
 
-def _looped(solve: Callable[[NDArray, NDArray], NDArray]) -> Prepare:
+def _looped(solve: Callable[[NDArray, NDArray], NDArray], gives_all: bool = True) -> Prepare:
     def prepare(a: NDArray, b: NDArray, x_only: bool) -> Call | None:
+        if not (x_only or gives_all):
+            return None
         if a.ndim == 2:
             return lambda: solve(a, b)
         return lambda: np.stack([solve(one_a, one_b) for one_a, one_b in zip(a, b)])
@@ -88,7 +90,7 @@ def _scipy() -> list[Solver]:
     from scipy.linalg import lstsq
 
     def solve_with(driver: str) -> Prepare:
-        return _looped(lambda a, b: lstsq(a, b, lapack_driver=driver, check_finite=False)[0])
+        return _looped(lambda a, b: lstsq(a, b, lapack_driver=driver, check_finite=False)[0], driver == "gelsd")
 
     return [Solver(f"scipy {driver}", False, solve_with(driver), loops=True) for driver in ("gelsd", "gelsy")]
 
@@ -120,6 +122,8 @@ def _torch() -> list[Solver]:
 
     def prepare_with(driver: str) -> Prepare:
         def prepare(a: NDArray, b: NDArray, x_only: bool) -> Call | None:
+            if not x_only and driver != "gelsd":
+                return None  # The other drivers find no singular values.
             native_a, native_b = torch.from_numpy(a), torch.from_numpy(b)
             return lambda: torch.linalg.lstsq(native_a, native_b, driver=driver).solution
 
