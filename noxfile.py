@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -102,10 +103,25 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """Run every example."""
-    install(session, "demo")
+    """Run every example: the scripts, and a backend in a package of its own, by the command in its README."""
+    install(session, "cli", "demo")
     for script in sorted(Path("examples").glob("*.py")):
         session.run("python", str(script))
+    session.run("python", "-m", "ensurepip", "--default-pip", silent=True)
+    with tempfile.TemporaryDirectory() as elsewhere:
+        package = shutil.copytree("examples/scipy_backend", Path(elsewhere, "scipy_backend"))
+        _, _, rest = (package / "README.md").read_text().partition("```sh\n")
+        with session.chdir(package):
+            session.run("bash", "-c", rest.partition("```")[0], external=True)
+
+
+@nox.session(default=False)
+def docs(session: nox.Session) -> None:
+    """Build the documentation into build/docs, with the plot of error against condition number; warnings are errors."""
+    install(session, "cli", "docs")
+    session.run("python", "benchmarks/accuracy.py", env={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
+    session.run("python", "-m", "sphinx", "-W", "--keep-going", "-q", "docs", "build/docs")
+    session.log("written: build/docs/index.html")
 
 
 @nox.session
@@ -147,6 +163,43 @@ def pythons(session: nox.Session) -> None:
     run_tests(session)
 
 
+@nox.session(default=False)
+def sanitize(session: nox.Session) -> None:
+    """Run the native tests on C++ built with GCC's address and undefined-behaviour sanitizers. Takes a quarter hour."""
+    sanitizers, optimised = "address,undefined,float-cast-overflow", "RelWithDebInfo"
+    install(session, "test", mlx_settings=(f"cmake.define.LSTSQ_SANITIZE={sanitizers}", f"cmake.build-type={optimised}"))
+    kernels = Path(session.create_tmp(), "kernels").resolve()
+    options = [f"-DSANITIZE={sanitizers}", f"-DCMAKE_BUILD_TYPE={optimised}"]
+    session.run("cmake", "-S", "backends/mlx/tests/kernels", "-B", str(kernels), *options, external=True)
+    session.run("cmake", "--build", str(kernels), "--parallel", external=True)
+    environment = {
+        "LD_PRELOAD": " ".join(map(gcc_library, ["libasan.so", "libubsan.so", "libstdc++.so"])),
+        # Python itself and the libraries that it loads leak at exit: leaks are the session `leak`.
+        "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=1:exitcode=99",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+        "LSTSQ_KERNELS_LIBRARY": str(kernels / "libkernels_shim.so"),
+    }
+    session.log("first, a read beyond the end of an array: it must be found")
+    session.run("python", "-c", READ_BEYOND, env=environment, success_codes=[99], silent=True)
+    # What memory is used says nothing here: the sanitizer has its own.
+    chosen = session.posargs or ["backends/mlx/tests", "--ignore=backends/mlx/tests/test_memory.py"]
+    session.run("pytest", *chosen, env=environment)
+
+
+READ_BEYOND = """
+import mlx.core as mx
+from lstsq_mlx._native import native
+mx.eval(native().lstsq(mx.as_strided(mx.ones(4), (100, 3), (3, 1)), mx.ones((100, 1)), 1e-6, "qr"))
+"""
+
+
+@nox.session(default=False)
+def leak(session: nox.Session) -> None:
+    """Solve 100 000 small and 200 large problems: memory must stay where it was."""
+    install(session)
+    session.run("python", "backends/mlx/tests/leak.py")
+
+
 def run_tests(session: nox.Session) -> None:
     install(session, "test")
     # The suite's own modules want --lstsq-backend: that is the session `conformance`.
@@ -166,9 +219,9 @@ def run_conformance(session: nox.Session, backend: str, namespace: str, x64: boo
     session.run("pytest", "--pyargs", "lstsq_conformance", *subject, *extent, *others, env=environment)
 
 
-def install(session: nox.Session, *groups: str) -> None:
+def install(session: nox.Session, *groups: str, mlx_settings: tuple[str, ...] = ()) -> None:
     """Install both distributions with all their extras, and these dependency groups of pyproject.toml."""
-    pure, mlx = wheel(session, "."), wheel(session, "backends/mlx")
+    pure, mlx = wheel(session, "."), wheel(session, "backends/mlx", *mlx_settings)
     session.install(f"lstsq[jax,mlx,conformance] @ {pure.as_uri()}", f"lstsq-mlx @ {mlx.as_uri()}", *group(*groups))
 
 
@@ -183,10 +236,13 @@ def group(*names: str) -> tuple[str, ...]:
     return nox.project.dependency_groups(PYPROJECT, *names)
 
 
-def wheel(session: nox.Session, project: str) -> Path:
-    """The wheel of the distribution in this folder, built through its sdist if its sources have changed."""
+def wheel(session: nox.Session, project: str, *settings: str) -> Path:
+    """The wheel of the distribution in this folder, built through its sdist if its sources have changed.
+
+    `settings` are those of scikit-build-core, such as "cmake.build-type=Debug".
+    """
     version = session.python or ".".join(map(str, sys.version_info[:2]))
-    key = hashlib.sha256(str(version).encode())
+    key = hashlib.sha256(" ".join([str(version), *settings]).encode())
     for path in source_files(project):
         key.update(f"{path}:{path.stat().st_size}:".encode() + path.read_bytes())
     home = session.cache_dir.resolve() / f"{Path(project).resolve().name}-{key.hexdigest()[:16]}"
@@ -195,10 +251,17 @@ def wheel(session: nox.Session, project: str) -> Path:
         with tempfile.TemporaryDirectory(dir=session.cache_dir) as aside:
             built = Path(aside, "built")
             python = f"{session.bin}/python"
-            session.run("uv", "build", "--python", python, "--out-dir", str(built), project, silent=True)
+            options = ["--python", python, "--out-dir", str(built), *(f"--config-setting={pair}" for pair in settings)]
+            session.run("uv", "build", *options, project, silent=True)
             with contextlib.suppress(OSError):
                 built.rename(home)
     return next(home.glob("*.whl"))
+
+
+def gcc_library(name: str) -> str:
+    """Where the compiler's own copy of this library lies."""
+    command = [os.environ.get("CXX", "c++"), f"-print-file-name={name}"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def source_files(project: str) -> list[Path]:

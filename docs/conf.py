@@ -15,11 +15,11 @@ author = "the authors of lstsq"
 project_copyright = "the authors of lstsq"
 version = release = lstsq.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.mathjax", "numpydoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc"]
 exclude_patterns = ["_plots"]
 nitpicky = False
 
-myst_enable_extensions = ["dollarmath", "substitution"]
+myst_enable_extensions = ["substitution"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"

@@ -1,9 +1,9 @@
 """A hundred thousand small fits in one call on MLX: the shape of a surface from photographs under known lights.
 
 Photometric stereo (Woodham 1980): a matt surface of albedo ρ and unit normal n, lit from the direction l, looks ρ l·n
-bright, so that the photographs of one pixel are linear equations for g = ρ n. A light that a pixel does not see tells it
-nothing, so each pixel drops its own dark equations and has a matrix of its own. Where fewer than three lights are seen
-the matrix is rank-deficient: the answer is the shortest, and `rank` says which pixels these are.
+bright, so that the photographs of one pixel are linear equations for g = ρ n. A light that a pixel does not see tells
+it nothing, so each pixel drops its own dark equations and has a matrix of its own. Where fewer than three lights are
+seen the matrix is rank-deficient: the answer is the shortest, and `rank` says which pixels these are.
 
 References
 ----------
@@ -35,7 +35,8 @@ def surface(size):
     v, u = np.mgrid[1 : -1 : size * 1j, -1 : 1 : size * 1j]
     ball = np.hypot(u, v) < RADIUS
     places = np.stack([u, v, np.sqrt(np.clip(RADIUS**2 - u**2 - v**2, 0, None))], -1)
-    floor = np.stack([-0.28 * np.cos(14 * u) * np.cos(11 * v), 0.22 * np.sin(14 * u) * np.sin(11 * v), np.ones_like(u)], -1)
+    slopes = [-0.28 * np.cos(14 * u) * np.cos(11 * v), 0.22 * np.sin(14 * u) * np.sin(11 * v)]
+    floor = np.stack([*slopes, np.ones_like(u)], -1)
     normals = np.where(ball[..., None], places, floor)
     normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
     checks = (np.floor(6 * u) + np.floor(6 * v)) % 2

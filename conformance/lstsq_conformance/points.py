@@ -56,6 +56,11 @@ class Point:
         }
         return weights
 
+    @property
+    def size(self) -> float:
+        """The largest singular value, or 1 for a zero matrix: what the steps are relative to."""
+        return float(np.linalg.norm(self.a, 2)) or 1.0
+
     def value(self, output: str, a: NumpyArray, b: NumpyArray) -> NumpyArray:
         """The reference's weighted output, for stacks of A or of b."""
         found = getattr(solve_at_rank(a, b, self.rank), output)
@@ -64,11 +69,11 @@ class Point:
 
     def gradient(self, output: str, argument: str) -> NumpyArray:
         """The derivative of `value` with respect to A or b."""
-        return reference.gradient(self._along(output, argument), getattr(self, argument), _STEP)
+        return reference.gradient(self._along(output, argument), getattr(self, argument), _STEP * self.size)
 
     def second(self, output: str, argument: str, direction: NumpyArray) -> NumpyArray:
         """The derivative of ``<direction, gradient>`` with respect to the same argument."""
-        f, h = self._along(output, argument), _SECOND_STEP[output]
+        f, h = self._along(output, argument), _SECOND_STEP[output] * self.size
 
         def slope(at: NumpyArray) -> NumpyArray:
             return reference.directional(f, at, np.broadcast_to(direction, at.shape), h)
@@ -89,6 +94,11 @@ class Point:
         top = truth.s[0] if self.rank else 1.0
         smallest = truth.s[self.rank - 1] if self.rank else 1.0
         gap = smallest - (truth.s[self.rank] if self.rank < len(truth.s) else 0.0) if self.rank else 1.0
+        if output == "s":
+            # These bend by how near they are to zero and, where their weights differ, to each other.
+            counted = truth.s[self.weights["s"] > 0]
+            apart = -np.diff(counted)
+            gap = min([*apart[apart > 1e-6 * top], *counted, top])
         x, r, b = np.linalg.norm(truth.x), np.sqrt(truth.residuals.sum()), np.linalg.norm(self.b)
         sensitivity = {
             ("x", "a"): x / gap + r / (gap * smallest),

@@ -12,6 +12,8 @@ from lstsq_conformance.reference import eps_of, real_of
 from lstsq_conformance.target import Target
 from lstsq_conformance.test_values import check_known_answer
 
+pytestmark = pytest.mark.costly
+
 
 @pytest.mark.contract("lazy")
 @pytest.mark.claims("jit")

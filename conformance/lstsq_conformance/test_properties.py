@@ -13,6 +13,7 @@ from lstsq_conformance.cases import gaussian, orthonormal, with_spectrum
 from lstsq_conformance.reference import NumpyArray, eps_of
 from lstsq_conformance.target import Target
 
+pytestmark = pytest.mark.costly
 #: Few shapes, because a compiling library compiles for each.
 _SHAPES = st.sampled_from([(5, 3), (3, 3), (3, 5)])
 _SPECTRA = st.lists(st.floats(0.1, 10), min_size=2, max_size=3)

@@ -1,10 +1,11 @@
-"""SciPy's `lstsq` as a backend of `lstsq`: a complete one, and as small as it gets. ``lstsq(a, b, backend="scipy")``."""
+"""SciPy's `lstsq` as a complete backend of `lstsq`: ``lstsq(a, b, backend="scipy")``."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+
 from lstsq import Backend, Capabilities, Solution
 
 
@@ -28,10 +29,11 @@ class ScipyBackend(Backend):
         x, squares = np.full((*batch, n, k), np.nan, dtype), np.full((*batch, k), np.nan)
         rank, s = np.zeros(batch, int), np.full((*batch, min(m, n)), np.nan)
         double = np.result_type(dtype, np.float64)
-        with np.errstate(over="ignore", under="ignore"):  # What the dtype cannot hold becomes inf or 0, in silence.
+        # What is not finite stays NaN and of rank 0. What the dtype cannot hold becomes inf or 0.
+        with np.errstate(over="ignore", under="ignore"):
             for i in np.ndindex(batch):
                 one_a, one_b = a[i].astype(double), b[i].astype(double)
-                if np.isfinite(one_a).all() and np.isfinite(one_b).all():  # Otherwise it stays NaN, and of rank 0.
+                if np.isfinite(one_a).all() and np.isfinite(one_b).all():
                     x[i], squares[i], rank[i], s[i] = solve_one(one_a, one_b, rcond, driver)
             real = x.real.dtype
             return Solution(x, squares.astype(real), rank[()], s.astype(real))
@@ -47,14 +49,15 @@ def solve_one(a: Any, b: Any, rcond: float, driver: str) -> tuple[Any, Any, int,
 
     scale_a, scale_b = power_of_two(a), power_of_two(b)
     a, b = a / scale_a, b / scale_b
-    # LAPACK takes an rcond outside (0, 1) to mean eps; of the contract's, 0 drops nothing and 1 or more everything.
-    x, _, rank, s = lstsq(a, b, cond=rcond or np.finfo(float).tiny, lapack_driver=driver, check_finite=False)
+    # LAPACK takes 0, and 1 or more, to mean eps. By the contract they drop nothing, and everything.
+    cond = rcond or np.finfo(float).tiny
+    x, _, rank, s = lstsq(a, b, cond=cond, lapack_driver=driver, check_finite=False)
     if rcond >= 1 or s[0] == 0:
         x, rank = np.zeros_like(x), 0
-    r = b - a @ x
-    return x / scale_a * scale_b, (r * r.conj()).real.sum(axis=0) * scale_b * scale_b, rank, s * scale_a
+    squares = (np.abs(b - a @ x) ** 2).sum(axis=0)
+    return x / scale_a * scale_b, squares * scale_b * scale_b, rank, s * scale_a
 
 
 def power_of_two(a: Any) -> float:
-    """A number of the size of the largest entry, by which nothing is rounded: squares neither over- nor underflow."""
+    """A number of the size of the largest entry; dividing by it rounds nothing, and keeps squares in range."""
     return float(2.0 ** np.floor(np.log2(np.abs(a).max() or 1.0)))

@@ -1,4 +1,4 @@
-// The one loop over a batch: what every driver shares. It scans each element, hands the finite ones to the driver in
+// The loop over a batch that every driver of LAPACK shares. It scans each element, hands the finite ones to the driver in
 // their scale, and rounds the answer into MLX's arrays.
 
 #pragma once
@@ -6,7 +6,7 @@
 #include "core.h"
 #include "drivers.h"
 #include "mlx/array.h"
-#include "mlx/backend/common/utils.h"
+#include "places.h"
 
 namespace lstsq_mlx {
 
@@ -14,34 +14,24 @@ namespace lstsq_mlx {
 template <class T>
 class Batch {
  public:
-  explicit Batch(const mlx::core::array& a) : data_(reinterpret_cast<const T*>(a.data<char>())) {
-    const auto ndim = a.ndim();
-    rows_ = a.shape(-2);
-    cols_ = a.shape(-1);
-    row_stride_ = a.strides(-2);
-    col_stride_ = a.strides(-1);
-    shape_.assign(a.shape().begin(), a.shape().begin() + (ndim - 2));
-    strides_.assign(a.strides().begin(), a.strides().begin() + (ndim - 2));
-    for (auto size : shape_) count_ *= size;
-  }
+  explicit Batch(const mlx::core::array& a)
+      : places_(a, /*trailing=*/2),
+        first_{reinterpret_cast<const T*>(a.data<char>()), a.shape(-2), a.shape(-1), a.strides(-2), a.strides(-1)} {}
 
-  Int count() const { return count_; }
+  Int count() const { return places_.count(); }
+  const Places& places() const { return places_; }
   Matrix<T> operator[](Int element) const {
-    Int offset = 0;
-    for (auto axis = shape_.size(); axis-- > 0;) {
-      offset += element % shape_[axis] * strides_[axis];
-      element /= shape_[axis];
-    }
-    return {data_ + offset, rows_, cols_, row_stride_, col_stride_};
+    Matrix<T> found = first_;
+    found.data += places_[element];
+    return found;
   }
 
  private:
-  const T* data_;
-  Int rows_, cols_, row_stride_, col_stride_, count_ = 1;
-  std::vector<Int> shape_, strides_;
+  Places places_;
+  Matrix<T> first_;
 };
 
-/// Where the answers go: contiguous, one element after the other. The last two are described in core.h.
+/// Where the answers go: contiguous, one element after the other. core and exponent are described in core.h.
 template <class T>
 struct Outputs {
   T* x;
@@ -49,41 +39,87 @@ struct Outputs {
   std::int32_t* rank;
   double* core;
   double* exponent;
+  double* precise = nullptr;  ///< x before it was rounded, where that is wanted
+
+  /// Those of one element.
+  Outputs at(Int element, const Problem& p, Int core_size) const {
+    const Int size = p.n * p.k;
+    return {x + element * size,
+            residuals + element * p.k,
+            rank + element,
+            core + element * core_size,
+            exponent + element,
+            precise == nullptr ? nullptr : precise + element * size * (Field<T>::is_complex ? 2 : 1)};
+  }
+};
+
+/// The numbers of one element's core.
+inline Int core_size(Driver driver, Int narrow, bool is_complex) {
+  Int size = 1;
+  for (Int n : core_shape(driver, narrow, is_complex)) size *= n;
+  return size;
+}
+
+/// The answer of an element that has none.
+template <class T>
+void no_answer(Driver driver, const Problem& p, const Outputs<T>& out) {
+  std::fill_n(out.x, p.n * p.k, not_a_number<T>());
+  std::fill_n(out.residuals, p.k, not_a_number<RealOf<T>>());
+  *out.rank = 0;
+  std::fill_n(out.core, core_size(driver, p.smallest(), Field<T>::is_complex), not_a_number<double>());
+  *out.exponent = not_a_number<double>();
+  if (out.precise != nullptr) {
+    std::fill_n(out.precise, p.n * p.k * (Field<T>::is_complex ? 2 : 1), not_a_number<double>());
+  }
+}
+
+/// Solves one element after the other by a driver's solver, in the scale of the element.
+template <class T>
+class ElementSolver {
+  using W = WorkOf<T>;
+
+ public:
+  ElementSolver(Driver driver, double rcond, const Problem& problem)
+      : driver_(driver),
+        rcond_(rcond),
+        p_(problem),
+        solver_(make_solver<T>(certifies(driver) ? Driver::qr : driver, problem)),
+        residuals_(p_.k),
+        s_(p_.smallest()) {}
+
+  void solve(Matrix<T> a, Matrix<T> b, const Outputs<T>& out) {
+    const Scan scan_a = scan(a), scan_b = scan(b);
+    if (!scan_a.finite || !scan_b.finite) return no_answer(driver_, p_, out);
+    a.exponent = scan_a.exponent;
+    b.exponent = scan_b.exponent;
+    W* const triangle = leaves_triangle(driver_) ? reinterpret_cast<W*>(out.core) : nullptr;
+    Answer<W> answer{rcond_, residuals_.data(), s_.data(), triangle};
+    if (!solver_->solve(a, b, answer)) return no_answer(driver_, p_, out);
+
+    store(answer.x, p_.n, p_.k, answer.ldx, b.exponent - a.exponent, out.x);
+    if (out.precise != nullptr) {
+      store(answer.x, p_.n, p_.k, answer.ldx, b.exponent - a.exponent, reinterpret_cast<W*>(out.precise));
+    }
+    store(residuals_.data(), 1, p_.k, 1, 2 * b.exponent, out.residuals);
+    *out.rank = answer.rank;
+    finish_core(driver_, p_.smallest(), answer, out.core);
+    *out.exponent = a.exponent;
+  }
+
+ private:
+  Driver driver_;
+  double rcond_;
+  Problem p_;
+  SolverPtr<T> solver_;
+  std::vector<double> residuals_, s_;
 };
 
 template <class T>
 void solve_batch(
-    Driver driver, double rcond, const Problem& p, const Batch<T>& as, const Batch<T>& bs, Outputs<T> out) {
-  using W = WorkOf<T>;
-  const auto solver = make_solver<T>(driver, p);
-  const Int narrow = p.smallest();
-  Int core_size = 1;
-  for (Int size : core_shape(driver, narrow, Field<T>::is_complex)) core_size *= size;
-  std::vector<double> residuals(p.k), s(narrow);
-
-  for (Int i = 0; i < as.count(); ++i) {
-    Matrix<T> a = as[i], b = bs[i];
-    const Scan scan_a = scan(a), scan_b = scan(b);
-    a.exponent = scan_a.exponent;
-    b.exponent = scan_b.exponent;
-    T* const x = out.x + i * p.n * p.k;
-    double* const core = out.core + i * core_size;
-    Answer<W> answer{rcond, residuals.data(), s.data(), finds_values(driver) ? nullptr : reinterpret_cast<W*>(core)};
-
-    if (scan_a.finite && scan_b.finite && solver->solve(a, b, answer)) {
-      store(answer.x, p.n, p.k, answer.ldx, b.exponent - a.exponent, x);
-      store(residuals.data(), 1, p.k, 1, 2 * b.exponent, out.residuals + i * p.k);
-      out.rank[i] = answer.rank;
-      finish_core(driver, narrow, answer, core);
-      out.exponent[i] = a.exponent;
-    } else {
-      std::fill_n(x, p.n * p.k, not_a_number<T>());
-      std::fill_n(out.residuals + i * p.k, p.k, not_a_number<RealOf<T>>());
-      out.rank[i] = 0;
-      std::fill_n(core, core_size, not_a_number<double>());
-      out.exponent[i] = not_a_number<double>();
-    }
-  }
+    Driver driver, double rcond, const Problem& p, const Batch<T>& as, const Batch<T>& bs, const Outputs<T>& out) {
+  ElementSolver<T> solver(driver, rcond, p);
+  const Int size = core_size(driver, p.smallest(), Field<T>::is_complex);
+  for (Int i = 0; i < as.count(); ++i) solver.solve(as[i], bs[i], out.at(i, p, size));
 }
 
 }  // namespace lstsq_mlx

@@ -11,11 +11,12 @@
 namespace lstsq_mlx {
 
 Driver driver_named(const std::string& name) {
-  // "auto" is the fastest driver that certifies its answer.
-  if (name == "qr" || name == "auto") return Driver::qr;
+  if (name == "auto") return Driver::automatic;
+  if (name == "cholesky") return Driver::cholesky;
   if (name == "gelsd") return Driver::gelsd;
   if (name == "svd") return Driver::svd;
-  throw std::invalid_argument("unknown driver '" + name + "'; the MLX backend's drivers: auto, gelsd, qr, svd.");
+  if (name == "qr") return Driver::qr;
+  throw std::invalid_argument("unknown driver '" + name + "'; the MLX backend's drivers: auto, cholesky, gelsd, qr, svd.");
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -54,7 +55,9 @@ bool reduces(Driver driver, const Problem& p) {
 
 }  // namespace
 
-void check_limits(const Problem& p, Driver driver) {
+void check_limits(const Problem& p, Driver named) {
+  // What the kernels decline, qr solves. LAPACK sees their core only, as it would that of qr.
+  const Driver driver = certifies(named) ? Driver::qr : named;
   const Driver on_core = driver == Driver::qr ? Driver::gelsd : driver;
   double needed = largest_product(reduces(driver, p) ? core_of(p) : p, on_core);
   if (reduces(driver, p) && !in_blocks(p)) {

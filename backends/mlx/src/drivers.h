@@ -8,14 +8,25 @@
 
 namespace lstsq_mlx {
 
-enum class Driver { gelsd, svd, qr };
+enum class Driver {
+  automatic,  ///< the certified kernels, and `qr` for what they do not certify
+  cholesky,   ///< the certified kernels or nothing: no answer for what they do not certify
+  gelsd,
+  svd,
+  qr
+};
 
 /// The driver of this name, "auto" being the default. Throws std::invalid_argument that lists them.
 Driver driver_named(const std::string& name);
 
-/// Whether the driver always finds the singular values, or leaves a triangle to find them from.
-inline bool finds_values(Driver driver) {
-  return driver != Driver::qr;
+/// Whether the driver begins with the certified kernels (certified.h).
+inline bool certifies(Driver driver) {
+  return driver == Driver::automatic || driver == Driver::cholesky;
+}
+
+/// Whether the driver leaves a triangle to find the singular values from.
+inline bool leaves_triangle(Driver driver) {
+  return driver == Driver::qr;
 }
 
 /// Throws std::invalid_argument, before any work, if LAPACK's integers are too small for the problem.
@@ -36,6 +47,7 @@ template <class W>
 SolverPtr<W> make_triangular(const Problem& problem);
 
 /// The driver with whatever it needs: the reduction before it, and behind it what is tried if it does not converge.
+/// Not for those that certify.
 template <class T>
 SolverPtr<T> make_solver(Driver driver, const Problem& problem);
 

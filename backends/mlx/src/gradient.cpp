@@ -68,6 +68,7 @@
 #include "lstsq.h"
 #include "mlx/ops.h"
 #include "product.h"
+#include "residual_sums.h"
 #include "singular_values.h"
 #include "svd_factors.h"
 #include "sylvester.h"
@@ -207,7 +208,8 @@ Tangents real_jvp(const Solve& solve,
   return {o.plus(solve(a, inside).first, outside), o.minus(o.twice_dot(r, change), o.twice_dot(atr, outside))};
 }
 
-/// What cotangents of x and the residuals give for a and b; that of a only if it is wanted, being the dearer.
+/// What cotangents of x (if there is one) and the residuals give for a and b; that of a only if it is wanted, being the
+/// dearer.
 struct Cotangents {
   std::optional<mx::array> a;
   mx::array b;
@@ -230,7 +232,7 @@ struct Cotangents {
 Cotangents real_vjp(const Solve& solve,
                     const mx::array& a,
                     const mx::array& b,
-                    const mx::array& x_bar,
+                    const std::optional<mx::array>& x_bar,
                     const mx::array& residuals_bar,
                     bool want_a,
                     const Algebra& o) {
@@ -241,25 +243,27 @@ Cotangents real_vjp(const Solve& solve,
   auto outer = [&](const mx::array& left, const mx::array& right) { return o.times(left, o.transposed(right)); };
 
   if (is_tall(a)) {
-    const auto y = solve(at, x_bar).first;
+    const auto y = x_bar ? solve(at, *x_bar).first : mx::zeros_like(b, o.s);
     const auto [solutions, rank] = solve(a, o.columns(b, y));  // one factorisation for both
     const auto [x, w] = o.apart(solutions, k, -1);
     const auto r = residual_of(x);
     const auto r_bar = mx::multiply(r, weight, o.s);
     const auto b_bar = o.plus(y, r_bar);
     if (!want_a) return {std::nullopt, b_bar};
-    const auto d = o.minus(x_bar, o.times(at, r_bar));
+    const auto pulled = o.times(at, r_bar);
+    const auto d = x_bar ? o.minus(*x_bar, pulled) : mx::negative(pulled, o.s);
     const auto c_bar = sylvester(a, o.columns(o.times(at, r), d), o.columns(w, x), rank, o.s);
     const auto plain = o.minus(outer(r, w), outer(b_bar, x));
     return {o.plus(plain, o.times(a, o.plus_transpose(c_bar))), b_bar};
   }
   const auto [x, rank] = solve(a, b);
-  const auto [y, u] = o.apart(solve(at, o.columns(x_bar, x)).first, k, -1);
+  const auto cotangent = x_bar ? *x_bar : mx::zeros_like(x, o.s);
+  const auto [y, u] = o.apart(solve(at, o.columns(cotangent, x)).first, k, -1);
   const auto r = residual_of(x);
   const auto r_bar = mx::multiply(r, weight, o.s);
   const auto b_bar = o.plus(y, r_bar);
   if (!want_a) return {std::nullopt, b_bar};
-  const auto d = o.minus(x_bar, o.times(at, r_bar));
+  const auto d = o.minus(cotangent, o.times(at, r_bar));
   const auto c_bar = sylvester(at, o.columns(r, o.times(a, d)), o.columns(y, u), rank, o.s);
   const auto plain = o.minus(outer(u, o.minus(d, o.times(at, y))), outer(b_bar, x));
   return {o.plus(plain, o.times(o.plus_transpose(c_bar), a)), b_bar};
@@ -289,17 +293,23 @@ std::vector<mx::array> Lstsq::jvp(const std::vector<mx::array>& primals,
   return jvps;
 }
 
-std::vector<mx::array> Lstsq::vjp(const std::vector<mx::array>& primals,
-                                  const std::vector<mx::array>& cotangents,
-                                  const std::vector<int>& argnums,
-                                  const std::vector<mx::array>&) {
-  const Precision p{{stream()}, primals[0].dtype()};
+namespace {
+
+/// The rule in the caller's dtype.
+std::vector<mx::array> pull_back(const Solve& solve,
+                                 const mx::array& a,
+                                 const mx::array& b,
+                                 const std::optional<mx::array>& x_bar,
+                                 const mx::array& residuals_bar,
+                                 const std::vector<int>& argnums,
+                                 mx::Stream stream) {
+  const Precision p{{stream}, a.dtype()};
   const bool want_a = std::find(argnums.begin(), argnums.end(), 0) != argnums.end();
-  const auto bar = real_vjp(solve_with(rcond_, driver_, stream()),
-                            p.real_matrix(primals[0]),
-                            p.real_columns(primals[1]),
-                            p.real_columns(cotangents[0]),
-                            p.widened(cotangents[1]),
+  const auto bar = real_vjp(solve,
+                            p.real_matrix(a),
+                            p.real_columns(b),
+                            x_bar ? std::optional(p.real_columns(*x_bar)) : std::nullopt,
+                            p.widened(residuals_bar),
                             want_a,
                             p);
   std::vector<mx::array> vjps;
@@ -307,6 +317,32 @@ std::vector<mx::array> Lstsq::vjp(const std::vector<mx::array>& primals,
     vjps.push_back(argument == 0 ? p.from_real_matrix(*bar.a) : p.from_real_columns(bar.b));
   }
   return vjps;
+}
+
+}  // namespace
+
+std::vector<mx::array> Lstsq::vjp(const std::vector<mx::array>& primals,
+                                  const std::vector<mx::array>& cotangents,
+                                  const std::vector<int>& argnums,
+                                  const std::vector<mx::array>&) {
+  const Solve solve = solve_with(rcond_, driver_, stream());
+  return pull_back(solve, primals[0], primals[1], cotangents[0], cotangents[1], argnums, stream());
+}
+
+// The residuals as a node of their own: the same rules, of a and b alone.
+
+std::vector<mx::array> ResidualSums::jvp(const std::vector<mx::array>& primals,
+                                         const std::vector<mx::array>& tangents,
+                                         const std::vector<int>& argnums) {
+  return {Lstsq(stream(), rcond_, driver_).jvp({primals[0], primals[1]}, tangents, argnums)[1]};
+}
+
+std::vector<mx::array> ResidualSums::vjp(const std::vector<mx::array>& primals,
+                                         const std::vector<mx::array>& cotangents,
+                                         const std::vector<int>& argnums,
+                                         const std::vector<mx::array>&) {
+  const Solve solve = solve_with(rcond_, driver_, stream());
+  return pull_back(solve, primals[0], primals[1], std::nullopt, cotangents[0], argnums, stream());
 }
 
 // ds_i = Re(u_iᴴ dA v_i), and so Ā = U diag(s̄) Vᴴ. Among equal singular values u_i and v_i are whichever the SVD found:

@@ -4,9 +4,11 @@
 #include <stdexcept>
 
 #include "batched.h"
+#include "certified.h"
 #include "mlx/allocator.h"
 #include "mlx/backend/cpu/encoder.h"
 #include "mlx/ops.h"
+#include "residual_sums.h"
 #include "singular_values.h"
 
 namespace lstsq_mlx {
@@ -69,16 +71,19 @@ std::vector<mx::array> lstsq(const mx::array& a,
   check_limits(problem_of(a, b), driver);
   const mx::Stream stream = cpu_stream(stream_or_device);
   const auto solved = lstsq_node(a, b, rcond, driver, stream);
-  return {solved[0], solved[1], solved[2], singular_values_node(a, solved[3], solved[4], driver, stream)};
+  const mx::array s = singular_values_node(a, solved[3], solved[4], driver, stream);
+  if (!certifies(driver)) return {solved[0], solved[1], solved[2], s};
+  const mx::array& precise = solved.size() > 5 ? solved[5] : solved[0];
+  return {solved[0], residual_sums_node(a, b, precise, solved[1], rcond, driver, stream), solved[2], s};
 }
 
 std::vector<mx::array> lstsq_node(
     const mx::array& a, const mx::array& b, double rcond, Driver driver, mx::Stream stream) {
   const auto primitive = std::make_shared<Lstsq>(stream, rcond, driver);
-  return mx::array::make_arrays(primitive->output_shapes({a, b}),
-                                {a.dtype(), real_dtype(a.dtype()), mx::int32, mx::float64, mx::float64},
-                                primitive,
-                                {a, b});
+  const auto shapes = primitive->output_shapes({a, b});
+  std::vector<mx::Dtype> dtypes{a.dtype(), real_dtype(a.dtype()), mx::int32};
+  dtypes.resize(shapes.size(), mx::float64);
+  return mx::array::make_arrays(shapes, dtypes, primitive, {a, b});
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -94,7 +99,10 @@ std::vector<mx::Shape> Lstsq::output_shapes(const std::vector<mx::array>& inputs
     for (Int size : sizes) shape.push_back(mx::safe_cast(size, "lstsq"));
     return shape;
   };
-  return {with({n, k}), with({k}), batch, with(core_shape(driver_, narrow, a.dtype() == mx::complex64)), batch};
+  const bool is_complex = a.dtype() == mx::complex64;
+  std::vector<mx::Shape> shapes{with({n, k}), with({k}), batch, with(core_shape(driver_, narrow, is_complex)), batch};
+  if (certifies(driver_) && a.dtype() != mx::float64) shapes.push_back(with({n, is_complex ? 2 * k : k}));
+  return shapes;
 }
 
 // Never, although equal solves exist: where mx.compile of MLX 0.32 merges two nodes of several outputs each, it can
@@ -112,16 +120,17 @@ void run(Driver driver,
          const mx::array& a,
          const mx::array& b,
          std::vector<mx::array>& out) {
-  solve_batch<T>(driver,
-                 rcond,
-                 problem,
-                 Batch<T>(a),
-                 Batch<T>(b),
-                 {reinterpret_cast<T*>(out[0].data<char>()),
-                  out[1].data<RealOf<T>>(),
-                  out[2].data<std::int32_t>(),
-                  out[3].data<double>(),
-                  out[4].data<double>()});
+  const Outputs<T> outputs{reinterpret_cast<T*>(out[0].data<char>()),
+                           out[1].data<RealOf<T>>(),
+                           out[2].data<std::int32_t>(),
+                           out[3].data<double>(),
+                           out[4].data<double>(),
+                           out.size() > 5 ? out[5].data<double>() : nullptr};
+  if (certifies(driver)) {
+    solve_certified<T>(driver, rcond, problem, Batch<T>(a), Batch<T>(b), outputs);
+  } else {
+    solve_batch<T>(driver, rcond, problem, Batch<T>(a), Batch<T>(b), outputs);
+  }
 }
 
 }  // namespace
@@ -200,11 +209,17 @@ std::vector<mx::array> solve_side_by_side(
   const mx::array x = mx::moveaxis(mx::reshape(solved[0], with({n, v, k}), s), -2, 0, s);
   const mx::array residuals = mx::moveaxis(mx::reshape(solved[1], with({v, k}), s), -2, 0, s);
   const mx::array element = mx::squeeze(finite, std::vector<int>{-2, -1}, s);
-  return {mx::where(finite, x, nan_like(x), s),
-          mx::where(mx::squeeze(finite, -2, s), residuals, nan_like(residuals), s),
-          mx::where(element, solved[2], mx::array(0, mx::int32), s),
-          repeated(solved[3], v, s),
-          mx::where(element, solved[4], nan_like(solved[4]), s)};
+  std::vector<mx::array> mapped{mx::where(finite, x, nan_like(x), s),
+                                mx::where(mx::squeeze(finite, -2, s), residuals, nan_like(residuals), s),
+                                mx::where(element, solved[2], mx::array(0, mx::int32), s),
+                                repeated(solved[3], v, s),
+                                mx::where(element, solved[4], nan_like(solved[4]), s)};
+  if (solved.size() > 5) {
+    const int parts = solved[5].shape(-1) / (v * k);
+    const mx::array precise = mx::moveaxis(mx::reshape(solved[5], with({n, v, k * parts}), s), -2, 0, s);
+    mapped.push_back(mx::where(finite, precise, nan_like(precise), s));
+  }
+  return mapped;
 }
 
 }  // namespace

@@ -57,12 +57,7 @@ class Reduced final : public Solver<T> {
 
   bool solve(const Matrix<T>& a, const Matrix<T>& b, Answer<W>& answer) override {
     W* triangle = answer.triangle != nullptr ? answer.triangle : triangle_.reserve(narrow_ * narrow_);
-    std::fill_n(tail_.data(), p_.k, 0.0);
-    if (blocks_) {
-      factorise_blocks(a, b, triangle);
-    } else {
-      factorise_whole(a, b, triangle);
-    }
+    reduce(a, b, triangle);
     if (!tall_) load(b, c_.data(), narrow_);
 
     const auto core = column_major<W>(triangle, narrow_, narrow_, narrow_);
@@ -70,6 +65,16 @@ class Reduced final : public Solver<T> {
     for (Int j = 0; j < p_.k; ++j) answer.residuals[j] += tail_[j];
     if (tall_) return true;
     return blocks_ ? expand_blocks(a, triangle, answer) : expand_whole(answer);
+  }
+
+  /// The core alone: R, or L of a wide matrix, column-major. (For k = 0 there is nothing else.)
+  void reduce(const Matrix<T>& a, const Matrix<T>& b, W* triangle) {
+    std::fill_n(tail_.data(), p_.k, 0.0);
+    if (blocks_) {
+      factorise_blocks(a, b, triangle);
+    } else {
+      factorise_whole(a, b, triangle);
+    }
   }
 
  private:

@@ -3,11 +3,13 @@
 #include <stdexcept>
 #include <unordered_map>
 
-#include "core.h"
+#include "batched.h"
 #include "lstsq.h"
 #include "mlx/allocator.h"
 #include "mlx/backend/cpu/encoder.h"
 #include "mlx/ops.h"
+#include "places.h"
+#include "reduction.h"
 
 namespace lstsq_mlx {
 
@@ -46,7 +48,7 @@ class Values {
   }
 
   /// False if LAPACK did not converge.
-  bool find(const W* core, double* s) {
+  [[nodiscard]] bool find(const W* core, double* s) {
     if (diagonal(core, s)) return true;
     for (const auto method : {SvdMethod::divide_and_conquer, SvdMethod::qr_iteration}) {
       std::copy_n(core, n_ * n_, a_.data());
@@ -108,60 +110,75 @@ class Values {
   Buffer<Int> iwork_;
 };
 
-/// Where each element of a batch lies; elements that a broadcast repeats lie at the same place.
-class Places {
+/// Finds the singular values of one core or matrix after the other, in the scale of the operand.
+template <class T>
+class Finder {
+  using W = WorkOf<T>;
+
  public:
-  Places(const mx::array& a, int trailing) : count_(1) {
-    for (int axis = 0; axis < static_cast<int>(a.ndim()) - trailing; ++axis) {
-      shape_.push_back(a.shape(axis));
-      strides_.push_back(a.strides(axis));
-      count_ *= a.shape(axis);
-    }
+  Finder(const Problem& problem) : p_(problem), s_(p_.smallest()) {}
+
+  /// Those of a triangle times 2^exponent.
+  void of_triangle(const W* triangle, int exponent, RealOf<T>* to) {
+    if (!values_) values_ = std::make_unique<Values<W>>(p_.smallest());
+    if (!values_->find(triangle, s_.data())) return std::fill_n(to, p_.smallest(), not_a_number<RealOf<T>>());
+    write(s_.data(), exponent, to);
   }
 
-  Int count() const { return count_; }
-  Int operator[](Int element) const {
-    Int offset = 0;
-    for (auto axis = shape_.size(); axis-- > 0;) {
-      offset += element % shape_[axis] * strides_[axis];
-      element /= shape_[axis];
-    }
-    return offset;
+  /// Those of a matrix that is finite. By orthogonal reduction, so that all digits are right.
+  void of_matrix(Matrix<T> a, RealOf<T>* to) {
+    const Problem without_columns{p_.m, p_.n, 0};
+    if (!reduced_) reduced_ = std::make_unique<Reduced<T>>(without_columns, nullptr);
+    a.exponent = scan(a).exponent;
+    W* triangle = triangle_.reserve(p_.smallest() * p_.smallest());
+    reduced_->reduce(a, Matrix<T>{a.data, p_.m, 0, 0, 0}, triangle);
+    of_triangle(triangle, a.exponent, to);
+  }
+
+  /// Those that were found, times 2^exponent.
+  void write(const double* s, int exponent, RealOf<T>* to) const {
+    for (Int j = 0; j < p_.smallest(); ++j) to[j] = static_cast<RealOf<T>>(std::ldexp(s[j], exponent));
   }
 
  private:
-  std::vector<Int> shape_, strides_;
-  Int count_;
+  Problem p_;
+  std::unique_ptr<Values<W>> values_;
+  std::unique_ptr<Reduced<T>> reduced_;
+  Buffer<W> triangle_;
+  std::vector<double> s_;
 };
 
-/// W is the field of the triangle, Real the dtype of s.
-template <class W, class Real>
-void run(Driver driver, const mx::array& core, const mx::array& exponent, mx::array& out) {
+template <class T>
+void run(Driver driver, const mx::array& a, const mx::array& core, const mx::array& exponent, mx::array& out) {
   const Int n = out.shape(-1);
-  const Places cores(core, finds_values(driver) ? 1 : 2), exponents(exponent, 0);
-  std::unique_ptr<Values<W>> values;
-  std::unordered_map<Int, Int> found;  // the place of a triangle, and the element whose s was computed from it
-  std::vector<double> s(n);
+  const Batch<T> matrices(a);
+  const Places cores(core, leaves_triangle(driver) ? 2 : 1), exponents(exponent, 0);
+  Finder<T> finder({a.shape(-2), a.shape(-1), 1});
+  // Where a triangle or a matrix lies, and the element whose s was computed from it.
+  std::unordered_map<const void*, Int> found;
 
   for (Int i = 0; i < cores.count(); ++i) {
-    Real* to = out.data<Real>() + i * n;
+    RealOf<T>* const to = out.data<RealOf<T>>() + i * n;
     const double e = exponent.data<double>()[exponents[i]];
     if (std::isnan(e)) {
-      std::fill_n(to, n, not_a_number<Real>());
+      std::fill_n(to, n, not_a_number<RealOf<T>>());
       continue;
     }
-    const double* from = core.data<double>() + cores[i];
-    if (!finds_values(driver)) {
-      const auto [at, is_new] = found.try_emplace(cores[i], i);
-      if (!is_new) {
-        std::copy_n(out.data<Real>() + at->second * n, n, to);
-        continue;
-      }
-      if (!values) values = std::make_unique<Values<W>>(n);
-      if (!values->find(reinterpret_cast<const W*>(from), s.data())) s.assign(n, not_a_number<double>());
-      from = s.data();
+    const double* const from = core.data<double>() + cores[i];
+    const bool from_triangle = leaves_triangle(driver), from_matrix = !from_triangle && is_open(from);
+    if (!from_triangle && !from_matrix) {
+      finder.write(from, static_cast<int>(e), to);
+      continue;
     }
-    for (Int j = 0; j < n; ++j) to[j] = static_cast<Real>(std::ldexp(from[j], static_cast<int>(e)));
+    const Matrix<T> matrix = matrices[i];
+    const auto [at, is_new] = found.try_emplace(from_triangle ? static_cast<const void*>(from) : matrix.data, i);
+    if (!is_new) {
+      std::copy_n(out.data<RealOf<T>>() + at->second * n, n, to);
+    } else if (from_triangle) {
+      finder.of_triangle(reinterpret_cast<const WorkOf<T>*>(from), static_cast<int>(e), to);
+    } else {
+      finder.of_matrix(matrix, to);
+    }
   }
 }
 
@@ -171,21 +188,20 @@ void SingularValues::eval_cpu(const std::vector<mx::array>& inputs, std::vector<
   auto& out = outputs[0];
   out.set_data(mx::allocator::malloc(out.nbytes()));
   auto& encoder = mx::cpu::get_command_encoder(stream());
-  encoder.set_input_array(inputs[1]);
-  encoder.set_input_array(inputs[2]);
+  for (const auto& input : inputs) encoder.set_input_array(input);
   encoder.set_output_array(out);
   encoder.dispatch([driver = driver_,
-                    dtype = inputs[0].dtype(),
+                    a = mx::array::unsafe_weak_copy(inputs[0]),
                     core = mx::array::unsafe_weak_copy(inputs[1]),
                     exponent = mx::array::unsafe_weak_copy(inputs[2]),
                     out = mx::array::unsafe_weak_copy(out)]() mutable {
-    switch (dtype) {
+    switch (a.dtype()) {
       case mx::float32:
-        return run<double, float>(driver, core, exponent, out);
+        return run<float>(driver, a, core, exponent, out);
       case mx::float64:
-        return run<double, double>(driver, core, exponent, out);
+        return run<double>(driver, a, core, exponent, out);
       default:
-        return run<std::complex<double>, float>(driver, core, exponent, out);
+        return run<std::complex<float>>(driver, a, core, exponent, out);
     }
   });
 }

@@ -1,4 +1,4 @@
-// The primitive of s, which finds the singular values from what the solve left.
+// The primitive of s, which finds the singular values from what the solve left, or from the matrix.
 
 #pragma once
 
@@ -9,7 +9,7 @@
 namespace lstsq_mlx {
 
 /// Inputs a (..., m, n), of which s is the function and by which it is differentiated, and the core and its exponent
-/// (see core.h), from which it is computed. Output s (..., min(m, n)).
+/// (see core.h), from which it is computed; where the core is open, from a. Output s (..., min(m, n)).
 class SingularValues final : public mx::Primitive {
  public:
   SingularValues(mx::Stream stream, Driver driver) : Primitive(stream), driver_(driver) {}

@@ -217,6 +217,8 @@ static void finish(Core& q, const BatchTask<T>& t, int64_t element, int64_t live
   for (int64_t l = 0; l < live; ++l) {
     T* x = t.x + (element + l) * q.n * q.k;
     for (int64_t i = 0; i < q.n * q.k; ++i) x[i] = static_cast<T>(q.x[i][l]);
+    if (t.precise)
+      for (int64_t i = 0; i < q.n * q.k; ++i) t.precise[(element + l) * q.n * q.k + i] = q.x[i][l];
     // A solution that overflows T, or a right-hand side whose square overflows, is for the general path.
     bool good = q.ok[l] != 0;
     for (int64_t i = 0; i < q.n * q.k; ++i) good &= (x[i] - x[i]) == 0;

@@ -62,6 +62,7 @@ struct BatchTask {
   double rcond;
   T* x;
   T* residuals;
+  double* precise;
   uint8_t* ok;
   int64_t from, to;  // the elements to do; pointers above are those of element 0
   void* workspace;   // batch_workspace bytes, aligned to 64

@@ -52,6 +52,7 @@ struct Problem {
   T* x;
   int64_t ldx;
   typename Real<T>::type* residuals = nullptr;  // k sums of squares of b - a x, or null: not wanted
+  double* precise = nullptr;  // x before it was rounded to T, n by k (real and imaginary parts in turn), or null
 };
 
 // What the certificate found, for tests and for the curious. Norms are those of the equilibrated matrix.
@@ -86,6 +87,7 @@ struct Batch {
   double rcond;
   T* x;  // count by n by k, contiguous
   typename Real<T>::type* residuals = nullptr;  // count by k, contiguous, or null
+  double* precise = nullptr;                    // x before it was rounded to T, likewise, or null
   uint8_t* ok;  // count: 1 where certified; elsewhere x and residuals of that element are unspecified
 };
 

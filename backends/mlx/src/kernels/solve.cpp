@@ -46,6 +46,11 @@ Status solve(const Problem<T>& p, const Lapack& lapack, Report* report) {
     for (int64_t c = 0; c < p.k; ++c)
       for (int part = 0; part < parts; ++part)
         out[(j * p.ldx + c) * parts + part] = static_cast<R>(x[static_cast<size_t>((j * parts + part) * p.k + c)]);
+  if (p.precise)
+    for (int64_t j = 0; j < p.n; ++j)
+      for (int64_t c = 0; c < p.k; ++c)
+        for (int part = 0; part < parts; ++part)
+          p.precise[(j * p.k + c) * parts + part] = x[static_cast<size_t>((j * parts + part) * p.k + c)];
   for (int64_t c = 0; c < p.k; ++c)
     if (wanted) p.residuals[c] = static_cast<R>(sums[static_cast<size_t>(c)]);
   return status;

@@ -1,0 +1,101 @@
+#include "certified.h"
+
+#include <memory>
+#include <vector>
+
+#include "kernels/kernels.h"
+#include "lapack.h"
+#include "row_major.h"
+
+namespace lstsq_mlx {
+
+namespace kernels = ::lstsq::kernels;
+
+namespace {
+
+const kernels::Lapack& kernel_lapack() {
+  static const kernels::Lapack routines{
+      [](Int n, double* a, Int lda) -> Int { return lapack::potrf(n, a, lda); },
+      [](bool transposed, Int m, Int n, const double* a, Int lda, double* b, Int ldb) {
+        lapack::trsm_right(transposed, m, n, a, lda, b, ldb);
+      },
+      [](Int n, float* a, Int lda, std::int32_t* pivots) -> Int { return lapack::getrf(n, a, lda, pivots); },
+      [](Int n, double* a, Int lda, std::int32_t* pivots) -> Int { return lapack::getrf(n, a, lda, pivots); },
+  };
+  return routines;
+}
+
+/// Below this many entries of A, one problem is solved as a batch of one: that allocates nothing and wakes no thread.
+constexpr Int small = 4096;
+
+/// Whether the kernel for batches suits: elements enough for all cores, or too small to be worth a core each.
+template <class T>
+bool suits_batch(const Problem& p, Int count) {
+  if (Field<T>::is_complex || p.m < p.n || p.n > kernels::max_batch_columns) return false;
+  return p.m * p.n <= small || count >= 8 * kernels::thread_count();
+}
+
+/// Solve what can be certified; `certified` says which elements that were.
+template <class T>
+void certify(double rcond,
+             const Problem& p,
+             const Batch<T>& as,
+             const Batch<T>& bs,
+             const Outputs<T>& out,
+             std::uint8_t* certified) {
+  if constexpr (!Field<T>::is_complex) {
+    if (suits_batch<T>(p, as.count())) {
+      const RowMajor<T> a(as), b(bs);
+      kernels::Batch<T> batch{as.count(), p.m, p.n, p.k, a.data, a.stride, a.ld, b.data, b.stride, b.ld, rcond, out.x};
+      batch.precise = out.precise;
+      batch.ok = certified;
+      if (kernels::solve_batch(batch)) return;
+    }
+  }
+  for (Int i = 0; i < as.count(); ++i) {
+    const RowMajor<T> a(as[i]), b(bs[i]);
+    const Outputs<T> to = out.at(i, p, /*core_size=*/0);
+    kernels::Problem<T> problem{a.data, p.m, p.n, a.ld, b.data, p.k, b.ld, rcond, to.x, p.k};
+    problem.precise = to.precise;
+    certified[i] = kernels::solve(problem, kernel_lapack()) == kernels::Status::certified;
+  }
+}
+
+}  // namespace
+
+template <class T>
+void solve_certified(
+    Driver driver, double rcond, const Problem& p, const Batch<T>& as, const Batch<T>& bs, const Outputs<T>& out) {
+  const Int narrow = p.smallest();
+  std::vector<std::uint8_t> certified(as.count());
+  certify(rcond, p, as, bs, out, certified.data());
+
+  std::unique_ptr<ElementSolver<T>> general;
+  for (Int i = 0; i < as.count(); ++i) {
+    const Outputs<T> to = out.at(i, p, narrow);
+    if (certified[i]) {
+      std::fill_n(to.residuals, p.k, not_a_number<RealOf<T>>());
+      *to.rank = static_cast<std::int32_t>(narrow);
+      leave_open(narrow, to.core);
+      *to.exponent = 0;
+    } else if (driver == Driver::cholesky) {
+      no_answer(driver, p, to);
+    } else {
+      if (!general) general = std::make_unique<ElementSolver<T>>(driver, rcond, p);
+      general->solve(as[i], bs[i], to);
+    }
+  }
+}
+
+template void solve_certified(
+    Driver, double, const Problem&, const Batch<float>&, const Batch<float>&, const Outputs<float>&);
+template void solve_certified(
+    Driver, double, const Problem&, const Batch<double>&, const Batch<double>&, const Outputs<double>&);
+template void solve_certified(Driver,
+                              double,
+                              const Problem&,
+                              const Batch<std::complex<float>>&,
+                              const Batch<std::complex<float>>&,
+                              const Outputs<std::complex<float>>&);
+
+}  // namespace lstsq_mlx

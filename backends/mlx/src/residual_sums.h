@@ -1,0 +1,49 @@
+// The primitive of the residuals, for drivers that find x without them.
+
+#pragma once
+
+#include "drivers.h"
+#include "mlx/primitives.h"
+#include "ops.h"
+
+namespace lstsq_mlx {
+
+/// Inputs a (..., m, n) and b (..., m, k), of which the residuals are a function and by which they are differentiated; x
+/// (..., n, k), precise and real (complex numbers as two), and the residuals that the solve has found (..., k), NaN where
+/// it has not. Output: the residuals (..., k), the sums of squares of b - a x.
+class ResidualSums final : public mx::Primitive {
+ public:
+  ResidualSums(mx::Stream stream, double rcond, Driver driver) : Primitive(stream), rcond_(rcond), driver_(driver) {}
+
+  void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override;
+  void eval_gpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override;
+  // The derivatives: gradient.cpp.
+  std::vector<mx::array> jvp(const std::vector<mx::array>& primals,
+                             const std::vector<mx::array>& tangents,
+                             const std::vector<int>& argnums) override;
+  std::vector<mx::array> vjp(const std::vector<mx::array>& primals,
+                             const std::vector<mx::array>& cotangents,
+                             const std::vector<int>& argnums,
+                             const std::vector<mx::array>& outputs) override;
+  std::pair<std::vector<mx::array>, std::vector<int>> vmap(const std::vector<mx::array>& inputs,
+                                                           const std::vector<int>& axes) override;
+  bool is_equivalent(const mx::Primitive& other) const override;
+  std::vector<mx::Shape> output_shapes(const std::vector<mx::array>& inputs) override;
+  const char* name() const override { return "LstsqResiduals"; }
+
+ private:
+  // Of the solve: the derivatives solve again.
+  double rcond_;
+  Driver driver_;
+};
+
+/// Build the node. No derivative goes through x: the rule is that of the whole function of a and b.
+mx::array residual_sums_node(const mx::array& a,
+                             const mx::array& b,
+                             const mx::array& x,
+                             const mx::array& found,
+                             double rcond,
+                             Driver driver,
+                             mx::Stream stream);
+
+}  // namespace lstsq_mlx

@@ -1,0 +1,102 @@
+"""The documentation is true: every code block on every page is run."""
+
+import doctest
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+EXAMPLE = ROOT / "examples" / "scipy_backend"
+
+
+def blocks(page, *languages):
+    """The code blocks of a page in these languages, in order, with their language."""
+    found = re.findall(r"^```(\S*)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    return [(language, text) for language, text in found if language in languages]
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """Where a page is run: an empty folder, with `lstsq` on the path and the example backend installed beside it."""
+    installed = tmp_path / "installed"
+    project = (EXAMPLE / "pyproject.toml").read_text()
+    (name,), (version,) = (re.findall(rf'^{key} = "(.*)"$', project, re.MULTILINE) for key in ("name", "version"))
+    ((group, backend, class_),) = re.findall(r'^\[project.entry-points."(.*)"\]\n(\w+) = "(.*)"$', project, re.MULTILINE)
+    information = installed / f"{name}-{version}.dist-info"
+    information.mkdir(parents=True)
+    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (information / "entry_points.txt").write_text(f"[{group}]\n{backend} = {class_}\n")
+    shutil.copy(EXAMPLE / "lstsq_scipy.py", installed)
+    folder = tmp_path / "page"
+    folder.mkdir()
+    path = os.pathsep.join([str(installed), *filter(None, [os.environ.get("PYTHONPATH")])])
+    commands = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {
+        "cwd": folder,
+        "env": {**os.environ, "PYTHONPATH": path, "PATH": commands, "COLUMNS": "100", "JAX_ENABLE_X64": "0"},
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_block_is_of_a_language_that_is_checked_here(page):
+    text = page.read_text()
+    languages = set(re.findall(r"^```(\S+)$", text, re.MULTILINE))
+    directives = {language for language in languages if language.startswith("{")}
+    assert directives <= {"{toctree}", "{eval-rst}", "{literalinclude}"}
+    assert languages - directives <= {"python", "console", "sh", "text"}
+    assert all(block.startswith(">>> ") for _, block in blocks(page, "python"))
+    assert all(block.startswith("$ ") for _, block in blocks(page, "console"))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem)
+def test_python_prints_what_it_says(page, environment):
+    """The blocks of a page in one session, as a reader would paste them."""
+    script = environment["cwd"] / "page.txt"
+    script.write_text("\n".join(text for _, text in blocks(page, "python")))
+    ran = subprocess.run([sys.executable, "-m", "doctest", script], capture_output=True, text=True, **environment)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "console")], ids=lambda page: page.stem)
+def test_commands_print_what_they_say(page, environment):
+    """Each command in turn; where the page has `...`, anything."""
+    checker, flags = doctest.OutputChecker(), doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    for _, text in blocks(page, "console"):
+        for block in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+            command, _, expected = block.partition("\n")
+            ran = subprocess.run(
+                ["bash", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **environment
+            )
+            assert checker.check_output(expected, ran.stdout, flags), f"{command}\n{ran.stdout}"
+            assert ran.returncode == 0, f"{command}\n{ran.stdout}"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "sh")], ids=lambda page: page.stem)
+def test_shell_commands_are_those_of_a_readme(page):
+    """What installs is not run here; the READMEs' own commands are, by nox."""
+    readmes = (ROOT / "README.md").read_text() + (EXAMPLE / "README.md").read_text()
+    assert [text for _, text in blocks(page, "sh") if text not in readmes] == []
+
+
+def test_known_failures_are_written_as_the_suite_reads_them(tmp_path):
+    """The one block that is neither code nor command is a line of an xfail file."""
+    from lstsq_conformance.generation import _read_xfail
+
+    ((_, text),) = [block for page in PAGES for block in blocks(page, "text")]
+    file = tmp_path / "known_failures.txt"
+    file.write_text(text)
+    (known,) = _read_xfail(file)
+    assert known.reason
+    assert known.pattern.startswith("test_nist.py::")
+
+
+def test_every_linked_page_exists():
+    pages = {page.name for page in PAGES}
+    links = {link.partition("#")[0] for page in PAGES for link in re.findall(r"\]\(([^)]+)\)", page.read_text())}
+    assert {link for link in links if "://" not in link} <= pages
