@@ -167,7 +167,8 @@ def pythons(session: nox.Session) -> None:
 def sanitize(session: nox.Session) -> None:
     """Run the native tests on C++ built with GCC's address and undefined-behaviour sanitizers. Takes a quarter hour."""
     sanitizers, optimised = "address,undefined,float-cast-overflow", "RelWithDebInfo"
-    install(session, "test", mlx_settings=(f"cmake.define.LSTSQ_SANITIZE={sanitizers}", f"cmake.build-type={optimised}"))
+    settings = (f"cmake.define.LSTSQ_SANITIZE={sanitizers}", f"cmake.build-type={optimised}")
+    install(session, "test", mlx_settings=settings)
     kernels = Path(session.create_tmp(), "kernels").resolve()
     options = [f"-DSANITIZE={sanitizers}", f"-DCMAKE_BUILD_TYPE={optimised}"]
     session.run("cmake", "-S", "backends/mlx/tests/kernels", "-B", str(kernels), *options, external=True)

@@ -239,7 +239,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 
 def main() -> None:
     """Measure, and write accuracy.json and accuracy.png."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description="Plot the error of every solver against the condition number.")
     parser.add_argument("--out", type=Path, default=Path("build/accuracy"), help="folder (default: %(default)s)")
     out: Path = parser.parse_args().out
     rows = measure(solvers(), problems())

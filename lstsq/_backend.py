@@ -48,6 +48,9 @@ class Capabilities:
     nonfinite: str = "nan"
     #: Dtypes whose arithmetic is done in double precision and rounded once at the end.
     solved_in_double: tuple[str, ...] = ()
+    #: Drivers that give no answer where they cannot certify one: x, residuals and s NaN, rank 0. Only ill-conditioned,
+    #: deficient or badly scaled problems may go unanswered.
+    declines: tuple[str, ...] = ()
 
 
 class Backend:

@@ -55,9 +55,9 @@ linear equation, to which JAX applies the implicit function theorem:
 
     Z − (I − Q) Z Q + (I − Q)(Z' M − M Z') Q = (I − Q) C Q    with Z' = (I − Q) Z Q.
 
-`singular_vectors` have the textbook rule, used for the second derivatives of singular values alone. It takes two
-vectors of (almost) equal values to stay where they are. So second derivatives of singular values are right where the
-values are distinct and nonzero, and not elsewhere.
+`singular_vectors` have the textbook rule, used for the second derivatives of singular values alone. It takes the vectors
+of (almost) equal values not to turn among themselves. So second derivatives of single singular values are right where
+the values are distinct and nonzero, and those of their sum at equal values too.
 
 References
 ----------
@@ -226,7 +226,9 @@ def _singular_values_jvp(primals: Primals, tangents: Primals) -> tuple[jax.Array
 
 @singular_vectors.defjvp
 def _singular_vectors_jvp(primals: Primals, tangents: Primals) -> tuple[Primals, Primals]:
-    # With T = Uᴴ dA V and i ≠ j, Uᴴ dU is (T S + S Tᴴ)_ij / (σj² − σi²) and Vᴴ dV is (S T + Tᴴ S)_ij / (σj² − σi²).
+    # With T = Uᴴ dA V and i ≠ j, Uᴴ dU = ½ [(T + Tᴴ)_ij / (σj − σi) + (T − Tᴴ)_ij / (σj + σi)], and Vᴴ dV has a minus
+    # between the two. At equal values only the first is undefined: the second turns both bases against each other, and
+    # is what the second derivative of a sum of singular values is made of there.
     (f, a), (_, da) = primals, tangents
     (u, v), s = singular_vectors(f, a), singular_values(f, a)
     t = matmul(adjoint(u), matmul(da, v))
@@ -234,9 +236,10 @@ def _singular_vectors_jvp(primals: Primals, tangents: Primals) -> tuple[Primals,
     i, j = s[..., :, None], s[..., None, :]
     noise = s.shape[-1] * float(np.finfo(s.dtype).eps) * s[..., :1]
     apart = jnp.abs(i - j) > noise[..., None]
-    gap = jnp.where(apart, (j - i) * (j + i), 1)
-    omega_u = jnp.where(apart, (t * j + i * th) / gap, 0)
-    omega_v = jnp.where(apart, (i * t + th * j) / gap, 0)
+    together = jnp.where(apart, (t + th) / jnp.where(apart, j - i, 1), 0) / 2
+    counts = (i + j > noise[..., None]) & ~jnp.eye(s.shape[-1], dtype=bool)
+    against = jnp.where(counts, (t - th) / jnp.where(counts, i + j, 1), 0) / 2
+    omega_u, omega_v = together + against, together - against
     inverse = jnp.where(s > noise, 1 / jnp.where(s > noise, s, 1), 0)[..., None, :]
     outside = matmul(da, v) - matmul(u, t)
     # The vectors of a pair may turn by a common phase. All that T says of the other phase goes to u.

@@ -16,6 +16,8 @@ A test of the suite takes `target` and, where it wants them, `case`, `dtype` and
     Only where the backend claims this answer to non-finite input.
 ``library(feature)``
     Only where the library has it: a dtype, or one of those in `Target.library_has`.
+``may_decline``
+    Only for the drivers that may decline to answer; a test without it is not for these.
 ``costly``
     In the quick selection for double precision alone, because a compiling library compiles for each dtype. Under
     pytest-xdist with ``--dist loadgroup`` such tests of one file and dtype share a process.
@@ -49,6 +51,7 @@ _MARKS = (
     "claims(*transforms): generated only where the backend claims these transformations",
     "nonfinite(kind): generated only where the backend claims this answer to non-finite input",
     "library(feature): generated only where the library has it",
+    "may_decline: run for the drivers that may decline to answer, and no others",
     "costly: in the quick selection for double precision alone",
     "thorough: left out of the quick selection",
     "unclaimed: set on what is not to be generated",
@@ -130,11 +133,13 @@ class Suite:
         if self.quick and definition.get_closest_marker("costly"):
             dtypes = [dtype for dtype in dtypes if dtype in ("float64", "complex128")] or dtypes
         chosen = cases.select(*tags, quick=self.quick) if "case" in names else [None]
+        declining = definition.get_closest_marker("may_decline") is not None
+        drivers = [name for name in self.target.drivers if (name in self.target.claims.declines) == declining]
         for case in chosen:
             for dtype in dtypes:
                 if case is not None and dtype not in case.dtypes:
                     continue
-                for driver in self.target.drivers:
+                for driver in drivers:
                     if self.target.accepts(dtype, driver):
                         row = {"case": case, "dtype": dtype, "driver": driver}
                         yield tuple(row[name] for name in names)

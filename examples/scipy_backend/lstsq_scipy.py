@@ -55,7 +55,7 @@ def solve_one(a: Any, b: Any, rcond: float, driver: str) -> tuple[Any, Any, int,
     if rcond >= 1 or s[0] == 0:
         x, rank = np.zeros_like(x), 0
     squares = (np.abs(b - a @ x) ** 2).sum(axis=0)
-    return x / scale_a * scale_b, squares * scale_b * scale_b, rank, s * scale_a
+    return x * (scale_b / scale_a), squares * scale_b * scale_b, rank, s * scale_a
 
 
 def power_of_two(a: Any) -> float:

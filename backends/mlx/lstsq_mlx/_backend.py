@@ -18,13 +18,14 @@ class MlxBackend(Backend):
     serves = ("mlx",)
     requires = ("mlx", "scipy")
     capabilities = Capabilities(
-        drivers=("gelsd", "qr", "svd"),
+        drivers=("cholesky", "gelsd", "qr", "svd"),
         default_driver="auto",
         dtypes=("float32", "float64", "complex64"),
         devices=("cpu", "gpu"),
         transforms=("jit", "vmap", "grad", "vjp", "jvp", "jacfwd", "jacrev", "checkpoint"),
         nonfinite="nan",
         solved_in_double=("float32", "complex64"),
+        declines=("cholesky",),
     )
 
     def solve(self, a: Array, b: Array, rcond: float, driver: str) -> Solution:

@@ -1,5 +1,5 @@
-// The loop over a batch that every driver of LAPACK shares. It scans each element, hands the finite ones to the driver in
-// their scale, and rounds the answer into MLX's arrays.
+// The loop over a batch that every driver of LAPACK shares. It scans each element, hands the finite ones to the driver
+// in their scale, and rounds the answer into MLX's arrays.
 
 #pragma once
 

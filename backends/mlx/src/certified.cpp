@@ -46,9 +46,21 @@ void certify(double rcond,
   if constexpr (!Field<T>::is_complex) {
     if (suits_batch<T>(p, as.count())) {
       const RowMajor<T> a(as), b(bs);
-      kernels::Batch<T> batch{as.count(), p.m, p.n, p.k, a.data, a.stride, a.ld, b.data, b.stride, b.ld, rcond, out.x};
-      batch.precise = out.precise;
-      batch.ok = certified;
+      const kernels::Batch<T> batch{as.count(),
+                                    p.m,
+                                    p.n,
+                                    p.k,
+                                    a.data,
+                                    a.stride,
+                                    a.ld,
+                                    b.data,
+                                    b.stride,
+                                    b.ld,
+                                    rcond,
+                                    out.x,
+                                    /*residuals=*/nullptr,
+                                    out.precise,
+                                    certified};
       if (kernels::solve_batch(batch)) return;
     }
   }
@@ -74,7 +86,8 @@ void solve_certified(
   for (Int i = 0; i < as.count(); ++i) {
     const Outputs<T> to = out.at(i, p, narrow);
     if (certified[i]) {
-      std::fill_n(to.residuals, p.k, not_a_number<RealOf<T>>());
+      // Rows that are independent leave nothing over, for any right-hand side.
+      std::fill_n(to.residuals, p.k, narrow == p.m ? RealOf<T>(0) : not_a_number<RealOf<T>>());
       *to.rank = static_cast<std::int32_t>(narrow);
       leave_open(narrow, to.core);
       *to.exponent = 0;

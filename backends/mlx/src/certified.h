@@ -1,5 +1,5 @@
-// The drivers that begin with the certified kernels (kernels/kernels.h, docs/certificate.md): solve what they certify, and
-// the rest by the driver qr, or not at all.
+// The drivers that begin with the certified kernels (kernels/kernels.h, docs/certificate.md): solve what they certify,
+// and the rest by the driver qr, or not at all.
 
 #pragma once
 

@@ -2,10 +2,10 @@
 // complex128, and float64 carries what s needs before it is rounded.)
 //
 // core: of a driver that finds the singular values, those, (..., min(m, n)); of one that certifies, those if it found
-// them, else NaN: they are found from the matrix then (from a Gram matrix they would not be exact). Of qr the triangle, whose
-// singular values are those of a: (..., min(m, n), min(m, n)), column-major, zeros in its other half, and each entry of
-// a complex one as two numbers. Where qr had to find the singular values to solve, it leaves the diagonal matrix of
-// them: so they are never found twice, and rank and s never contradict each other.
+// them, else NaN: they are found from the matrix then (from a Gram matrix they would not be exact). Of qr the triangle,
+// whose singular values are those of a: (..., min(m, n), min(m, n)), column-major, zeros in its other half, and each
+// entry of a complex one as two numbers. Where qr had to find the singular values to solve, it leaves the diagonal
+// matrix of them: so they are never found twice, and rank and s never contradict each other.
 //
 // exponent: (...), the scale of the core, which stands for 2^exponent times itself. NaN where there is no answer.
 

@@ -16,7 +16,8 @@ Driver driver_named(const std::string& name) {
   if (name == "gelsd") return Driver::gelsd;
   if (name == "svd") return Driver::svd;
   if (name == "qr") return Driver::qr;
-  throw std::invalid_argument("unknown driver '" + name + "'; the MLX backend's drivers: auto, cholesky, gelsd, qr, svd.");
+  throw std::invalid_argument("unknown driver '" + name +
+                              "'; the MLX backend's drivers: auto, cholesky, gelsd, qr, svd.");
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

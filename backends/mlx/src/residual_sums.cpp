@@ -22,8 +22,7 @@ mx::array residual_sums_node(const mx::array& a,
                              Driver driver,
                              mx::Stream stream) {
   const std::vector<mx::array> inputs{a, b, mx::stop_gradient(x, stream), mx::stop_gradient(found, stream)};
-  return mx::array(
-      found.shape(), real_dtype(a.dtype()), std::make_shared<ResidualSums>(stream, rcond, driver), inputs);
+  return mx::array(found.shape(), real_dtype(a.dtype()), std::make_shared<ResidualSums>(stream, rcond, driver), inputs);
 }
 
 std::vector<mx::Shape> ResidualSums::output_shapes(const std::vector<mx::array>& inputs) {

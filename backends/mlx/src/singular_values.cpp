@@ -121,7 +121,7 @@ class Finder {
   /// Those of a triangle times 2^exponent.
   void of_triangle(const W* triangle, int exponent, RealOf<T>* to) {
     if (!values_) values_ = std::make_unique<Values<W>>(p_.smallest());
-    if (!values_->find(triangle, s_.data())) return std::fill_n(to, p_.smallest(), not_a_number<RealOf<T>>());
+    if (!values_->find(triangle, s_.data())) s_.assign(s_.size(), not_a_number<double>());
     write(s_.data(), exponent, to);
   }
 

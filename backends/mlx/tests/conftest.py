@@ -15,7 +15,7 @@ import pytest
 
 from lstsq_mlx._native import native
 
-DRIVERS = ("gelsd", "svd", "qr")
+DRIVERS = ("auto", "gelsd", "svd", "qr")
 DTYPES = ("float32", "float64", "complex64")
 
 

@@ -21,7 +21,7 @@ from lstsq_mlx._native import native
         (mx.ones((3, 2)), mx.ones((3, 1), dtype=mx.complex64), 0.1, "qr", "complex64"),
         (mx.ones((3, 2)), mx.ones((3, 1)), -0.1, "qr", "rcond = -0.1"),
         (mx.ones((3, 2)), mx.ones((3, 1)), float("nan"), "qr", "rcond = nan"),
-        (mx.ones((3, 2)), mx.ones((3, 1)), 0.1, "cholesky", "auto, gelsd, qr, svd"),
+        (mx.ones((3, 2)), mx.ones((3, 1)), 0.1, "lu", "auto, cholesky, gelsd, qr, svd"),
     ],
 )
 def test_refusals(a, b, rcond, driver, message):
@@ -32,7 +32,13 @@ def test_refusals(a, b, rcond, driver, message):
 @pytest.mark.skipif(native().lapack_integer_bits() == 64, reason="SciPy's LAPACK has 64-bit integers: no such limit")
 @pytest.mark.parametrize(
     ("driver", "m", "n", "k"),
-    [("gelsd", 60_000, 60_000, 1), ("svd", 21_000, 21_000, 1), ("qr", 60_000, 60_000, 1), ("gelsd", 3, 2, 2**30)],
+    [
+        ("gelsd", 60_000, 60_000, 1),
+        ("svd", 21_000, 21_000, 1),
+        ("qr", 60_000, 60_000, 1),
+        ("auto", 60_000, 60_000, 1),
+        ("gelsd", 3, 2, 2**30),
+    ],
 )
 def test_sizes_beyond_the_integers_of_lapack(driver, m, n, k):
     """Refused while the graph is built: these arrays would take more memory than there is."""
@@ -43,7 +49,8 @@ def test_sizes_beyond_the_integers_of_lapack(driver, m, n, k):
 
 def test_long_matrices_have_no_such_limit():
     a, b = mx.broadcast_to(mx.array(1.0), (10**9, 8)), mx.broadcast_to(mx.array(1.0), (10**9, 1))
-    native().lstsq(a, b, 1e-6, "qr")
+    for driver in ("auto", "qr"):
+        native().lstsq(a, b, 1e-6, driver)
 
 
 SOLVE = """

@@ -18,9 +18,23 @@ bool solve_batch(const Batch<T>& p) {
   chunk = std::max(chunk, (p.count / (64 * thread_count()) + 7) / 8 * 8);
   const int64_t tasks = (p.count + chunk - 1) / chunk;
   parallel(tasks, [&](int64_t task) {
-    BatchTask<T> t{p.m,     p.n,   p.k, p.a,         p.a_stride, p.lda,        p.b,
-                   p.b_stride, p.ldb, p.rcond, p.x, p.residuals, p.precise, p.ok, task * chunk,
-                   std::min(p.count, (task + 1) * chunk), scratch(3, workspace)};
+    BatchTask<T> t{p.m,
+                   p.n,
+                   p.k,
+                   p.a,
+                   p.a_stride,
+                   p.lda,
+                   p.b,
+                   p.b_stride,
+                   p.ldb,
+                   p.rcond,
+                   p.x,
+                   p.residuals,
+                   p.precise,
+                   p.ok,
+                   task * chunk,
+                   std::min(p.count, (task + 1) * chunk),
+                   scratch(3, workspace)};
     if constexpr (sizeof(T) == 4)
       isa().batch_f(t);
     else

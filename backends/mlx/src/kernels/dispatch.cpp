@@ -53,7 +53,9 @@ const Isa& isa() {
   return chosen;
 }
 
-const char* instruction_set() { return isa().name; }
+const char* instruction_set() {
+  return isa().name;
+}
 
 void* scratch(int slot, int64_t bytes) {
   static thread_local Slot slots[4];

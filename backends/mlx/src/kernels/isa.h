@@ -10,7 +10,9 @@ namespace lstsq::kernels {
 
 // Columns of G are padded to a multiple of this, so that every instruction set works on whole vectors.
 inline constexpr int64_t pad_to = 16;
-static constexpr int64_t padded(int64_t n) { return (n + pad_to - 1) / pad_to * pad_to; }
+static constexpr int64_t padded(int64_t n) {
+  return (n + pad_to - 1) / pad_to * pad_to;
+}
 
 // Accumulate into the upper triangle of g (padded(n) square, row-major, initialised by the caller) and into c
 // (k rows of padded(n)): over the inner indices [from, to), g += A'A (or AA'), c += (A'B)'.
@@ -85,7 +87,8 @@ struct Isa {
   // In place on w (n rows of k): w = R'^-1 w, or R^-1 w.
   void (*solve_rt)(int64_t n, const double* r, int64_t ldr, double* w, int64_t k);
   void (*solve_r)(int64_t n, const double* r, int64_t ldr, double* w, int64_t k);
-  // Solve A w = w, or A'w = w, from getrf's factors of row-major A (which LAPACK saw as A'); k is 4, 8 or, for A itself, 1.
+  // Solve A w = w, or A'w = w, from getrf's factors of row-major A (which LAPACK saw as A'); k is 4, 8 or, for A
+  // itself, 1.
   void (*lu_solve_f)(int64_t n, const float* lu, const int32_t* pivots, bool transposed, double* w, int64_t k);
   void (*lu_solve_d)(int64_t n, const double* lu, const int32_t* pivots, bool transposed, double* w, int64_t k);
 };

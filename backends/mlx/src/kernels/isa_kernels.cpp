@@ -7,9 +7,9 @@ namespace {
 #include "simd.h"
 // After the vectors:
 #include "gram.inl"
+#include "lu.inl"
 #include "residual.inl"
 #include "triangular.inl"
-#include "lu.inl"
 // After widen() of residual.inl:
 #include "batch.inl"
 
@@ -20,9 +20,21 @@ namespace {
 
 extern const Isa table;
 const Isa table = {
-    LSTSQ_TEXT(LSTSQ_ISA), gram_f,         gram_d,       residual<float>, residual<double>, transpose_times<float>,
-    transpose_times<double>, batch<float>, batch<double>, batch_workspace, cholesky,         solve_rt,
-    solve_r,           lu_solve<float>, lu_solve<double>,
+    LSTSQ_TEXT(LSTSQ_ISA),
+    gram_f,
+    gram_d,
+    residual<float>,
+    residual<double>,
+    transpose_times<float>,
+    transpose_times<double>,
+    batch<float>,
+    batch<double>,
+    batch_workspace,
+    cholesky,
+    solve_rt,
+    solve_r,
+    lu_solve<float>,
+    lu_solve<double>,
 };
 
 }  // namespace lstsq::kernels::LSTSQ_ISA

@@ -70,8 +70,15 @@ Status solve(const Problem<T>& problem, const Lapack& lapack, Report* report = n
 // Sums of squares of the columns of b - a x in double precision, in one pass over a. x is n by k, double precision (or
 // complex double), rows of length k. Entries that overflow give infinity, as the sum itself would.
 template <class T>
-void residuals(const T* a, int64_t m, int64_t n, int64_t lda, const T* b, int64_t k, int64_t ldb,
-               const std::conditional_t<Real<T>::parts == 2, std::complex<double>, double>* x, double* sums);
+void residuals(const T* a,
+               int64_t m,
+               int64_t n,
+               int64_t lda,
+               const T* b,
+               int64_t k,
+               int64_t ldb,
+               const std::conditional_t<Real<T>::parts == 2, std::complex<double>, double>* x,
+               double* sums);
 
 // A batch of problems of one shape; element i starts at a + i * a_stride and so on. A stride of 0 repeats an operand.
 // 1 <= n <= max_batch_columns and n <= m; everything else is `unsupported` (false).
@@ -85,7 +92,7 @@ struct Batch {
   const T* b;
   int64_t b_stride, ldb;
   double rcond;
-  T* x;  // count by n by k, contiguous
+  T* x;                                         // count by n by k, contiguous
   typename Real<T>::type* residuals = nullptr;  // count by k, contiguous, or null
   double* precise = nullptr;                    // x before it was rounded to T, likewise, or null
   uint8_t* ok;  // count: 1 where certified; elsewhere x and residuals of that element are unspecified

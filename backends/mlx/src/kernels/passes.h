@@ -32,14 +32,25 @@ template <class T>
 int64_t gram(const Rows<T>& p, bool wide, bool single, double* g, double* c) {
   const int64_t n = wide ? p.m : p.n, inner = wide ? p.n : p.m, k = wide ? 0 : p.k, ldg = padded(n);
   const int64_t size = ldg * ldg + k * ldg;
-  const int64_t cuts = pieces(inner, static_cast<double>(n) * static_cast<double>(n / 2 + k + 1), 2e5, n <= 128 ? 4 : 1);
+  const int64_t cuts =
+      pieces(inner, static_cast<double>(n) * static_cast<double>(n / 2 + k + 1), 2e5, n <= 128 ? 4 : 1);
   std::vector<double> rest(static_cast<size_t>((cuts - 1) * size));
   std::fill(g, g + ldg * ldg, 0.0);
   if (k) std::fill(c, c + k * ldg, 0.0);
   parallel(cuts, [&](int64_t cut) {
     double* own = cut ? rest.data() + (cut - 1) * size : g;
-    GramTask<T> t{p.a, p.lda, n, p.b, p.ldb, k, wide, single, inner * cut / cuts, inner * (cut + 1) / cuts,
-                  own, cut ? own + ldg * ldg : c};
+    GramTask<T> t{p.a,
+                  p.lda,
+                  n,
+                  p.b,
+                  p.ldb,
+                  k,
+                  wide,
+                  single,
+                  inner * cut / cuts,
+                  inner * (cut + 1) / cuts,
+                  own,
+                  cut ? own + ldg * ldg : c};
     if constexpr (sizeof(T) == 4)
       isa().gram_f(t);
     else
@@ -65,8 +76,8 @@ void residual_pass(const Rows<T>& p, const double* x, double* sums, double* g, d
   parallel(cuts, [&](int64_t cut) {
     const int64_t from = p.m * cut / cuts, to = p.m * (cut + 1) / cuts;
     double* mine = own.data() + cut * size;
-    ResidualTask<T> t{p.a, p.lda, p.n, p.b, p.ldb, p.k, x, from, to, mine, g ? mine + p.k : nullptr,
-                      r ? r + from * p.k : nullptr};
+    ResidualTask<T> t{
+        p.a, p.lda, p.n, p.b, p.ldb, p.k, x, from, to, mine, g ? mine + p.k : nullptr, r ? r + from * p.k : nullptr};
     if constexpr (sizeof(T) == 4)
       isa().residual_f(t);
     else

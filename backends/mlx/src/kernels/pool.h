@@ -18,7 +18,8 @@ template <class F>
 void parallel(int64_t tasks, F&& f) {
   using Fn = std::remove_reference_t<F>;
   detail::parallel(
-      tasks, [](void* context, int64_t task) { (*static_cast<Fn*>(context))(task); },
+      tasks,
+      [](void* context, int64_t task) { (*static_cast<Fn*>(context))(task); },
       const_cast<void*>(static_cast<const void*>(&f)));
 }
 

@@ -44,14 +44,25 @@ static inline double sum(VecD v) {
   for (int i = 0; i < lanes; ++i) s += v[i];
   return s;
 }
-static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+static inline int64_t least(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
+static inline int64_t most(int64_t a, int64_t b) {
+  return a > b ? a : b;
+}
 
 // c[i][j] += sum over k of b[i * bs + k * bk] * v[j * vp + k * vk], for NB scalars against NV vectors. The sums of one
 // call stay in registers; c is double precision whatever S is.
 template <class S, int NB, int NV>
-static inline void micro(int64_t depth, const S* __restrict b, int64_t bs, int64_t bk, const S* __restrict v,
-                         int64_t vp, int64_t vk, double* __restrict c, int64_t ldc) {
+static inline void micro(int64_t depth,
+                         const S* __restrict b,
+                         int64_t bs,
+                         int64_t bk,
+                         const S* __restrict v,
+                         int64_t vp,
+                         int64_t vk,
+                         double* __restrict c,
+                         int64_t ldc) {
   constexpr int W = panel_width<S>;
   Vec<S, W> acc[NB][NV] = {};
   for (int64_t k = 0; k < depth; ++k) {
@@ -78,8 +89,16 @@ static inline void micro(int64_t depth, const S* __restrict b, int64_t bs, int64
 
 // The same for a run-time number of vectors, in tiles.
 template <class S, int NB>
-static inline void micro_row(int64_t depth, const S* b, int64_t bs, int64_t bk, const S* v, int64_t vp, int64_t vk,
-                             int64_t panels, double* c, int64_t ldc) {
+static inline void micro_row(int64_t depth,
+                             const S* b,
+                             int64_t bs,
+                             int64_t bk,
+                             const S* v,
+                             int64_t vp,
+                             int64_t vk,
+                             int64_t panels,
+                             double* c,
+                             int64_t ldc) {
   constexpr int W = panel_width<S>;
   constexpr int most_panels = NB == 1 ? 2 * tile_panels : tile_panels;  // enough sums to hide the adds' latency
   int64_t j = 0;
@@ -94,11 +113,19 @@ static inline void micro_row(int64_t depth, const S* b, int64_t bs, int64_t bk, 
 
 // Likewise for a run-time number of scalars.
 template <class S>
-static inline void micro_block(int64_t depth, const S* b, int64_t bs, int64_t bk, int64_t scalars, const S* v,
-                               int64_t vp, int64_t vk, int64_t panels, double* c, int64_t ldc) {
+static inline void micro_block(int64_t depth,
+                               const S* b,
+                               int64_t bs,
+                               int64_t bk,
+                               int64_t scalars,
+                               const S* v,
+                               int64_t vp,
+                               int64_t vk,
+                               int64_t panels,
+                               double* c,
+                               int64_t ldc) {
   int64_t i = 0;
-  for (; i + 4 <= scalars; i += 4)
-    micro_row<S, 4>(depth, b + i * bs, bs, bk, v, vp, vk, panels, c + i * ldc, ldc);
+  for (; i + 4 <= scalars; i += 4) micro_row<S, 4>(depth, b + i * bs, bs, bk, v, vp, vk, panels, c + i * ldc, ldc);
   if (i + 2 <= scalars) {
     micro_row<S, 2>(depth, b + i * bs, bs, bk, v, vp, vk, panels, c + i * ldc, ldc);
     i += 2;

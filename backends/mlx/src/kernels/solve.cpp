@@ -10,12 +10,40 @@ namespace {
 
 // A matrix of complex numbers as one of reals, twice as wide.
 template <class T>
-Rows<typename Real<T>::type> real_view(const T* a, int64_t m, int64_t n, int64_t lda, const T* b, int64_t k,
-                                       int64_t ldb) {
+Rows<typename Real<T>::type> real_view(
+    const T* a, int64_t m, int64_t n, int64_t lda, const T* b, int64_t k, int64_t ldb) {
   using R = typename Real<T>::type;
   constexpr int64_t parts = Real<T>::parts;
-  return {reinterpret_cast<const R*>(a), m, parts * n, parts * lda, reinterpret_cast<const R*>(b), parts * k,
-          parts * ldb};
+  return {
+      reinterpret_cast<const R*>(a), m, parts * n, parts * lda, reinterpret_cast<const R*>(b), parts * k, parts * ldb};
+}
+
+// The real form of a complex matrix, 2 m rows of 2 n: [re -im; im re] in the place of each entry. A copy, four times
+// the numbers: for wide complex problems alone, which are rare.
+template <class R>
+std::vector<R> real_form(const R* a, int64_t m, int64_t n, int64_t lda) {
+  std::vector<R> out(static_cast<size_t>(4 * m * n));
+  for (int64_t i = 0; i < m; ++i) {
+    R *top = out.data() + 4 * i * n, *bottom = top + 2 * n;
+    for (int64_t j = 0; j < 2 * n; j += 2) {
+      const R re = a[i * lda + j], im = a[i * lda + j + 1];
+      top[j] = re;
+      top[j + 1] = -im;
+      bottom[j] = im;
+      bottom[j + 1] = re;
+    }
+  }
+  return out;
+}
+
+// Right-hand sides to it: 2 m rows of k, real and imaginary parts in turn.
+template <class R>
+std::vector<R> real_parts(const R* b, int64_t m, int64_t k, int64_t ldb) {
+  std::vector<R> out(static_cast<size_t>(2 * m * k));
+  for (int64_t i = 0; i < m; ++i)
+    for (int64_t c = 0; c < k; ++c)
+      for (int part = 0; part < 2; ++part) out[static_cast<size_t>((2 * i + part) * k + c)] = b[i * ldb + 2 * c + part];
+  return out;
 }
 
 }  // namespace
@@ -39,6 +67,11 @@ Status solve(const Problem<T>& p, const Lapack& lapack, Report* report) {
     status = solve_tall(rows, parts, p.rcond, lapack, x.data(), wanted, found);
   else if (parts == 1)
     status = solve_wide(rows, p.rcond, lapack, x.data(), wanted, found);
+  else {
+    const std::vector<R> a = real_form(rows.a, p.m, p.n, rows.lda), b = real_parts(rows.b, p.m, p.k, rows.ldb);
+    const Rows<R> real{a.data(), 2 * p.m, 2 * p.n, 2 * p.n, b.data(), p.k, p.k};
+    status = solve_wide(real, p.rcond, lapack, x.data(), wanted, found);
+  }
   if (status != Status::certified) return status;
 
   R* out = reinterpret_cast<R*>(p.x);
@@ -57,8 +90,15 @@ Status solve(const Problem<T>& p, const Lapack& lapack, Report* report) {
 }
 
 template <class T>
-void residuals(const T* a, int64_t m, int64_t n, int64_t lda, const T* b, int64_t k, int64_t ldb,
-               const std::conditional_t<Real<T>::parts == 2, std::complex<double>, double>* x, double* sums) {
+void residuals(const T* a,
+               int64_t m,
+               int64_t n,
+               int64_t lda,
+               const T* b,
+               int64_t k,
+               int64_t ldb,
+               const std::conditional_t<Real<T>::parts == 2, std::complex<double>, double>* x,
+               double* sums) {
   constexpr int64_t parts = Real<T>::parts;
   const auto rows = real_view(a, m, n, lda, b, k, ldb);
   if constexpr (parts == 1) {
@@ -76,8 +116,8 @@ void residuals(const T* a, int64_t m, int64_t n, int64_t lda, const T* b, int64_
   }
 }
 
-#define LSTSQ_INSTANTIATE(T, D)                                                                              \
-  template Status solve(const Problem<T>&, const Lapack&, Report*);                                          \
+#define LSTSQ_INSTANTIATE(T, D)                                     \
+  template Status solve(const Problem<T>&, const Lapack&, Report*); \
   template void residuals(const T*, int64_t, int64_t, int64_t, const T*, int64_t, int64_t, const D*, double*);
 LSTSQ_INSTANTIATE(float, double)
 LSTSQ_INSTANTIATE(double, double)

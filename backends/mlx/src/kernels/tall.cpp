@@ -13,8 +13,12 @@ template <class T>
 class Tall {
  public:
   Tall(const Rows<T>& rows, int parts, const Lapack& lapack)
-      : rows_(rows), parts_(parts), k_(rows.k / parts), gram_(static_cast<size_t>(padded(rows.n) * padded(rows.n))),
-        cross_(static_cast<size_t>(rows.k * padded(rows.n))), core(rows.n, gram_.data(), lapack) {}
+      : rows_(rows),
+        parts_(parts),
+        k_(rows.k / parts),
+        gram_(static_cast<size_t>(padded(rows.n) * padded(rows.n))),
+        cross_(static_cast<size_t>(rows.k * padded(rows.n))),
+        core(rows.n, gram_.data(), lapack) {}
 
   Status reduce(bool single, double rcond) {
     const int64_t chain = gram(rows_, false, single, gram_.data(), cross_.data());
@@ -66,8 +70,8 @@ class Tall {
 }  // namespace
 
 template <class T>
-Status solve_tall(const Rows<T>& p, int parts, double rcond, const Lapack& lapack, double* x, double* sums,
-                  Report& report) {
+Status solve_tall(
+    const Rows<T>& p, int parts, double rcond, const Lapack& lapack, double* x, double* sums, Report& report) {
   const int64_t n = p.n, k = p.k / parts;
   Tall<T> problem(p, parts, lapack);
   // A Gram matrix in single precision takes half the time, which matters where the products dominate, and is good
@@ -89,9 +93,9 @@ Status solve_tall(const Rows<T>& p, int parts, double rcond, const Lapack& lapac
   problem.core.solve(x, k);
 
   const double contraction = problem.core.contraction;
-  // The residual's own rounding errors put a floor under the steps: a part of condition * 2^-53, taken as an eighth over sqrt(n).
-  const double tolerance =
-      negligible<T> + 0x1p-56 * problem.core.condition / std::sqrt(static_cast<double>(n));
+  // The residual's own rounding errors put a floor under the steps: a part of condition * 2^-53, taken as an eighth
+  // over sqrt(n).
+  const double tolerance = negligible<T> + 0x1p-56 * problem.core.condition / std::sqrt(static_cast<double>(n));
   bool done = sizeof(T) == 4 && report.tier == 2 && contraction < negligible<T>;
   if (done) {
     if (sums) problem.residual(x, sums, false);

@@ -18,7 +18,8 @@ from kernels import library, solve, solve_batch
 # rows, columns, right-hand sides, torch's fastest driver, the ratio wanted in float32
 SINGLE = [
     (100000, 64, 1, "gels", 5), (1000000, 8, 1, "gelsd", 4), (20000, 512, 1, "gelsy", 2.5),
-    (1024, 1024, 1, "gelsy", 1.2), (2000, 2000, 1, "gels", 1), (512, 20000, 1, "gels", 2), (5000, 1000, 100, "gels", 1.2),
+    (1024, 1024, 1, "gelsy", 1.2), (2000, 2000, 1, "gels", 1), (512, 20000, 1, "gels", 2),
+    (5000, 1000, 100, "gels", 1.2),
 ]  # fmt: skip
 BATCHES = [(10000, 32, 8, 1, 6), (4096, 64, 16, 4, 6), (512, 256, 32, 1, 4), (50000, 8, 4, 1, 10)]
 
@@ -32,7 +33,10 @@ def compare(name, ours, peer, target, note=""):
             call()
             log.append((clock() - start) * 1e3)
     mine, theirs = (float(np.median(log[1:])) for log in times)
-    print(f"{name:24} {mine:9.2f} ms  torch {theirs:9.2f} ms  ratio {theirs / mine:6.2f}  wanted {target:g} {note}", flush=True)
+    print(
+        f"{name:24} {mine:9.2f} ms  torch {theirs:9.2f} ms  ratio {theirs / mine:6.2f}  wanted {target:g} {note}",
+        flush=True,
+    )
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The compute kernels through their C interface: builds the shared library if needed, and calls it with NumPy arrays."""
+"""The compute kernels through their C interface: built into a shared library if need be, called with NumPy arrays."""
 
 import ctypes
 import functools
@@ -43,7 +43,9 @@ def library() -> ctypes.CDLL:
     path = os.environ.get("LSTSQ_KERNELS_LIBRARY")
     if path is None:
         build = tempfile.mkdtemp(prefix="lstsq-kernels-")
-        subprocess.run(["cmake", "-S", HERE, "-B", build, "-DCMAKE_BUILD_TYPE=Release"], check=True, capture_output=True)
+        subprocess.run(
+            ["cmake", "-S", HERE, "-B", build, "-DCMAKE_BUILD_TYPE=Release"], check=True, capture_output=True
+        )
         subprocess.run(["cmake", "--build", build, "-j2"], check=True, capture_output=True)
         path = os.path.join(build, "libkernels_shim.so")
         os.environ["LSTSQ_KERNELS_LIBRARY"] = path  # for the processes that tests start

@@ -90,10 +90,7 @@ def test_conditions(dtype, shape):
             if answer.status == CERTIFIED:
                 certified.append(condition)
                 assert_good(a, b, answer.x, answer.residuals, condition)
-    if np.iscomplexobj(np.zeros(0, dtype)) and m < n:
-        assert not certified  # unsupported, and says so
-    else:
-        assert max(certified) >= (1e3 if min(shape) > 1 else 1)
+    assert max(certified) >= (1e3 if min(shape) > 1 else 1)
 
 
 @pytest.mark.parametrize("dtype", REAL)
@@ -242,4 +239,6 @@ assert os.waitpid(child, 0)[1] == 0
 """
     library()
     here = os.path.dirname(os.path.abspath(__file__))
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=here, env={**os.environ, "PYTHONPATH": here})
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, timeout=120, cwd=here, env={**os.environ, "PYTHONPATH": here}
+    )
