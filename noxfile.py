@@ -41,6 +41,10 @@ SHIPPED = [
 #: The backends that the suite is run on, and the library whose arrays it uses there.
 NAMESPACES = {"numpy": "numpy", "jax": "jax", "mlx": "mlx", "array_api": "array_api_strict"}
 
+#: One process of tests for each core, and in it no threads of BLAS, which would be in each other's way.
+PARALLEL = ["-n", "auto", "--dist", "loadgroup"]
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
 # Every session runs on an interpreter that is already there.
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 
@@ -119,7 +123,7 @@ def examples(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the documentation into build/docs, with the plot of error against condition number; warnings are errors."""
     install(session, "cli", "docs")
-    session.run("python", "benchmarks/accuracy.py", env={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
+    session.run("python", "benchmarks/accuracy.py", env=ONE_THREAD)
     session.run("python", "-m", "sphinx", "-W", "--keep-going", "-q", "docs", "build/docs")
     session.log("written: build/docs/index.html")
 
@@ -206,18 +210,22 @@ def run_tests(session: nox.Session) -> None:
     # The suite's own modules want --lstsq-backend: that is the session `conformance`.
     packages = [Path(folder).name for folder in SHIPPED if "conformance" not in folder]
     tests = ["tests", "backends/mlx/tests", "--doctest-modules", "--pyargs", *packages]
-    session.run("pytest", *(session.posargs or tests))
+    session.run("pytest", *PARALLEL, *(session.posargs or tests), env=ONE_THREAD)
 
 
 def run_conformance(session: nox.Session, backend: str, namespace: str, x64: bool = True) -> None:
     """Run the suite once. `x64` is JAX's switch: without it there are no double precision arrays."""
-    subject = ["--lstsq-backend", backend, "--lstsq-namespace", namespace]
-    if not x64:
-        subject += ["--lstsq-dtype", "float32", "--lstsq-dtype", "complex64"]
-    extent = [] if "--full" in session.posargs else ["--lstsq-quick"]
-    others = [option for option in session.posargs if option not in ("--full", *NAMESPACES)]
-    environment = {"JAX_ENABLE_X64": str(int(x64))}
-    session.run("pytest", "--pyargs", "lstsq_conformance", *subject, *extent, *others, env=environment)
+    quick = "--full" not in session.posargs
+    options = ["--lstsq-backend", backend, "--lstsq-namespace", namespace, *(["--lstsq-quick"] if quick else [])]
+    environment = {**ONE_THREAD, "JAX_ENABLE_X64": str(int(x64))}
+    if backend == "jax" and quick:
+        # Almost all of the time here is XLA's, compiling each shape anew: without optimising it takes two thirds.
+        environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+    if backend == "jax" and (quick or not x64):
+        dtypes = ["float64", "complex128"] if x64 else ["float32", "complex64"]
+        options += [f"--lstsq-dtype={dtype}" for dtype in dtypes]
+    options += [option for option in session.posargs if option not in ("--full", *NAMESPACES)]
+    session.run("pytest", *PARALLEL, "--pyargs", "lstsq_conformance", *options, env=environment)
 
 
 def install(session: nox.Session, *groups: str, mlx_settings: tuple[str, ...] = ()) -> None:

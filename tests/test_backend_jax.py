@@ -58,7 +58,8 @@ def difference(f, h):
 def test_gradient_where_singular_values_are_equal_or_zero(x64, a, gradient):
     a = jnp.asarray(a)
     b = jnp.ones((a.shape[0], 1), a.dtype)
-    got = jax.grad(lambda a: solve(a, b).x.sum())(a)
+    got, wrt_b = jax.grad(lambda a, b: solve(a, b).x.sum(), (0, 1))(a, b)
+    assert np.isfinite(wrt_b).all()
     np.testing.assert_allclose(got, gradient, atol=1e-14 if x64 else 5e-6)
 
 
@@ -145,6 +146,16 @@ def test_symmetric_functions_of_equal_singular_values(double):
     a = matrix(6, 4, (1, 1, 1, 0.5))
     got = jax.grad(lambda a: (solve(a, jnp.ones((6, 1))).s ** 2).sum())(a)
     np.testing.assert_allclose(got, 2 * a, atol=1e-14)
+
+
+def test_second_derivative_of_a_sum_of_equal_singular_values(double):
+    a, da, ea = matrix(6, 4, (1, 1, 1, 0.5)), random((6, 4), "float64", 3), random((6, 4), "float64", 4)
+
+    def first(a):
+        return jax.jvp(lambda a: solve(a, jnp.ones((6, 1))).s[:3].sum(), (a,), (da,))[1]
+
+    (expected,) = difference(lambda t: (first(a + t * ea),), 1e-6)
+    np.testing.assert_allclose(jax.jvp(first, (a,), (ea,))[1], expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("exponent", [-60, 60])

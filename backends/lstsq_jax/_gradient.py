@@ -55,9 +55,15 @@ linear equation, to which JAX applies the implicit function theorem:
 
     Z − (I − Q) Z Q + (I − Q)(Z' M − M Z') Q = (I − Q) C Q    with Z' = (I − Q) Z Q.
 
-`singular_vectors` have the textbook rule, used for the second derivatives of singular values alone. It takes the vectors
-of (almost) equal values not to turn among themselves. So second derivatives of single singular values are right where
-the values are distinct and nonzero, and those of their sum at equal values too.
+`singular_vectors`, for the second derivatives of singular values alone. Let T = Uᴴ dA V = H + K, H Hermitian and K
+skew. Differentiating A = U S Vᴴ gives, for i ≠ j,
+
+    (Uᴴ dU)_ij = H_ij / (σj − σi) + K_ij / (σj + σi),
+    (Vᴴ dV)_ij = H_ij / (σj − σi) − K_ij / (σj + σi),
+
+and the second terms alone for i = j. The first, by which pairs of vectors turn together, is left out where values are
+(almost) equal: it has no limit there, and cancels from the sum of these values. So second derivatives are right for
+distinct values, and for functions that depend on equal values through their sum.
 
 References
 ----------
@@ -226,26 +232,18 @@ def _singular_values_jvp(primals: Primals, tangents: Primals) -> tuple[jax.Array
 
 @singular_vectors.defjvp
 def _singular_vectors_jvp(primals: Primals, tangents: Primals) -> tuple[Primals, Primals]:
-    # With T = Uᴴ dA V and i ≠ j, Uᴴ dU = ½ [(T + Tᴴ)_ij / (σj − σi) + (T − Tᴴ)_ij / (σj + σi)], and Vᴴ dV has a minus
-    # between the two. At equal values only the first is undefined: the second turns both bases against each other, and
-    # is what the second derivative of a sum of singular values is made of there.
     (f, a), (_, da) = primals, tangents
     (u, v), s = singular_vectors(f, a), singular_values(f, a)
-    t = matmul(adjoint(u), matmul(da, v))
-    th = adjoint(t)
+    da_v = matmul(da, v)
+    t = matmul(adjoint(u), da_v)
+    hermitian, skew = (t + adjoint(t)) / 2, (t - adjoint(t)) / 2
+    noise = s.shape[-1] * float(np.finfo(s.dtype).eps) * s[..., :1, None]
     i, j = s[..., :, None], s[..., None, :]
-    noise = s.shape[-1] * float(np.finfo(s.dtype).eps) * s[..., :1]
-    apart = jnp.abs(i - j) > noise[..., None]
-    together = jnp.where(apart, (t + th) / jnp.where(apart, j - i, 1), 0) / 2
-    counts = (i + j > noise[..., None]) & ~jnp.eye(s.shape[-1], dtype=bool)
-    against = jnp.where(counts, (t - th) / jnp.where(counts, i + j, 1), 0) / 2
-    omega_u, omega_v = together + against, together - against
-    inverse = jnp.where(s > noise, 1 / jnp.where(s > noise, s, 1), 0)[..., None, :]
-    outside = matmul(da, v) - matmul(u, t)
-    # The vectors of a pair may turn by a common phase. All that T says of the other phase goes to u.
-    phase = u * ((t - th) / 2 * jnp.eye(t.shape[-1], dtype=t.dtype)).sum(-2, keepdims=True)
-    du = matmul(u, omega_u) + (outside + phase) * inverse
-    return (u, v), (du, matmul(v, omega_v))
+    together = _divide_above(noise, hermitian, j - i)
+    apart = _divide_above(noise, skew, j + i)
+    du = matmul(u, together + apart) + _divide_above(noise, da_v - matmul(u, t), j)
+    dv = matmul(v, together - apart)
+    return (u, v), (du, dv)
 
 
 def _apply(f: Factors, b: jax.Array) -> jax.Array:
@@ -259,6 +257,12 @@ def _apply_adjoint(f: Factors, c: jax.Array) -> jax.Array:
 def _divide(f: Factors, coefficients: jax.Array) -> jax.Array:
     keep = f.keep[..., None]
     return jnp.where(keep, coefficients / jnp.where(keep, f.s[..., None], 1), 0)
+
+
+def _divide_above(noise: jax.Array, numerator: jax.Array, denominator: jax.Array) -> jax.Array:
+    """The quotient where the denominator is more than noise, and zero elsewhere."""
+    large = jnp.abs(denominator) > noise
+    return jnp.where(large, numerator / jnp.where(large, denominator, 1), 0)
 
 
 def _d_gram(a: jax.Array, da: jax.Array) -> jax.Array:

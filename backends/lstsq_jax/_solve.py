@@ -70,11 +70,12 @@ def _blank_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[jax
 
 
 def _exponent(array: jax.Array, axes: tuple[int, ...]) -> jax.Array:
-    """The power of two just below the largest number along these axes, which are kept; the least one for zeros."""
+    """The power of two just below the largest number along these axes, which are kept; 0 for zeros."""
     array = lax.stop_gradient(array)
     size = jnp.maximum(jnp.abs(array.real), jnp.abs(array.imag)).max(axes, keepdims=True)
     integer, fraction_bits, bias = _layout(size.dtype)
-    return (lax.bitcast_convert_type(size, integer) >> fraction_bits) - bias
+    exponent = (lax.bitcast_convert_type(size, integer) >> fraction_bits) - bias
+    return jnp.where(size == 0, 0, exponent)
 
 
 def _times_power_of_two(array: jax.Array, exponent: jax.Array) -> jax.Array:
