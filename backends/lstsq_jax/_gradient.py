@@ -85,6 +85,10 @@ from lstsq_jax._factor import Factors, adjoint, matmul
 
 Primals = tuple[Any, ...]
 
+#: Differences of singular values up to this times N eps are taken for zero, in second derivatives. Those that should be
+#: zero come out at some eps; a difference of d has a relative error of eps / d, at most a hundredth beyond this limit.
+NOISE = 100
+
 
 @jax.custom_jvp
 def solve(f: Factors, a: jax.Array, b: jax.Array) -> jax.Array:
@@ -237,7 +241,7 @@ def _singular_vectors_jvp(primals: Primals, tangents: Primals) -> tuple[Primals,
     da_v = matmul(da, v)
     t = matmul(adjoint(u), da_v)
     hermitian, skew = (t + adjoint(t)) / 2, (t - adjoint(t)) / 2
-    noise = s.shape[-1] * float(np.finfo(s.dtype).eps) * s[..., :1, None]
+    noise = NOISE * s.shape[-1] * float(np.finfo(s.dtype).eps) * s[..., :1, None]
     i, j = s[..., :, None], s[..., None, :]
     together = _divide_above(noise, hermitian, j - i)
     apart = _divide_above(noise, skew, j + i)
