@@ -199,6 +199,13 @@ mx.eval(native().lstsq(mx.as_strided(mx.ones(4), (100, 3), (3, 1)), mx.ones((100
 
 
 @nox.session(default=False)
+def kernels(session: nox.Session) -> None:
+    """Test the compute kernels of the MLX backend alone, with a build of their own. Takes some minutes."""
+    install(session, "test")
+    session.run("pytest", "backends/mlx/tests/kernels", *session.posargs, env=ONE_THREAD)
+
+
+@nox.session(default=False)
 def leak(session: nox.Session) -> None:
     """Solve 100 000 small and 200 large problems: memory must stay where it was."""
     install(session)
@@ -209,7 +216,10 @@ def run_tests(session: nox.Session) -> None:
     install(session, "test")
     # The suite's own modules want --lstsq-backend: that is the session `conformance`.
     packages = [Path(folder).name for folder in SHIPPED if "conformance" not in folder]
-    tests = ["tests", "backends/mlx/tests", "--doctest-modules", "--pyargs", *packages]
+    if not session.posargs:
+        session.run("pytest", "--doctest-modules", "--pyargs", *packages, env=ONE_THREAD)
+    # The kernels' own tests compile them anew, for minutes: that is the session `kernels`.
+    tests = ["tests", "backends/mlx/tests", "--ignore=backends/mlx/tests/kernels"]
     session.run("pytest", *PARALLEL, *(session.posargs or tests), env=ONE_THREAD)
 
 

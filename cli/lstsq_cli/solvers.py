@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -148,12 +149,11 @@ def unavailable(backend: Backend, namespace: str | None) -> str | None:
 
 
 def prepare(dtype: str) -> None:
-    """Switch on JAX's double precision where the problem is in double; it is off, as users have it, where it is not.
-
-    Must come before JAX is imported.
-    """
+    """Switch on JAX's double precision where the problem is in double; it is off, as users have it, where it is not."""
     if dtype in ("float64", "complex128"):
         os.environ.setdefault("JAX_ENABLE_X64", "1")
+        if "jax" in sys.modules:  # It has read the variable already.
+            sys.modules["jax"].config.update("jax_enable_x64", os.environ["JAX_ENABLE_X64"] == "1")
 
 
 def _serves_any(name: str) -> bool:
