@@ -12,7 +12,15 @@ from lstsq._backend import Array, Backend, Capabilities, Solution
 
 
 class MlxBackend(Backend):
-    """Least squares on MLX arrays, by LAPACK in double precision, as one lazy MLX operation."""
+    """Least squares on MLX arrays, in double precision, as a lazy MLX operation.
+
+    The default driver, ``auto``, is certified kernels and, for what they do not certify, ``qr``. ``cholesky`` is the
+    kernels alone: NaN and rank 0 where they decline. ``gelsd``, ``qr`` and ``svd`` are LAPACK's.
+
+    The environment variable ``LSTSQ_NUM_THREADS`` bounds the threads of the kernels (by default every core that the
+    process may run on; read once, at the first solve). LAPACK's are bounded by its own, such as
+    ``OPENBLAS_NUM_THREADS``; the two do not compute at the same time.
+    """
 
     name = "mlx"
     serves = ("mlx",)
@@ -31,8 +39,8 @@ class MlxBackend(Backend):
     def solve(self, a: Array, b: Array, rcond: float, driver: str) -> Solution:
         """Solve for the canonical problem; see `lstsq._backend.Backend.solve`.
 
-        All four arrays are lazy: nothing is computed before they are read. `s` is a node of its own, and costs
-        nothing if it is never read.
+        All four arrays are lazy: nothing is computed before they are read. `s`, and of the certified drivers the
+        residuals, are nodes of their own, and cost nothing if they are never read.
         """
         from lstsq_mlx._native import native
 
