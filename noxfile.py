@@ -169,7 +169,7 @@ def pythons(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def sanitize(session: nox.Session) -> None:
-    """Run the native tests on C++ built with GCC's address and undefined-behaviour sanitizers. Takes a quarter hour."""
+    """Run the native tests on C++ built with GCC's address and undefined-behaviour sanitizers."""
     sanitizers, optimised = "address,undefined,float-cast-overflow", "RelWithDebInfo"
     settings = (f"cmake.define.LSTSQ_SANITIZE={sanitizers}", f"cmake.build-type={optimised}")
     install(session, "test", mlx_settings=settings)

@@ -19,9 +19,9 @@ namespace mx = mlx::core;
 /// "cholesky" (NaN and rank 0 where it cannot certify an answer), "gelsd", "svd" or "qr".
 ///
 /// Returns x (..., n, k); residuals (..., k), real, the sums of squares of b - a x; rank (...), int32; and
-/// s (..., min(m, n)), real, descending. All are lazy. s, and of "auto" and "cholesky" the residuals, are nodes of their
-/// own: whoever does not read them does not pay for them. In double precision inside, whatever the dtype. Runs on a CPU
-/// stream: that of `stream`, or the default one of the CPU where the default device is another.
+/// s (..., min(m, n)), real, descending. All are lazy. s, and of "auto" and "cholesky" the residuals, are nodes of
+/// their own: whoever does not read them does not pay for them. In double precision inside, whatever the dtype. Runs on
+/// a CPU stream: that of `stream`, or the default one of the CPU where the default device is another.
 ///
 /// Throws std::invalid_argument for shapes, dtypes, cutoffs and drivers other than these, and where the sizes exceed
 /// LAPACK's integers.
