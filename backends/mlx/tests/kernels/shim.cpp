@@ -72,7 +72,7 @@ SHIM(z, std::complex<double>, double)
 #define SHIM_BATCH(S, T)                                                                                            \
   int shim_batch_##S(int64_t count, int64_t m, int64_t n, int64_t k, const T* a, const T* b, double rcond, T* x,    \
                      T* residuals, uint8_t* ok) {                                                                   \
-    return solve_batch(Batch<T>{count, m, n, k, a, m * n, n, b, m * k, k, rcond, x, residuals, ok});                \
+    return solve_batch(Batch<T>{count, m, n, k, a, m * n, n, b, m * k, k, rcond, x, residuals, nullptr, ok});                \
   }
 SHIM_BATCH(s, float)
 SHIM_BATCH(d, double)
