@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 #: Between two solvers' turns: the idle threads of one BLAS spin for a while, and would be timed with the next.
-PAUSE = 0.005
+PAUSE = 0.05
 
 
 def interleaved(

@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "kernels/kernels.h"
-#include "lapack.h"
 #include "row_major.h"
 
 namespace lstsq_mlx {
@@ -12,18 +11,6 @@ namespace lstsq_mlx {
 namespace kernels = ::lstsq::kernels;
 
 namespace {
-
-const kernels::Lapack& kernel_lapack() {
-  static const kernels::Lapack routines{
-      [](Int n, double* a, Int lda) -> Int { return lapack::potrf(n, a, lda); },
-      [](bool transposed, Int m, Int n, const double* a, Int lda, double* b, Int ldb) {
-        lapack::trsm_right(transposed, m, n, a, lda, b, ldb);
-      },
-      [](Int n, float* a, Int lda, std::int32_t* pivots) -> Int { return lapack::getrf(n, a, lda, pivots); },
-      [](Int n, double* a, Int lda, std::int32_t* pivots) -> Int { return lapack::getrf(n, a, lda, pivots); },
-  };
-  return routines;
-}
 
 /// Below this many entries of A, one problem is solved as a batch of one: that allocates nothing and wakes no thread.
 constexpr Int small = 4096;
@@ -69,7 +56,7 @@ void certify(double rcond,
     const Outputs<T> to = out.at(i, p, /*core_size=*/0);
     kernels::Problem<T> problem{a.data, p.m, p.n, a.ld, b.data, p.k, b.ld, rcond, to.x, p.k};
     problem.precise = to.precise;
-    certified[i] = kernels::solve(problem, kernel_lapack()) == kernels::Status::certified;
+    certified[i] = kernels::solve(problem) == kernels::Status::certified;
   }
 }
 

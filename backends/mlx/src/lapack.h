@@ -41,9 +41,6 @@ inline int value(Int written) {
   X(dgesvd, void(char*, char*, Int*, Int*, double*, Int*, double*, double*, Int*, double*, Int*, double*, Int*, Int*)) \
   X(zgesvd, void(char*, char*, Int*, Int*, Complex*, Int*, double*, Complex*, Int*, Complex*, Int*, Complex*, Int*,    \
                  double*, Int*))                                                                                       \
-  X(dpotrf, void(char*, Int*, double*, Int*, Int*))                                                                    \
-  X(sgetrf, void(Int*, Int*, float*, Int*, Int*, Int*))                                                                \
-  X(dgetrf, void(Int*, Int*, double*, Int*, Int*, Int*))                                                               \
   X(dgeqrf, void(Int*, Int*, double*, Int*, double*, double*, Int*, Int*))                                             \
   X(zgeqrf, void(Int*, Int*, Complex*, Int*, Complex*, Complex*, Int*, Int*))                                          \
   X(dormqr, void(char*, char*, Int*, Int*, Int*, double*, Int*, double*, double*, Int*, double*, Int*, Int*))          \
@@ -296,37 +293,6 @@ inline void trsm(char uplo, char trans, Int m, Int n, const Complex* r, Int ldr,
   char side = 'L', diag = 'N';
   Complex one = 1;
   table.ztrsm(&side, &uplo, &trans, &diag, &m, &n, &one, const_cast<Complex*>(r), &ldr, b, &ldb);
-}
-
-/// Solve with the lower triangle of a from the right: b l^-1, or b l^-T, over b.
-inline void trsm_right(bool transposed, Int m, Int n, const double* a, Int lda, double* b, Int ldb) {
-  char side = 'R', uplo = 'L', trans = transposed ? 'T' : 'N', diag = 'N';
-  double one = 1;
-  table.dtrsm(&side, &uplo, &trans, &diag, &m, &n, &one, const_cast<double*>(a), &lda, b, &ldb);
-}
-
-/// The lower Cholesky factor.
-inline int potrf(Int n, double* a, Int lda) {
-  char uplo = 'L';
-  Int info = 0;
-  table.dpotrf(&uplo, &n, a, &lda, &info);
-  return value(info);
-}
-
-/// The LU factors of a square matrix. LAPACK writes the pivots in integers of its own width.
-template <class T>
-int getrf(Int n, T* a, Int lda, std::int32_t* pivots) {
-  const bool is_narrow = largest_integer() <= std::numeric_limits<std::int32_t>::max();
-  std::vector<Int> wide(is_narrow ? 0 : n);
-  Int* const to = is_narrow ? reinterpret_cast<Int*>(pivots) : wide.data();
-  Int info = 0;
-  if constexpr (sizeof(T) == sizeof(float)) {
-    table.sgetrf(&n, &n, a, &lda, to, &info);
-  } else {
-    table.dgetrf(&n, &n, a, &lda, to, &info);
-  }
-  for (std::size_t i = 0; i < wide.size(); ++i) pivots[i] = static_cast<std::int32_t>(wide[i]);
-  return value(info);
 }
 
 /// Solve with a triangle: op(r) y = x, y over x. `uplo` is 'U' or 'L', `trans` is 'N' or 'C'.

@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "factors.h"
 #include "isa.h"
 #include "pool.h"
 
 namespace lstsq::kernels {
 
-Core::Core(int64_t n, double* g, const Lapack& lapack)
-    : n_(n), ld_(padded(n)), r_(g), lapack_(lapack), d_(static_cast<size_t>(n)) {}
+Core::Core(int64_t n, double* g) : n_(n), ld_(padded(n)), r_(g), d_(static_cast<size_t>(n)) {}
 
 Status Core::factorise(int64_t chain, double unit, double limit, double rcond) {
   double frobenius = 0;
@@ -26,8 +26,7 @@ Status Core::factorise(int64_t chain, double unit, double limit, double rcond) {
     for (int64_t j = i; j < n_; ++j) r_[i * ld_ + j] *= scale(i) * scale(j);
     scaled += r_[i * ld_ + i];
   }
-  const bool positive = n_ > 96 && lapack_.dpotrf ? lapack_.dpotrf(n_, r_, ld_) == 0 : isa().cholesky(n_, r_, ld_);
-  if (!positive) return Status::ill_conditioned;
+  if (!cholesky(n_, r_, ld_)) return Status::ill_conditioned;
 
   // Errors of G and of its factorisation, as multiples of |R^-1|^2. Small cores: proven bounds. Large ones: estimates
   // of the norms, and rounding errors that add up as independent ones do (Higham and Mary 2019), with a factor of 8.
@@ -79,8 +78,8 @@ Core::Inverse Core::inverse_estimates() const {
         for (int64_t i = 0; i < n_ * probes; ++i) w[static_cast<size_t>(i)] *= scale(i / probes);
       };
       if (unscale) rescale();
-      isa().solve_rt(n_, r_, ld_, w.data(), probes);
-      isa().solve_r(n_, r_, ld_, w.data(), probes);
+      isa().solve_rt(n_, r_, ld_, w.data(), probes, probes);
+      isa().solve_r(n_, r_, ld_, w.data(), probes, probes);
       if (unscale) rescale();
     }
     double sum = 0;
@@ -93,25 +92,32 @@ Core::Inverse Core::inverse_estimates() const {
 }
 
 void Core::solve(double* w, int64_t k, double* norms) const {
-  for (int64_t i = 0; i < n_; ++i)
-    for (int64_t c = 0; c < k; ++c) w[i * k + c] *= scale(i);
-  const bool library = lapack_.dtrsm && k >= 16 && n_ >= 64;
-  if (library)
-    lapack_.dtrsm(true, k, n_, r_, ld_, w, k);
-  else
-    isa().solve_rt(n_, r_, ld_, w, k);
-  if (norms) {
-    std::fill(norms, norms + k, 0.0);
+  // Groups of columns, over the threads: padded, and narrow enough for a block of rows to stay in cache.
+  const int64_t groups = k == 1 ? 1 : std::min(k, (k + 47) / 48 + thread_count() - 1),
+                width = (k + groups - 1) / groups;
+  const int64_t ldw = k == 1 ? 1 : padded(width);
+  std::vector<double> own(static_cast<size_t>(groups * n_ * ldw));
+  parallel(groups, [&](int64_t group) {
+    double* v = own.data() + group * n_ * ldw;
+    const int64_t from = group * width, live = std::min(width, k - from);
     for (int64_t i = 0; i < n_; ++i)
-      for (int64_t c = 0; c < k; ++c) norms[c] += w[i * k + c] * w[i * k + c];
-    for (int64_t c = 0; c < k; ++c) norms[c] = std::sqrt(norms[c]);
-  }
-  if (library)
-    lapack_.dtrsm(false, k, n_, r_, ld_, w, k);
-  else
-    isa().solve_r(n_, r_, ld_, w, k);
-  for (int64_t i = 0; i < n_; ++i)
-    for (int64_t c = 0; c < k; ++c) w[i * k + c] *= scale(i);
+      for (int64_t c = 0; c < live; ++c) v[i * ldw + c] = w[i * k + from + c] * scale(i);
+    if (k == 1)
+      isa().solve_rt_one(n_, r_, ld_, v);
+    else
+      isa().solve_rt(n_, r_, ld_, v, ldw, ldw);
+    for (int64_t c = 0; norms && c < live; ++c) {
+      double sum = 0;
+      for (int64_t i = 0; i < n_; ++i) sum += v[i * ldw + c] * v[i * ldw + c];
+      norms[from + c] = std::sqrt(sum);
+    }
+    if (k == 1)
+      isa().solve_r_one(n_, r_, ld_, v);
+    else
+      isa().solve_r(n_, r_, ld_, v, ldw, ldw);
+    for (int64_t i = 0; i < n_; ++i)
+      for (int64_t c = 0; c < live; ++c) w[i * k + from + c] = v[i * ldw + c] * scale(i);
+  });
 }
 
 void gaussian(int64_t n, double* out) {

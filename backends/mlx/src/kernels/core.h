@@ -11,7 +11,7 @@ namespace lstsq::kernels {
 class Core {
  public:
   // g: padded(n) square, row-major, the upper triangle of A'A; overwritten by its scaled factor, and to outlive this.
-  Core(int64_t n, double* g, const Lapack& lapack);
+  Core(int64_t n, double* g);
 
   // chain: the longest chain of additions behind an entry of g; unit: the unit roundoff of the products and sums.
   // limit: the diagonal must lie within [1 / limit, limit].
@@ -35,7 +35,6 @@ class Core {
 
   int64_t n_, ld_;
   double* r_;
-  const Lapack& lapack_;
   std::vector<double> d_;
 };
 

@@ -44,25 +44,33 @@ static inline void gram_tile(int64_t depth, const S* packed, int64_t i, int64_t 
                     g + (i * W + q) * ldg + group * W, ldg);
 }
 
+// The panels [from, from + gram_rows) against those of a group, on and above the diagonal.
+constexpr int64_t gram_rows = 24;
+
 template <class S, int NV>
-static inline void gram_group(int64_t depth, const S* packed, int64_t group, double* g, int64_t ldg) {
-  for (int64_t i = 0; i < group; ++i) gram_tile<S, NV>(depth, packed, i, group, g, ldg);
+static inline void gram_group(int64_t depth, const S* packed, int64_t from, int64_t group, double* g, int64_t ldg) {
+  for (int64_t i = from; i < least(from + gram_rows, group); ++i) gram_tile<S, NV>(depth, packed, i, group, g, ldg);
+  if (group >= from + gram_rows) return;
   gram_tile<S, NV>(depth, packed, group, group, g, ldg);
   if constexpr (NV > 1) gram_tile<S, NV - 1>(depth, packed, group + 1, group + 1, g, ldg);
   if constexpr (NV > 2) gram_tile<S, NV - 2>(depth, packed, group + 2, group + 2, g, ldg);
 }
 
+// A group's panels stay in the first-level cache, and those against it, gram_rows at a time, in the second.
 template <class S>
 static inline void gram_tiles(int64_t depth, const S* packed, int64_t panels, double* g, int64_t ldg) {
-  int64_t group = 0;
-  for (; group + tile_panels <= panels; group += tile_panels)
-    gram_group<S, tile_panels>(depth, packed, group, g, ldg);
-  if constexpr (tile_panels >= 3)
-    if (panels - group == 2) {
-      gram_group<S, 2>(depth, packed, group, g, ldg);
-      group += 2;
-    }
-  for (; group < panels; ++group) gram_group<S, 1>(depth, packed, group, g, ldg);
+  static_assert(gram_rows % tile_panels == 0);
+  for (int64_t from = 0; from < panels; from += gram_rows) {
+    int64_t group = from;
+    for (; group + tile_panels <= panels; group += tile_panels)
+      gram_group<S, tile_panels>(depth, packed, from, group, g, ldg);
+    if constexpr (tile_panels >= 3)
+      if (panels - group == 2) {
+        gram_group<S, 2>(depth, packed, from, group, g, ldg);
+        group += 2;
+      }
+    for (; group < panels; ++group) gram_group<S, 1>(depth, packed, from, group, g, ldg);
+  }
 }
 
 template <class T, class S>

@@ -70,6 +70,26 @@ struct BatchTask {
   void* workspace;   // batch_workspace bytes, aligned to 64
 };
 
+// LU factors of A (n by n, rows of ld >= padded(n), zeros beyond n), as lu.inl says, in panels of rows as above.
+template <class T>
+struct LuIsa {
+  bool (*panel)(int64_t n, T* lu, int64_t ld, int32_t* pivots, int64_t at, int64_t depth, T* packed);
+  // Rows [from, to), at most lu_rows of them.
+  void (*update)(int64_t n,
+                 T* lu,
+                 int64_t ld,
+                 const int32_t* pivots,
+                 int64_t at,
+                 int64_t depth,
+                 const T* packed,
+                 int64_t from,
+                 int64_t to);
+  // Solve A w = w, or A'w = w; k is 4 or, for A itself, 1.
+  void (*solve)(int64_t n, const T* lu, int64_t ld, const int32_t* pivots, bool transposed, double* w, int64_t k);
+};
+inline constexpr int64_t lu_rows = 32;
+inline constexpr int64_t panel_depth = 128;  // of Cholesky's and LU's panels
+
 struct Isa {
   const char* name;
   void (*gram_f)(const GramTask<float>&);
@@ -81,16 +101,21 @@ struct Isa {
   void (*batch_f)(const BatchTask<float>&);
   void (*batch_d)(const BatchTask<double>&);
   int64_t (*batch_workspace)(int64_t m, int64_t n, int64_t k);
-  // In place: the upper triangle of row-major g (n by n, rows of ldg) becomes R with R'R = g; false where a pivot is
-  // not positive.
+  // Cholesky factors in place, row-major g (n by n, rows of ldg) to its upper triangle R with R'R = g; false where a
+  // pivot is not positive. The whole of it; or, for large n, the rows [at, at + depth), which all rows before them have
+  // updated, and `packed` (depth rows of padded(n) at most) for the update of the rows [from, to) after them. at and
+  // depth are multiples of pad_to, from and to those of 4, save at the end.
   bool (*cholesky)(int64_t n, double* g, int64_t ldg);
-  // In place on w (n rows of k): w = R'^-1 w, or R^-1 w.
-  void (*solve_rt)(int64_t n, const double* r, int64_t ldr, double* w, int64_t k);
-  void (*solve_r)(int64_t n, const double* r, int64_t ldr, double* w, int64_t k);
-  // Solve A w = w, or A'w = w, from getrf's factors of row-major A (which LAPACK saw as A'); k is 4, 8 or, for A
-  // itself, 1.
-  void (*lu_solve_f)(int64_t n, const float* lu, const int32_t* pivots, bool transposed, double* w, int64_t k);
-  void (*lu_solve_d)(int64_t n, const double* lu, const int32_t* pivots, bool transposed, double* w, int64_t k);
+  bool (*cholesky_panel)(int64_t n, double* g, int64_t ldg, int64_t at, int64_t depth, double* packed);
+  void (*cholesky_update)(
+      int64_t n, double* g, int64_t ldg, int64_t at, int64_t depth, const double* packed, int64_t from, int64_t to);
+  // In place on w (n rows of ldw): w = R'^-1 w, or R^-1 w. `columns` is a multiple of 8. Or on one vector.
+  void (*solve_rt)(int64_t n, const double* r, int64_t ldr, double* w, int64_t columns, int64_t ldw);
+  void (*solve_r)(int64_t n, const double* r, int64_t ldr, double* w, int64_t columns, int64_t ldw);
+  void (*solve_rt_one)(int64_t n, const double* r, int64_t ldr, double* w);
+  void (*solve_r_one)(int64_t n, const double* r, int64_t ldr, double* w);
+  LuIsa<float> lu_f;
+  LuIsa<double> lu_d;
 };
 
 const Isa& isa();  // the one to use, chosen once

@@ -7,9 +7,10 @@ namespace {
 #include "simd.h"
 // After the vectors:
 #include "gram.inl"
-#include "lu.inl"
 #include "residual.inl"
 #include "triangular.inl"
+// After pack_panels() of triangular.inl:
+#include "lu.inl"
 // After widen() of residual.inl:
 #include "batch.inl"
 
@@ -31,10 +32,14 @@ const Isa table = {
     batch<double>,
     batch_workspace,
     cholesky,
+    cholesky_panel,
+    cholesky_update,
     solve_rt,
     solve_r,
-    lu_solve<float>,
-    lu_solve<double>,
+    solve_rt_one,
+    solve_r_one,
+    {lu_panel<float>, lu_update<float>, lu_solve<float>},
+    {lu_panel<double>, lu_update<double>, lu_solve<double>},
 };
 
 }  // namespace lstsq::kernels::LSTSQ_ISA

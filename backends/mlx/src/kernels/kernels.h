@@ -1,4 +1,4 @@
-// Certified least squares by Gram matrix, LU and Cholesky: compute kernels in plain C++20, without MLX.
+// Certified least squares by Gram matrix, LU and Cholesky: compute kernels in plain C++20, without MLX, LAPACK or BLAS.
 //
 // Everything here either returns an answer that it can certify (docs/certificate.md says what that means and why) or
 // says `declined` and leaves x unspecified: the caller then takes the general path. No function throws, save for
@@ -17,17 +17,7 @@ enum class Status : int {
   certified = 0,        // x (and residuals) are the answer; the rank is min(m, n)
   ill_conditioned = 1,  // the singular values are not provably above the cutoff, or refinement does not contract
   out_of_range = 2,     // NaN, infinity, or numbers whose squares overflow or underflow
-  unsupported = 3,      // this shape has no kernel here, or a function is missing from `Lapack`
-};
-
-// The LAPACK and BLAS functions that the larger problems need, column-major, behind 64-bit integers so that the caller
-// may wrap either integer width. Each returns LAPACK's info. A null pointer means "not available".
-struct Lapack {
-  int64_t (*dpotrf)(int64_t n, double* a, int64_t lda) = nullptr;  // lower triangle
-  // b (m by n) = b L^-1, or b L^-T where transposed; L is the lower triangle of a
-  void (*dtrsm)(bool transposed, int64_t m, int64_t n, const double* a, int64_t lda, double* b, int64_t ldb) = nullptr;
-  int64_t (*sgetrf)(int64_t n, float* a, int64_t lda, int32_t* ipiv) = nullptr;
-  int64_t (*dgetrf)(int64_t n, double* a, int64_t lda, int32_t* ipiv) = nullptr;
+  unsupported = 3,      // this shape has no kernel here
 };
 
 template <class T>
@@ -65,7 +55,7 @@ struct Report {
 
 // Solve one problem, using every core. T: float, double, std::complex<float>, std::complex<double>.
 template <class T>
-Status solve(const Problem<T>& problem, const Lapack& lapack, Report* report = nullptr);
+Status solve(const Problem<T>& problem, Report* report = nullptr);
 
 // Sums of squares of the columns of b - a x in double precision, in one pass over a. x is n by k, double precision (or
 // complex double), rows of length k. Entries that overflow give infinity, as the sum itself would.

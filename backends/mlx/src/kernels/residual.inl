@@ -41,32 +41,42 @@ static void residual_one(const ResidualTask<T>& t, int64_t rhs, int64_t from, in
   t.sums[rhs] += total;
 }
 
-// Many: as matrix products on blocks of rows.
+// Many: as matrix products, block by block of rows and of columns, so that each piece fits a cache.
 template <class T>
 static void residual_many(const ResidualTask<T>& t) {
-  const int64_t ldx = padded(t.k), ldg = padded(t.n), block = 64;
-  const int64_t lda = ldg + 8;  // not a power of two, which would map rows on the same cache sets
-  double* rows = static_cast<double*>(scratch(0, block * lda * sizeof(double)));
+  constexpr int64_t tile = tile_panels * lanes;
+  const int64_t tiles = (t.k + tile - 1) / tile, ldx = tiles * tile, ldg = padded(t.n), rows = 128, columns = 128;
+  const int64_t ldp = columns + 8;  // not a power of two, which would map rows on the same cache sets
+  double* block = static_cast<double*>(scratch(0, rows * ldp * sizeof(double)));
   double* x = static_cast<double*>(scratch(1, t.n * ldx * sizeof(double)));
-  double* product = static_cast<double*>(scratch(2, block * ldx * sizeof(double)));
-  widen(t.x, t.k, t.n, t.k, x, ldx);
-  for (int64_t at = t.from; at < t.to; at += block) {
-    const int64_t depth = least(block, t.to - at);
-    widen(t.a + at * t.lda, t.lda, depth, t.n, rows, lda);
-    for (int64_t i = 0; i < depth * ldx; ++i) product[i] = 0;
-    // Blocks of x that fit the cache.
-    for (int64_t j = 0; j < t.n; j += 256)
-      micro_block<double>(least(256, t.n - j), rows + j, lda, 1, depth, x + j * ldx, lanes, ldx,
-                          (t.k + lanes - 1) / lanes, product, ldx);
+  double* r = static_cast<double*>(scratch(2, rows * ldx * sizeof(double)));
+  // Tile by tile of right-hand sides: x[(tile n + j) tile_width + lane].
+  for (int64_t c = 0; c < tiles; ++c)
+    for (int64_t j = 0; j < t.n; ++j)
+      for (int64_t lane = 0; lane < tile; ++lane)
+        x[(c * t.n + j) * tile + lane] = c * tile + lane < t.k ? t.x[j * t.k + c * tile + lane] : 0.0;
+  for (int64_t at = t.from; at < t.to; at += rows) {
+    const int64_t depth = least(rows, t.to - at);
+    for (int64_t i = 0; i < depth; ++i)
+      for (int64_t c = 0; c < ldx; ++c) r[i * ldx + c] = c < t.k ? static_cast<double>(t.b[(at + i) * t.ldb + c]) : 0.0;
+    for (int64_t j = 0; j < t.n; j += columns) {
+      const int64_t width = least(columns, t.n - j);
+      widen(t.a + at * t.lda + j, t.lda, depth, width, block, ldp);
+      for (int64_t c = 0; c < tiles; ++c)
+        micro_block<double, true>(width, block, ldp, 1, depth, x + (c * t.n + j) * tile, lanes, tile, tile_panels,
+                                  r + c * tile, ldx);
+    }
     for (int64_t i = 0; i < depth; ++i)
       for (int64_t c = 0; c < t.k; ++c) {
-        const double r = static_cast<double>(t.b[(at + i) * t.ldb + c]) - product[i * ldx + c];
-        product[i * ldx + c] = r;
-        t.sums[c] += r * r;
-        if (t.r) t.r[(at + i - t.from) * t.k + c] = r;
+        t.sums[c] += r[i * ldx + c] * r[i * ldx + c];
+        if (t.r) t.r[(at + i - t.from) * t.k + c] = r[i * ldx + c];
       }
-    if (t.g)
-      micro_block<double>(depth, product, 1, ldx, t.k, rows, lanes, lda, (t.n + lanes - 1) / lanes, t.g, ldg);
+    if (!t.g) continue;
+    for (int64_t j = 0; j < t.n; j += columns) {
+      const int64_t width = least(columns, t.n - j), panels = (width + lanes - 1) / lanes;
+      pack_columns<T, double>(t.a + at * t.lda + j, t.lda, width, depth, block);
+      micro_blocks<double>(depth, r, 1, ldx, t.k, block, depth * lanes, lanes, panels, t.g + j, ldg);
+    }
   }
 }
 

@@ -51,9 +51,9 @@ static inline int64_t most(int64_t a, int64_t b) {
   return a > b ? a : b;
 }
 
-// c[i][j] += sum over k of b[i * bs + k * bk] * v[j * vp + k * vk], for NB scalars against NV vectors. The sums of one
-// call stay in registers; c is double precision whatever S is.
-template <class S, int NB, int NV>
+// c[i][j] += (or, with `subtract`, -=) the sum over k of b[i * bs + k * bk] * v[j * vp + k * vk], for NB scalars
+// against NV vectors. The sums of one call stay in registers and are as precise as S; c may be more so.
+template <class S, int NB, int NV, bool subtract = false, class C>
 static inline void micro(int64_t depth,
                          const S* __restrict b,
                          int64_t bs,
@@ -61,7 +61,7 @@ static inline void micro(int64_t depth,
                          const S* __restrict v,
                          int64_t vp,
                          int64_t vk,
-                         double* __restrict c,
+                         C* __restrict c,
                          int64_t ldc) {
   constexpr int W = panel_width<S>;
   Vec<S, W> acc[NB][NV] = {};
@@ -82,13 +82,14 @@ static inline void micro(int64_t depth,
   for (int i = 0; i < NB; ++i)
 #pragma GCC unroll 8
     for (int j = 0; j < NV; ++j) {
-      double* out = c + i * ldc + j * W;
-      store<W>(out, load<W>(out) + __builtin_convertvector(acc[i][j], Vec<double, W>));
+      C* out = c + i * ldc + j * W;
+      const Vec<C, W> sum = __builtin_convertvector(acc[i][j], Vec<C, W>);
+      store<W>(out, subtract ? load<W>(out) - sum : load<W>(out) + sum);
     }
 }
 
 // The same for a run-time number of vectors, in tiles.
-template <class S, int NB>
+template <class S, int NB, bool subtract = false, class C>
 static inline void micro_row(int64_t depth,
                              const S* b,
                              int64_t bs,
@@ -97,22 +98,22 @@ static inline void micro_row(int64_t depth,
                              int64_t vp,
                              int64_t vk,
                              int64_t panels,
-                             double* c,
+                             C* c,
                              int64_t ldc) {
   constexpr int W = panel_width<S>;
   constexpr int most_panels = NB == 1 ? 2 * tile_panels : tile_panels;  // enough sums to hide the adds' latency
   int64_t j = 0;
   for (; j + most_panels <= panels; j += most_panels)
-    micro<S, NB, most_panels>(depth, b, bs, bk, v + j * vp, vp, vk, c + j * W, ldc);
+    micro<S, NB, most_panels, subtract>(depth, b, bs, bk, v + j * vp, vp, vk, c + j * W, ldc);
   if constexpr (most_panels > 3)
-    for (; j + 3 <= panels; j += 3) micro<S, NB, 3>(depth, b, bs, bk, v + j * vp, vp, vk, c + j * W, ldc);
+    for (; j + 3 <= panels; j += 3) micro<S, NB, 3, subtract>(depth, b, bs, bk, v + j * vp, vp, vk, c + j * W, ldc);
   if constexpr (most_panels > 2)
-    for (; j + 2 <= panels; j += 2) micro<S, NB, 2>(depth, b, bs, bk, v + j * vp, vp, vk, c + j * W, ldc);
-  for (; j < panels; ++j) micro<S, NB, 1>(depth, b, bs, bk, v + j * vp, vp, vk, c + j * W, ldc);
+    for (; j + 2 <= panels; j += 2) micro<S, NB, 2, subtract>(depth, b, bs, bk, v + j * vp, vp, vk, c + j * W, ldc);
+  for (; j < panels; ++j) micro<S, NB, 1, subtract>(depth, b, bs, bk, v + j * vp, vp, vk, c + j * W, ldc);
 }
 
 // Likewise for a run-time number of scalars.
-template <class S>
+template <class S, bool subtract = false, class C>
 static inline void micro_block(int64_t depth,
                                const S* b,
                                int64_t bs,
@@ -122,13 +123,32 @@ static inline void micro_block(int64_t depth,
                                int64_t vp,
                                int64_t vk,
                                int64_t panels,
-                               double* c,
+                               C* c,
                                int64_t ldc) {
   int64_t i = 0;
-  for (; i + 4 <= scalars; i += 4) micro_row<S, 4>(depth, b + i * bs, bs, bk, v, vp, vk, panels, c + i * ldc, ldc);
+  for (; i + 4 <= scalars; i += 4)
+    micro_row<S, 4, subtract>(depth, b + i * bs, bs, bk, v, vp, vk, panels, c + i * ldc, ldc);
   if (i + 2 <= scalars) {
-    micro_row<S, 2>(depth, b + i * bs, bs, bk, v, vp, vk, panels, c + i * ldc, ldc);
+    micro_row<S, 2, subtract>(depth, b + i * bs, bs, bk, v, vp, vk, panels, c + i * ldc, ldc);
     i += 2;
   }
-  if (i < scalars) micro_row<S, 1>(depth, b + i * bs, bs, bk, v, vp, vk, panels, c + i * ldc, ldc);
+  if (i < scalars) micro_row<S, 1, subtract>(depth, b + i * bs, bs, bk, v, vp, vk, panels, c + i * ldc, ldc);
+}
+
+// A large product: tile by tile of vectors, which stay in the first-level cache while all scalars pass.
+template <class S, bool subtract = false, class C>
+static inline void micro_blocks(int64_t depth,
+                                const S* b,
+                                int64_t bs,
+                                int64_t bk,
+                                int64_t scalars,
+                                const S* v,
+                                int64_t vp,
+                                int64_t vk,
+                                int64_t panels,
+                                C* c,
+                                int64_t ldc) {
+  for (int64_t j = 0; j < panels; j += tile_panels)
+    micro_block<S, subtract>(
+        depth, b, bs, bk, scalars, v + j * vp, vp, vk, least(tile_panels, panels - j), c + j * panel_width<S>, ldc);
 }

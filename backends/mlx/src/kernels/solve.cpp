@@ -49,7 +49,7 @@ std::vector<R> real_parts(const R* b, int64_t m, int64_t k, int64_t ldb) {
 }  // namespace
 
 template <class T>
-Status solve(const Problem<T>& p, const Lapack& lapack, Report* report) {
+Status solve(const Problem<T>& p, Report* report) {
   using R = typename Real<T>::type;
   constexpr int parts = Real<T>::parts;
   Report unread;
@@ -60,17 +60,16 @@ Status solve(const Problem<T>& p, const Lapack& lapack, Report* report) {
   std::vector<double> x(static_cast<size_t>(parts * p.n * p.k)), sums(p.residuals ? static_cast<size_t>(p.k) : 0);
   double* wanted = p.residuals ? sums.data() : nullptr;
   Status status = Status::unsupported;
-  const bool factors = sizeof(R) == 4 ? lapack.sgetrf != nullptr : lapack.dgetrf != nullptr;
-  if (parts == 1 && p.m == p.n && p.n > 64 && factors)
-    status = solve_square(rows, p.rcond, lapack, x.data(), wanted, found);
+  if (parts == 1 && p.m == p.n && p.n > 64)
+    status = solve_square(rows, p.rcond, x.data(), wanted, found);
   else if (p.m >= p.n)
-    status = solve_tall(rows, parts, p.rcond, lapack, x.data(), wanted, found);
+    status = solve_tall(rows, parts, p.rcond, x.data(), wanted, found);
   else if (parts == 1)
-    status = solve_wide(rows, p.rcond, lapack, x.data(), wanted, found);
+    status = solve_wide(rows, p.rcond, x.data(), wanted, found);
   else {
     const std::vector<R> a = real_form(rows.a, p.m, p.n, rows.lda), b = real_parts(rows.b, p.m, p.k, rows.ldb);
     const Rows<R> real{a.data(), 2 * p.m, 2 * p.n, 2 * p.n, b.data(), p.k, p.k};
-    status = solve_wide(real, p.rcond, lapack, x.data(), wanted, found);
+    status = solve_wide(real, p.rcond, x.data(), wanted, found);
   }
   if (status != Status::certified) return status;
 
@@ -116,8 +115,8 @@ void residuals(const T* a,
   }
 }
 
-#define LSTSQ_INSTANTIATE(T, D)                                     \
-  template Status solve(const Problem<T>&, const Lapack&, Report*); \
+#define LSTSQ_INSTANTIATE(T, D)                      \
+  template Status solve(const Problem<T>&, Report*); \
   template void residuals(const T*, int64_t, int64_t, int64_t, const T*, int64_t, int64_t, const D*, double*);
 LSTSQ_INSTANTIATE(float, double)
 LSTSQ_INSTANTIATE(double, double)

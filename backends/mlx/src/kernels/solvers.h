@@ -15,11 +15,10 @@ inline constexpr int most_steps = 6;
 // p has the real sizes (columns and right-hand sides times parts). x: n rows of k in double precision, real form.
 // sums: the k sums of squares, or null.
 template <class T>
-Status solve_tall(
-    const Rows<T>& p, int parts, double rcond, const Lapack& lapack, double* x, double* sums, Report& report);
+Status solve_tall(const Rows<T>& p, int parts, double rcond, double* x, double* sums, Report& report);
 template <class T>
-Status solve_wide(const Rows<T>& p, double rcond, const Lapack& lapack, double* x, double* sums, Report& report);
+Status solve_wide(const Rows<T>& p, double rcond, double* x, double* sums, Report& report);
 template <class T>
-Status solve_square(const Rows<T>& p, double rcond, const Lapack& lapack, double* x, double* sums, Report& report);
+Status solve_square(const Rows<T>& p, double rcond, double* x, double* sums, Report& report);
 
 }  // namespace lstsq::kernels

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core.h"
+#include "factors.h"
 #include "solvers.h"
 
 namespace lstsq::kernels {
@@ -10,29 +11,38 @@ namespace lstsq::kernels {
 namespace {
 
 template <class T>
-void lu_solve(int64_t n, const T* lu, const int32_t* pivots, bool transposed, double* w, int64_t k) {
-  if constexpr (sizeof(T) == 4)
-    isa().lu_solve_f(n, lu, pivots, transposed, w, k);
-  else
-    isa().lu_solve_d(n, lu, pivots, transposed, w, k);
-}
+struct Factors {
+  explicit Factors(int64_t n)
+      : n(n), ld(padded(n) + pad_to), values(static_cast<size_t>(n * ld)), pivots(static_cast<size_t>(n)) {}
 
-// w (n rows of k), for any k: columns in groups, over the threads.
-template <class T>
-void lu_solve_all(int64_t n, const T* lu, const int32_t* pivots, bool transposed, double* w, int64_t k) {
-  if (k == 1 && !transposed) return lu_solve(n, lu, pivots, transposed, w, 1);
-  const int64_t width = k <= 4 * thread_count() ? 4 : 8, groups = (k + width - 1) / width;
-  std::vector<double> group(static_cast<size_t>(groups * n * width));
-  parallel(groups, [&](int64_t task) {
-    double* own = group.data() + task * n * width;
-    const int64_t from = task * width, live = std::min(width, k - from);
-    for (int64_t i = 0; i < n; ++i)
-      for (int64_t c = 0; c < live; ++c) own[i * width + c] = w[i * k + from + c];
-    lu_solve(n, lu, pivots, transposed, own, width);
-    for (int64_t i = 0; i < n; ++i)
-      for (int64_t c = 0; c < live; ++c) w[i * k + from + c] = own[i * width + c];
-  });
-}
+  // w (n rows of k), for any k: columns in groups, over the threads.
+  void solve(bool transposed, double* w, int64_t k) const {
+    if (k == 1 && !transposed) return solve_group(false, w, 1);
+    const int64_t width = 4, groups = (k + width - 1) / width;
+    std::vector<double> group(static_cast<size_t>(groups * n * width));
+    parallel(groups, [&](int64_t task) {
+      double* own = group.data() + task * n * width;
+      const int64_t from = task * width, live = std::min(width, k - from);
+      for (int64_t i = 0; i < n; ++i)
+        for (int64_t c = 0; c < live; ++c) own[i * width + c] = w[i * k + from + c];
+      solve_group(transposed, own, width);
+      for (int64_t i = 0; i < n; ++i)
+        for (int64_t c = 0; c < live; ++c) w[i * k + from + c] = own[i * width + c];
+    });
+  }
+
+  const int64_t n, ld;
+  std::vector<T> values;
+  std::vector<int32_t> pivots;
+
+ private:
+  void solve_group(bool transposed, double* w, int64_t k) const {
+    if constexpr (sizeof(T) == 4)
+      isa().lu_f.solve(n, values.data(), ld, pivots.data(), transposed, w, k);
+    else
+      isa().lu_d.solve(n, values.data(), ld, pivots.data(), transposed, w, k);
+  }
+};
 
 double mean_square(const std::vector<double>& w, int64_t probes_used) {
   double sum = 0;
@@ -66,41 +76,44 @@ void multiply(const Rows<T>& product, NormEstimate& estimate) {
 }  // namespace
 
 template <class T>
-Status solve_square(const Rows<T>& p, double rcond, const Lapack& lapack, double* x, double* sums, Report& report) {
+Status solve_square(const Rows<T>& p, double rcond, double* x, double* sums, Report& report) {
   const int64_t n = p.n, k = p.k;
   report.tier = 3;
-  std::vector<T> lu(static_cast<size_t>(n * n));
-  std::vector<int32_t> pivots(static_cast<size_t>(n));
+  Factors<T> factors(n);
   double frobenius = 0;
   for (int64_t i = 0; i < n; ++i) {
     double row = 0;
     for (int64_t j = 0; j < n; ++j) {
-      const T e = lu[static_cast<size_t>(i * n + j)] = p.a[i * p.lda + j];
+      const T e = factors.values[static_cast<size_t>(i * factors.ld + j)] = p.a[i * p.lda + j];
       row += static_cast<double>(e) * static_cast<double>(e);
     }
     frobenius += row;
   }
   const double limit = sizeof(T) == 4 ? 0x1p100 : 0x1p900;
   if (!(frobenius < limit && frobenius > 1 / limit)) return Status::out_of_range;
-  int64_t info;
-  if constexpr (sizeof(T) == 4)
-    info = lapack.sgetrf(n, lu.data(), n, pivots.data());
-  else
-    info = lapack.dgetrf(n, lu.data(), n, pivots.data());
-  if (info != 0) return Status::ill_conditioned;
+  if (!lu(n, factors.values.data(), factors.ld, factors.pivots.data())) return Status::ill_conditioned;
 
-  // |I - M^-1 A|: z - M^-1 A z for Gaussian z.
-  std::vector<double> z(static_cast<size_t>(n * probes)), w(z.size()), unused(static_cast<size_t>(probes));
+  // E = I - M^-1 A and, where its norm says too little, E^2, of Gaussian z. The worst direction of E, that of the
+  // smallest singular value, is nearly orthogonal to what it maps to, so E^2 is much smaller than |E|^2.
+  std::vector<double> z(static_cast<size_t>(n * probes)), unused(static_cast<size_t>(probes));
   gaussian(n * probes, z.data());
   const std::vector<T> zeros(static_cast<size_t>(probes), T(0));
   const Rows<T> product{p.a, n, n, p.lda, zeros.data(), probes, 0};
-  residual_pass(product, z.data(), unused.data(), nullptr, w.data());  // -A z
-  lu_solve_all(n, lu.data(), pivots.data(), false, w.data(), probes);
-  for (size_t i = 0; i < z.size(); ++i) w[i] += z[i];
-  report.contraction = std::sqrt(probe_safety * mean_square(w, probes));
-  if (!(report.contraction < 0.5)) return Status::ill_conditioned;
+  auto multiply_by_error = [&](std::vector<double>& v) {
+    std::vector<double> w(v.size());
+    residual_pass(product, v.data(), unused.data(), nullptr, w.data());  // -A v
+    factors.solve(false, w.data(), probes);
+    for (size_t i = 0; i < v.size(); ++i) v[i] += w[i];
+    return std::sqrt(probe_safety * mean_square(v, probes));
+  };
+  std::vector<double> v = z;
+  const double once = multiply_by_error(v), twice = once < 0.1 ? once * once : multiply_by_error(v);
+  report.contraction = std::min(once, std::sqrt(twice));
+  if (!(once < 8 && twice < 0.25)) return Status::ill_conditioned;
+  // |(I - E)^-1| = |(I + E) (I - E^2)^-1|
+  const double amplification = std::min((1 + once) / (1 - twice), once < 1 ? 1 / (1 - once) : HUGE_VAL);
 
-  // |A^-1| <= |M^-1| / (1 - contraction). The bounds start cheap and get closer while they leave the rank in doubt; the
+  // |A^-1| <= |(I - E)^-1| |M^-1|. The bounds start cheap and get closer while they leave the rank in doubt; the
   // margin is for the rounding errors of the estimates, whose safety is their own.
   NormEstimate inverse{z}, norm{z};
   double inverse_bound = HUGE_VAL, norm_bound = std::sqrt(frobenius);
@@ -111,10 +124,10 @@ Status solve_square(const Rows<T>& p, double rcond, const Lapack& lapack, double
       norm_bound = std::min(norm_bound, norm.value());
       if (certain()) break;
     }
-    lu_solve_all(n, lu.data(), pivots.data(), false, inverse.w.data(), probes);
-    lu_solve_all(n, lu.data(), pivots.data(), true, inverse.w.data(), probes);
+    factors.solve(false, inverse.w.data(), probes);
+    factors.solve(true, inverse.w.data(), probes);
     inverse.halves += 2;
-    inverse_bound = std::min(inverse_bound, inverse.value() / (1 - report.contraction));
+    inverse_bound = std::min(inverse_bound, amplification * inverse.value());
   }
   report.condition = norm_bound * inverse_bound;
   if (!certain()) return Status::ill_conditioned;
@@ -123,7 +136,7 @@ Status solve_square(const Rows<T>& p, double rcond, const Lapack& lapack, double
     for (int64_t c = 0; c < k; ++c) x[i * k + c] = static_cast<double>(p.b[i * p.ldb + c]);
   for (int64_t i = 0; i < n * k; ++i)
     if (!std::isfinite(x[i])) return Status::out_of_range;
-  lu_solve_all(n, lu.data(), pivots.data(), false, x, k);
+  factors.solve(false, x, k);
 
   std::vector<double> step(static_cast<size_t>(n * k)), squares(static_cast<size_t>(k));
   const double tolerance = negligible<T> + 0x1p-56 * report.condition / std::sqrt(static_cast<double>(n));
@@ -131,7 +144,7 @@ Status solve_square(const Rows<T>& p, double rcond, const Lapack& lapack, double
   for (bool done = false; !done;) {
     ++report.steps;
     residual_pass(p, x, squares.data(), nullptr, step.data());
-    lu_solve_all(n, lu.data(), pivots.data(), false, step.data(), k);
+    factors.solve(false, step.data(), k);
     double largest = 0;
     for (int64_t c = 0; c < k; ++c) {
       double moved = 0, size = 0;
@@ -143,7 +156,8 @@ Status solve_square(const Rows<T>& p, double rcond, const Lapack& lapack, double
       if (!(moved <= 0x1p1000)) return Status::out_of_range;
       if (moved > 0) largest = std::max(largest, std::sqrt(moved / size));
     }
-    done = report.contraction * largest <= tolerance;
+    // The error e before a step and the step (I - E) e: what is left is E e, or E^2 of the error one step earlier.
+    done = amplification * std::min(once * largest, twice * last) <= tolerance;
     if (!done && (report.steps == most_steps || largest > last / 2)) return Status::ill_conditioned;
     last = largest;
   }
@@ -151,7 +165,7 @@ Status solve_square(const Rows<T>& p, double rcond, const Lapack& lapack, double
   return Status::certified;
 }
 
-template Status solve_square(const Rows<float>&, double, const Lapack&, double*, double*, Report&);
-template Status solve_square(const Rows<double>&, double, const Lapack&, double*, double*, Report&);
+template Status solve_square(const Rows<float>&, double, double*, double*, Report&);
+template Status solve_square(const Rows<double>&, double, double*, double*, Report&);
 
 }  // namespace lstsq::kernels

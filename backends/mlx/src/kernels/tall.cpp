@@ -12,13 +12,13 @@ namespace {
 template <class T>
 class Tall {
  public:
-  Tall(const Rows<T>& rows, int parts, const Lapack& lapack)
+  Tall(const Rows<T>& rows, int parts)
       : rows_(rows),
         parts_(parts),
         k_(rows.k / parts),
         gram_(static_cast<size_t>(padded(rows.n) * padded(rows.n))),
         cross_(static_cast<size_t>(rows.k * padded(rows.n))),
-        core(rows.n, gram_.data(), lapack) {}
+        core(rows.n, gram_.data()) {}
 
   Status reduce(bool single, double rcond) {
     const int64_t chain = gram(rows_, false, single, gram_.data(), cross_.data());
@@ -70,10 +70,9 @@ class Tall {
 }  // namespace
 
 template <class T>
-Status solve_tall(
-    const Rows<T>& p, int parts, double rcond, const Lapack& lapack, double* x, double* sums, Report& report) {
+Status solve_tall(const Rows<T>& p, int parts, double rcond, double* x, double* sums, Report& report) {
   const int64_t n = p.n, k = p.k / parts;
-  Tall<T> problem(p, parts, lapack);
+  Tall<T> problem(p, parts);
   // A Gram matrix in single precision takes half the time, which matters where the products dominate, and is good
   // enough to refine with if A is well conditioned. Nearly square matrices hardly ever are.
   const bool try_single = sizeof(T) == 4 && n >= 128 && 4 * p.m >= 5 * n;
@@ -133,7 +132,7 @@ Status solve_tall(
   return Status::certified;
 }
 
-template Status solve_tall(const Rows<float>&, int, double, const Lapack&, double*, double*, Report&);
-template Status solve_tall(const Rows<double>&, int, double, const Lapack&, double*, double*, Report&);
+template Status solve_tall(const Rows<float>&, int, double, double*, double*, Report&);
+template Status solve_tall(const Rows<double>&, int, double, double*, double*, Report&);
 
 }  // namespace lstsq::kernels

@@ -7,10 +7,10 @@
 namespace lstsq::kernels {
 
 template <class T>
-Status solve_wide(const Rows<T>& p, double rcond, const Lapack& lapack, double* x, double* sums, Report& report) {
+Status solve_wide(const Rows<T>& p, double rcond, double* x, double* sums, Report& report) {
   const int64_t m = p.m, k = p.k;
   std::vector<double> g(static_cast<size_t>(padded(m) * padded(m)));
-  Core core(m, g.data(), lapack);
+  Core core(m, g.data());
   const bool try_single = sizeof(T) == 4 && m >= 128 && 4 * p.n >= 5 * m;
   Status status = Status::ill_conditioned;
   if (try_single) {
@@ -59,7 +59,7 @@ Status solve_wide(const Rows<T>& p, double rcond, const Lapack& lapack, double* 
   return Status::certified;
 }
 
-template Status solve_wide(const Rows<float>&, double, const Lapack&, double*, double*, Report&);
-template Status solve_wide(const Rows<double>&, double, const Lapack&, double*, double*, Report&);
+template Status solve_wide(const Rows<float>&, double, double*, double*, Report&);
+template Status solve_wide(const Rows<double>&, double, double*, double*, Report&);
 
 }  // namespace lstsq::kernels
