@@ -74,6 +74,20 @@ def test_every_condition(draw, m, n, condition, dtype):
             np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize(("m", "n"), [(2000, 40), (600, 200), (200, 600)])
+@pytest.mark.parametrize("noise", [0, 1])
+def test_float64_is_certified_up_to_1e6(draw, m, n, noise):
+    """Where the bounds of the rounding errors promise too little, they are measured; the answer is NumPy's."""
+    a = conditioned(draw, m, n, 1e6)
+    exact = draw(n, 1) if m > n else a.T @ draw(m, 1)
+    b = a @ exact + noise * draw(m, 1)
+    got = solve(a, b, 1e-12, "cholesky")
+    assert got.rank == min(m, n)
+    truth = exact if m > n and not noise else solve(a, b, 1e-12, "svd").x
+    error, numpys = (np.linalg.norm(x - truth) for x in (got.x, np.linalg.lstsq(a, b)[0]))
+    assert error <= max(10 * numpys, 10 * 1e6 * EPS["float64"] * np.linalg.norm(truth))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("count", [1, 3, 100])
 @pytest.mark.parametrize(("m", "n"), [(6, 4), (4, 6), (40, 12), (80, 80)])

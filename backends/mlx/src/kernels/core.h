@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "kernels.h"
@@ -13,9 +14,13 @@ class Core {
   // g: padded(n) square, row-major, the upper triangle of A'A; overwritten by its scaled factor, and to outlive this.
   Core(int64_t n, double* g);
 
+  // In place on v (n rows of `probes`): v = A'A v, from A itself.
+  using Multiply = std::function<void(double* v)>;
+
   // chain: the longest chain of additions behind an entry of g; unit: the unit roundoff of the products and sums.
-  // limit: the diagonal must lie within [1 / limit, limit].
-  Status factorise(int64_t chain, double unit, double limit, double rcond);
+  // limit: the diagonal must lie within [1 / limit, limit]. multiply, where given, is for a matrix for which the bounds
+  // of the rounding errors promise too little: what they came to is then measured.
+  Status factorise(int64_t chain, double unit, double limit, double rcond, const Multiply& multiply = nullptr);
 
   // w (n rows of k) = (A'A)^-1 w. norms (k), where given: the columns' |R^-T D w|_2.
   void solve(double* w, int64_t k, double* norms = nullptr) const;
@@ -32,6 +37,7 @@ class Core {
   };
   Inverse inverse_bounds() const;
   Inverse inverse_estimates() const;
+  double measured_contraction(const Multiply& multiply) const;
 
   int64_t n_, ld_;
   double* r_;

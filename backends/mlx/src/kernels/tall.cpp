@@ -26,7 +26,7 @@ class Tall {
     // In single precision the blocks are short, and their sums are added in double precision. Outside of the limits,
     // squares that matter may have over- or underflowed.
     return single ? core.factorise(192, 0x1p-24, 0x1p80, rcond)
-                  : core.factorise(chain, 0x1p-53, sizeof(T) == 4 ? 0x1p1000 : 0x1p900, rcond);
+                  : core.factorise(chain, 0x1p-53, sizeof(T) == 4 ? 0x1p1000 : 0x1p900, rcond, multiply());
   }
 
   // w (n rows of k) = A'b, or A'(b - A x), from the products of the last pass.
@@ -58,6 +58,20 @@ class Tall {
   }
 
  private:
+  // Of real matrices alone.
+  Core::Multiply multiply() const {
+    if (parts_ == 2) return nullptr;
+    return [this](double* v) {
+      const std::vector<T> zeros(static_cast<size_t>(probes), T(0));
+      const Rows<T> product{rows_.a, rows_.m, rows_.n, rows_.lda, zeros.data(), probes, 0};
+      const int64_t ld = padded(rows_.n);
+      std::vector<double> gradient(static_cast<size_t>(probes * ld)), unused(static_cast<size_t>(probes));
+      residual_pass(product, v, unused.data(), gradient.data(), nullptr);  // A'(0 - A v)
+      for (int64_t j = 0; j < rows_.n; ++j)
+        for (int64_t c = 0; c < probes; ++c) v[j * probes + c] = -gradient[static_cast<size_t>(c * ld + j)];
+    };
+  }
+
   const Rows<T>& rows_;
   const int parts_;
   const int64_t k_;

@@ -20,7 +20,15 @@ Status solve_wide(const Rows<T>& p, double rcond, double* x, double* sums, Repor
   }
   if (status != Status::certified) {
     const int64_t chain = gram(p, true, false, g.data(), nullptr);
-    status = core.factorise(chain, 0x1p-53, sizeof(T) == 4 ? 0x1p1000 : 0x1p900, rcond);
+    auto multiply = [&](double* v) {  // A A'v
+      const std::vector<T> zeros(static_cast<size_t>(probes), T(0));
+      const Rows<T> product{p.a, p.m, p.n, p.lda, zeros.data(), probes, 0};
+      std::vector<double> y(static_cast<size_t>(p.n * probes)), unused(static_cast<size_t>(probes));
+      transpose_pass(product, v, y.data());
+      residual_pass(product, y.data(), unused.data(), nullptr, v);
+      for (int64_t i = 0; i < m * probes; ++i) v[i] = -v[i];
+    };
+    status = core.factorise(chain, 0x1p-53, sizeof(T) == 4 ? 0x1p1000 : 0x1p900, rcond, multiply);
     report.tier = 2;
   }
   report.condition = core.condition;
