@@ -4,10 +4,10 @@ import jax
 import mlx.core as mx
 import numpy as np
 import pytest
-from lstsq_conformance.points import OUTPUTS, WRITTEN, functional, point
-from lstsq_conformance.target import Target
 
 from lstsq import get_backend
+from lstsq_conformance.points import OUTPUTS, WRITTEN, functional, point
+from lstsq_conformance.target import Target
 
 EPS = 2.0**-52
 NAMES = (*WRITTEN, "one of 1e-3 truncated 5x3", "three equal 5x4")
