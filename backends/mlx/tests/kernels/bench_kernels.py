@@ -12,8 +12,7 @@ if "--cpu" in sys.argv:
         os.environ[variable] = "1"
 
 import numpy as np
-import torch
-from kernels import library, solve, solve_batch
+from kernels import instruction_set, solve, solve_batch, thread_count
 
 # rows, columns, right-hand sides, torch's fastest driver, the ratio wanted in float32
 SINGLE = [
@@ -40,9 +39,11 @@ def compare(name, ours, peer, target, note=""):
 
 
 def main() -> None:
+    import torch  # an optional peer
+
     dtype = np.dtype(next((arg for arg in sys.argv[1:] if arg.startswith("float")), "float32"))
     rng = np.random.default_rng(0)
-    print(library().shim_isa().decode(), library().shim_threads(), "threads,", dtype)
+    print(instruction_set(), thread_count(), "threads,", dtype)
     for m, n, k, driver, target in SINGLE:
         a, b = rng.standard_normal((m, n), dtype=dtype), rng.standard_normal((m, k), dtype=dtype)
         ta, tb = torch.from_numpy(a), torch.from_numpy(b)

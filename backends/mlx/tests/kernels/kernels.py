@@ -1,20 +1,31 @@
-"""The compute kernels through their C interface: built into a shared library if need be, called with NumPy arrays."""
+"""The compute kernels through the C functions of shim.cpp, called with NumPy arrays.
+
+Two environment variables say where they are:
+
+LSTSQ_KERNELS_LIBRARY
+    The shared library. Without it, it is built with CMake into a temporary folder.
+LSTSQ_KERNELS_SERVER
+    A command that runs server.cpp's program instead, in another process: ``qemu-aarch64 ./kernels_server``.
+"""
 
 import ctypes
 import functools
 import os
 import pathlib
+import shlex
+import struct
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy.linalg.cython_blas
-import scipy.linalg.cython_lapack
 
 HERE = pathlib.Path(__file__).parent
 CODES = {"f": "s", "d": "d", "F": "c", "D": "z"}
 CERTIFIED, ILL_CONDITIONED, OUT_OF_RANGE, UNSUPPORTED = range(4)
+
+Array = np.ndarray | None
 
 
 class Solution(NamedTuple):
@@ -29,32 +40,88 @@ class Solution(NamedTuple):
     tier: int
 
 
-def _address(capsule: object) -> int:
-    name = ctypes.pythonapi.PyCapsule_GetName
-    name.restype, name.argtypes = ctypes.c_char_p, [ctypes.py_object]
-    pointer = ctypes.pythonapi.PyCapsule_GetPointer
-    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    return int(pointer(capsule, name(capsule)))
+class Library:
+    """The kernels in this process."""
+
+    def __init__(self, path: str | None):
+        if path is None:
+            build = tempfile.mkdtemp(prefix="lstsq-kernels-")
+            subprocess.run(
+                ["cmake", "-S", HERE, "-B", build, "-DCMAKE_BUILD_TYPE=Release"], check=True, capture_output=True
+            )
+            subprocess.run(["cmake", "--build", build, "-j2"], check=True, capture_output=True)
+            path = os.path.join(build, "libkernels_shim.so")
+            os.environ["LSTSQ_KERNELS_LIBRARY"] = path  # for the processes that tests start
+        self.library = ctypes.CDLL(path)
+
+    def call(self, function: str, inputs: Sequence[Array | int | float], outputs: Sequence[Array]) -> int:
+        """Call a function of shim.cpp, which takes these and returns an integer."""
+        return int(getattr(self.library, function)(*map(self._argument, (*inputs, *outputs))))
+
+    @staticmethod
+    def _argument(value: Array | int | float) -> ctypes.c_void_p | ctypes.c_int64 | ctypes.c_double:
+        if value is None or isinstance(value, np.ndarray):
+            return ctypes.c_void_p(None if value is None else value.ctypes.data)
+        return ctypes.c_int64(value) if isinstance(value, int) else ctypes.c_double(value)
+
+
+class Server:
+    """The kernels in another process; server.cpp describes what goes between."""
+
+    def __init__(self, command: str):
+        self.command = command
+        self.process = subprocess.Popen(shlex.split(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def call(self, function: str, inputs: Sequence[Array | int | float], outputs: Sequence[Array]) -> int:
+        """Call a function of shim.cpp, which takes these and returns an integer."""
+        assert self.process.stdin
+        try:
+            self.process.stdin.write(struct.pack("32s", function.encode()))
+            for value in (*inputs, *outputs):
+                self.process.stdin.write(self._message(value))
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            self._read(1, function)  # there is nothing to read: says so
+        (result,) = struct.unpack("<i", self._read(4, function))
+        for array in outputs:
+            if array is not None:
+                ctypes.memmove(array.ctypes.data, self._read(array.nbytes, function), array.nbytes)
+        return int(result)
+
+    @staticmethod
+    def _message(value: Array | int | float) -> bytes:
+        if value is None:
+            return struct.pack("<q", -1)
+        if isinstance(value, np.ndarray):
+            # To the last element, with what lies between the rows.
+            size = sum((n - 1) * stride for n, stride in zip(value.shape, value.strides)) + value.itemsize
+            return struct.pack("<q", size) + ctypes.string_at(value.ctypes.data, size)
+        return struct.pack("<q" if isinstance(value, int) else "<d", value)
+
+    def _read(self, size: int, function: str) -> bytes:
+        assert self.process.stdout
+        answer = self.process.stdout.read(size)
+        if len(answer) < size:
+            raise RuntimeError(f"{self.command!r} ended in {function}, with exit code {self.process.wait()}")
+        return answer
 
 
 @functools.cache
-def library() -> ctypes.CDLL:
-    """The shared library: LSTSQ_KERNELS_LIBRARY, or built with CMake into a temporary folder."""
-    path = os.environ.get("LSTSQ_KERNELS_LIBRARY")
-    if path is None:
-        build = tempfile.mkdtemp(prefix="lstsq-kernels-")
-        subprocess.run(
-            ["cmake", "-S", HERE, "-B", build, "-DCMAKE_BUILD_TYPE=Release"], check=True, capture_output=True
-        )
-        subprocess.run(["cmake", "--build", build, "-j2"], check=True, capture_output=True)
-        path = os.path.join(build, "libkernels_shim.so")
-        os.environ["LSTSQ_KERNELS_LIBRARY"] = path  # for the processes that tests start
-    lib = ctypes.CDLL(path)
-    lib.shim_isa.restype = ctypes.c_char_p
-    lapack, blas = scipy.linalg.cython_lapack.__pyx_capi__, scipy.linalg.cython_blas.__pyx_capi__
-    routines = lapack["dpotrf"], blas["dtrsm"], lapack["sgetrf"], lapack["dgetrf"]
-    lib.shim_lapack(*(ctypes.c_void_p(_address(routine)) for routine in routines))
-    return lib
+def kernels() -> Library | Server:
+    """The kernels that the environment names."""
+    command = os.environ.get("LSTSQ_KERNELS_SERVER")
+    return Server(command) if command else Library(os.environ.get("LSTSQ_KERNELS_LIBRARY"))
+
+
+def instruction_set() -> str:
+    """Which of the kernels' variants is in use."""
+    name = np.zeros(16, np.uint8)
+    kernels().call("shim_instruction_set", [], [name])
+    return name.tobytes().rstrip(b"\0").decode()
+
+
+def thread_count() -> int:
+    return kernels().call("shim_threads", [], [])
 
 
 def default_rcond(dtype: np.dtype, m: int, n: int) -> float:
@@ -62,24 +129,16 @@ def default_rcond(dtype: np.dtype, m: int, n: int) -> float:
     return eps * (max(m, n) if eps < 1e-10 else min(max(m, n), 16))
 
 
-def _pointer(array: np.ndarray | None) -> ctypes.c_void_p:
-    return ctypes.c_void_p(None if array is None else array.ctypes.data)
-
-
-def _sizes(*values: int) -> list[ctypes.c_int64]:
-    return [ctypes.c_int64(value) for value in values]
-
-
 def solve(a: np.ndarray, b: np.ndarray, rcond: float | None = None, residuals: bool = True) -> Solution:
     """One problem; rows may be strided, their elements must be contiguous."""
     (m, n), k = a.shape, b.shape[1]
     rcond = default_rcond(a.dtype, m, n) if rcond is None else rcond
     x, sums, report = np.full((n, k), np.nan, a.dtype), np.full(k, np.nan, a.real.dtype), np.zeros(4)
-    status = getattr(library(), f"shim_solve_{CODES[a.dtype.char]}")(
-        _pointer(a), *_sizes(m, n, a.strides[0] // a.itemsize),
-        _pointer(b), *_sizes(k, b.strides[0] // b.itemsize),
-        ctypes.c_double(rcond), _pointer(x), _pointer(sums if residuals else None), _pointer(report),
-    )  # fmt: skip
+    status = kernels().call(
+        f"shim_solve_{CODES[a.dtype.char]}",
+        [a, m, n, a.strides[0] // a.itemsize, b, k, b.strides[0] // b.itemsize, float(rcond)],
+        [x, sums if residuals else None, report],
+    )
     return Solution(status, x, sums, report[0], report[1], int(report[2]), int(report[3]))
 
 
@@ -91,10 +150,19 @@ def solve_batch(
     rcond = default_rcond(a.dtype, m, n) if rcond is None else rcond
     x, sums = np.full((count, n, k), np.nan, a.dtype), np.full((count, k), np.nan, a.dtype)
     ok = np.zeros(count, np.uint8)
-    done = getattr(library(), f"shim_batch_{CODES[a.dtype.char]}")(
-        *_sizes(count, m, n, k), _pointer(a), _pointer(b), ctypes.c_double(rcond),
-        _pointer(x), _pointer(sums if residuals else None), _pointer(ok),
-    )  # fmt: skip
+    done = kernels().call(
+        f"shim_batch_{CODES[a.dtype.char]}",
+        [count, m, n, k, a, b, float(rcond)],
+        [x, sums if residuals else None, ok],
+    )
     if not done:
         raise ValueError(f"no batch kernel for {a.shape} and {b.shape}")
     return x, sums, ok.astype(bool)
+
+
+def repeat(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray, forked: bool) -> int:
+    """Solve a problem (float32) and a batch (float64) again, from several threads or in a child of fork.
+
+    Returns how many answers differ from the first.
+    """
+    return kernels().call("shim_repeat", [int(forked), a, *a.shape, b, c, *c.shape, d], [])

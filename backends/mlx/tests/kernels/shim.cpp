@@ -1,85 +1,111 @@
-// A C face of the kernels for the ctypes-driven tests and micro-benchmarks.
-#include "isa.h"
+// A C face of the kernels for the tests and micro-benchmarks: a library for ctypes, and included in server.cpp. In each
+// function what it reads comes before what it writes.
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstring>
+#include <thread>
+#include <tuple>
+#include <vector>
+
 #include "kernels.h"
-#include "passes.h"
 
 using namespace lstsq::kernels;
-
-namespace {
-
-Lapack lapack;
-using Potrf = void (*)(const char*, const int*, double*, const int*, int*);
-template <class T>
-using Getrf = void (*)(const int*, const int*, T*, const int*, int*, int*);
-using Trsm = void (*)(const char*, const char*, const char*, const char*, const int*, const int*, const double*,
-                      const double*, const int*, double*, const int*);
-Potrf potrf;
-Trsm trsm;
-Getrf<float> sgetrf;
-Getrf<double> dgetrf;
-
-}  // namespace
 
 #pragma GCC visibility push(default)
 extern "C" {
 
-// LAPACK and BLAS with 32-bit integers, as SciPy's wheels have them.
-void shim_lapack(void* dpotrf_address, void* dtrsm_address, void* sgetrf_address, void* dgetrf_address) {
-  potrf = reinterpret_cast<Potrf>(dpotrf_address);
-  trsm = reinterpret_cast<Trsm>(dtrsm_address);
-  sgetrf = reinterpret_cast<Getrf<float>>(sgetrf_address);
-  dgetrf = reinterpret_cast<Getrf<double>>(dgetrf_address);
-  lapack.dpotrf = [](int64_t n, double* a, int64_t lda) -> int64_t {
-    int n32 = static_cast<int>(n), lda32 = static_cast<int>(lda), info = 0;
-    potrf("L", &n32, a, &lda32, &info);
-    return info;
-  };
-  lapack.dtrsm = [](bool transposed, int64_t m, int64_t n, const double* a, int64_t lda, double* b, int64_t ldb) {
-    int m32 = static_cast<int>(m), n32 = static_cast<int>(n), lda32 = static_cast<int>(lda),
-        ldb32 = static_cast<int>(ldb);
-    const double one = 1;
-    trsm("R", "L", transposed ? "T" : "N", "N", &m32, &n32, &one, a, &lda32, b, &ldb32);
-  };
-  lapack.sgetrf = [](int64_t n, float* a, int64_t lda, int32_t* p) -> int64_t {
-    int n32 = static_cast<int>(n), lda32 = static_cast<int>(lda), info = 0;
-    sgetrf(&n32, &n32, a, &lda32, p, &info);
-    return info;
-  };
-  lapack.dgetrf = [](int64_t n, double* a, int64_t lda, int32_t* p) -> int64_t {
-    int n32 = static_cast<int>(n), lda32 = static_cast<int>(lda), info = 0;
-    dgetrf(&n32, &n32, a, &lda32, p, &info);
-    return info;
-  };
+int shim_threads() {
+  return thread_count();
 }
 
-const char* shim_isa() { return instruction_set(); }
-int shim_threads() { return thread_count(); }
+int shim_instruction_set(char* name) {  // of 16 bytes
+  std::strncpy(name, instruction_set(), 16);
+  return 0;
+}
 
-#define SHIM(S, T, R)                                                                                                \
-  int shim_solve_##S(const T* a, int64_t m, int64_t n, int64_t lda, const T* b, int64_t k, int64_t ldb, double rcond, \
-                     T* x, R* residuals, double* report) {                                                           \
-    Problem<T> p{a, m, n, lda, b, k, ldb, rcond, x, k, residuals};                                                   \
-    Report r;                                                                                                        \
-    const int status = static_cast<int>(solve(p, lapack, &r));                                                       \
-    report[0] = r.condition, report[1] = r.contraction, report[2] = r.steps, report[3] = r.tier;                     \
-    return status;                                                                                                   \
+#define SHIM(S, T, R)                                                                            \
+  int shim_solve_##S(const T* a,                                                                 \
+                     int64_t m,                                                                  \
+                     int64_t n,                                                                  \
+                     int64_t lda,                                                                \
+                     const T* b,                                                                 \
+                     int64_t k,                                                                  \
+                     int64_t ldb,                                                                \
+                     double rcond,                                                               \
+                     T* x,                                                                       \
+                     R* residuals,                                                               \
+                     double* report) {                                                           \
+    Problem<T> p{a, m, n, lda, b, k, ldb, rcond, x, k, residuals};                               \
+    Report r;                                                                                    \
+    const int status = static_cast<int>(solve(p, &r));                                           \
+    report[0] = r.condition, report[1] = r.contraction, report[2] = r.steps, report[3] = r.tier; \
+    return status;                                                                               \
   }
 SHIM(s, float, float)
 SHIM(d, double, double)
 SHIM(c, std::complex<float>, float)
 SHIM(z, std::complex<double>, double)
 
-#define SHIM_BATCH(S, T)                                                                                            \
-  int shim_batch_##S(int64_t count, int64_t m, int64_t n, int64_t k, const T* a, const T* b, double rcond, T* x,    \
-                     T* residuals, uint8_t* ok) {                                                                   \
-    return solve_batch(Batch<T>{count, m, n, k, a, m * n, n, b, m * k, k, rcond, x, residuals, nullptr, ok});                \
+#define SHIM_BATCH(S, T)                                                                                      \
+  int shim_batch_##S(int64_t count,                                                                           \
+                     int64_t m,                                                                               \
+                     int64_t n,                                                                               \
+                     int64_t k,                                                                               \
+                     const T* a,                                                                              \
+                     const T* b,                                                                              \
+                     double rcond,                                                                            \
+                     T* x,                                                                                    \
+                     T* residuals,                                                                            \
+                     uint8_t* ok) {                                                                           \
+    return solve_batch(Batch<T>{count, m, n, k, a, m * n, n, b, m * k, k, rcond, x, residuals, nullptr, ok}); \
   }
 SHIM_BATCH(s, float)
 SHIM_BATCH(d, double)
 
-// The upper triangle of A'A, padded(n) square.
-void shim_gram_s(const float* a, int64_t m, int64_t n, int64_t single, double* g) {
-  gram(Rows<float>{a, m, n, n, nullptr, 0, 0}, false, single != 0, g, nullptr);
+// One problem (a is m by n) and one batch (c is count of p by q), solved again and again, by several threads at once or
+// in a child of fork: how many answers are not the first one, bit by bit.
+int shim_repeat(int64_t forked,
+                const float* a,
+                int64_t m,
+                int64_t n,
+                const float* b,
+                const double* c,
+                int64_t count,
+                int64_t p,
+                int64_t q,
+                const double* d) {
+  constexpr int callers = 4, times = 20, seconds = 900;
+  auto answer = [&] {
+    std::vector<float> x(n), sum(1);
+    std::vector<double> y(count * q), sums(count), report(4);
+    std::vector<uint8_t> ok(count);
+    const int status = shim_solve_s(a, m, n, n, b, 1, 1, 1e-6, x.data(), sum.data(), report.data());
+    const int done = shim_batch_d(count, p, q, 1, c, d, 1e-14, y.data(), sums.data(), ok.data());
+    return std::tuple(status, done, x, sum, y, sums, ok);
+  };
+  alarm(seconds);  // an end, rather than a test that never ends
+  const auto first = answer();
+  std::atomic<int> wrong = std::get<0>(first) != 0 || !std::get<1>(first);
+  auto work = [&] {
+    for (int i = 0; i < times; ++i) wrong += answer() != first;
+  };
+  if (!forked) {
+    std::vector<std::thread> threads;
+    for (int i = 0; i < callers; ++i) threads.emplace_back(work);
+    for (std::thread& thread : threads) thread.join();
+  } else if (const pid_t child = fork()) {
+    int status = -1;
+    waitpid(child, &status, 0);
+    wrong += status != 0;
+  } else {
+    alarm(seconds);
+    work();
+    _exit(wrong != 0);
+  }
+  alarm(0);
+  return wrong;
 }
 
 }  // extern "C"

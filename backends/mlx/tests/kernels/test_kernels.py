@@ -6,10 +6,11 @@ import sys
 
 import numpy as np
 import pytest
-from kernels import CERTIFIED, default_rcond, library, solve, solve_batch
+from kernels import CERTIFIED, default_rcond, instruction_set, repeat, solve, solve_batch
 
 REAL = [np.float32, np.float64]
 TYPES = [*REAL, np.complex64, np.complex128]
+ISAS = ["baseline", "avx2", "avx512"]
 CONDITIONS = [10.0**e for e in range(0, 17)]
 
 
@@ -205,40 +206,24 @@ def test_strides_and_many_right_hand_sides(dtype):
         assert relative(without.x, exact(a, b)) <= 1e3 * np.finfo(dtype).eps
 
 
-@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
+@pytest.mark.parametrize("isa", ISAS)
 def test_other_instruction_sets(isa):
     """The same tests in a process that is told to use less; where the machine has less, it uses what it has."""
-    if os.environ.get("LSTSQ_ISA"):
-        return
-    library()
-    command = [sys.executable, "-m", "pytest", "-q", "-x", __file__, "-k", "shape or cutoff or batches or strides"]
-    subprocess.run(command, check=True, env={**os.environ, "LSTSQ_ISA": isa}, timeout=600)
+    here, told = os.path.dirname(os.path.abspath(__file__)), {**os.environ, "LSTSQ_ISA": isa}
+    ask = [sys.executable, "-c", "import kernels; print(kernels.instruction_set())"]
+    most = instruction_set()
+    used = subprocess.run(ask, check=True, env=told, cwd=here, capture_output=True, text=True).stdout.strip()
+    assert used == min(isa, most, key=ISAS.index)
+    if used != most:
+        command = [sys.executable, "-m", "pytest", "-q", "-x", __file__, f"--confcutdir={here}"]
+        chosen = ["-k", "shape or cutoff or batches or strides"]
+        subprocess.run([*command, *chosen], check=True, env=told, timeout=600)
 
 
-def test_threads_and_forks():
+@pytest.mark.parametrize("forked", [False, True], ids=["threads", "fork"])
+def test_repeats(forked):
     """Several callers at once, and a child of fork, get the answers that a single caller gets."""
-    code = """
-import os, threading, numpy as np
-from kernels import solve, solve_batch
-rng = np.random.default_rng(0)
-a, b = rng.standard_normal((4000, 40)).astype(np.float32), rng.standard_normal((4000, 1)).astype(np.float32)
-c, d = rng.standard_normal((500, 30, 6)), rng.standard_normal((500, 30, 1))
-x, y = solve(a, b).x, solve_batch(c, d)[0]
-def work():
-    for _ in range(20):
-        assert (solve(a, b).x == x).all() and (solve_batch(c, d)[0] == y).all()
-        done.append(1)
-done = []
-threads = [threading.Thread(target=work) for _ in range(4)]
-[t.start() for t in threads]; [t.join() for t in threads]
-assert len(done) == 80
-child = os.fork()
-if child == 0:
-    done.clear(); work(); os._exit(0 if len(done) == 20 else 1)
-assert os.waitpid(child, 0)[1] == 0
-"""
-    library()
-    here = os.path.dirname(os.path.abspath(__file__))
-    subprocess.run(
-        [sys.executable, "-c", code], check=True, timeout=120, cwd=here, env={**os.environ, "PYTHONPATH": here}
-    )
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((4000, 40)).astype(np.float32), rng.standard_normal((4000, 1)).astype(np.float32)
+    c, d = rng.standard_normal((500, 30, 6)), rng.standard_normal((500, 30, 1))
+    assert repeat(a, b, c, d, forked) == 0
