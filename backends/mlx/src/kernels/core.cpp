@@ -111,10 +111,10 @@ Core::Inverse Core::inverse_estimates() const {
 }
 
 void Core::solve(double* w, int64_t k, double* norms) const {
-  // Groups of columns, over the threads: padded, and narrow enough for a block of rows to stay in cache.
-  const int64_t groups = k == 1 ? 1 : std::min(k, (k + 47) / 48 + thread_count() - 1),
-                width = (k + groups - 1) / groups;
-  const int64_t ldw = k == 1 ? 1 : padded(width);
+  // Groups of columns, over the threads: whole vectors, and narrow enough for a block of rows to stay in cache.
+  const int64_t vectors = (k + 7) / 8, most_groups = std::min(vectors, (k + 47) / 48 + thread_count() - 1);
+  const int64_t width = (vectors + most_groups - 1) / most_groups * 8, groups = (k + width - 1) / width;
+  const int64_t ldw = k == 1 ? 1 : width;
   std::vector<double> own(static_cast<size_t>(groups * n_ * ldw));
   parallel(groups, [&](int64_t group) {
     double* v = own.data() + group * n_ * ldw;
