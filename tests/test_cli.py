@@ -451,21 +451,46 @@ class TestEnding:
             "lstsq_cli.main()\n"
         )
         options = ["--nist", "Norris"] if command == "compare" else ["--backend", "numpy"]
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        assert _interrupted(code, command, *options, begun=tmp_path / "begun") == (2, "", "lstsq: interrupted.\n")
+
+    @pytest.mark.skipif(os.name != "posix", reason="signals")
+    @pytest.mark.parametrize("where", ["in a long call", "in a destructor"])
+    def test_an_interrupt_that_python_would_lose(self, tmp_path, where):
+        begun = tmp_path / "begun"
+        code = (
+            "import pathlib, time, lstsq_cli, numpy\n"
+            "from lstsq_cli import comparison\n"
+            "class Lost:\n"
+            "    def __del__(self):\n"
+            "        time.sleep(600)\n"
+            "def forever(*arguments):\n"
+            f"    pathlib.Path({str(begun)!r}).touch()\n"
+            f"    {'numpy.linalg.svd(numpy.eye(3000) + 1)' if where == 'in a long call' else 'Lost()'}\n"
+            "    time.sleep(600)\n"
+            "comparison.compare = forever\n"
+            "lstsq_cli.main()\n"
         )
-        while not (tmp_path / "begun").exists():
-            assert process.poll() is None, process.stderr.read()
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        out, error = process.communicate(timeout=60)
-        assert (process.returncode, out, error) == (2, "", "lstsq: interrupted.\n")
+        assert _interrupted(code, "compare", "--nist", "Norris", begun=begun) == (2, "", "lstsq: interrupted.\n")
 
     def test_output_that_nobody_reads(self):
         done = subprocess.run(
             f"{sys.executable} -m lstsq_cli backends | true", shell=True, capture_output=True, text=True, check=False
         )
         assert done.stderr == ""
+
+
+def _interrupted(code, *arguments, begun):
+    """How this program ends, and what it says, if it gets Ctrl-C a while after it has made the file `begun`."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while not begun.exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    out, error = process.communicate(timeout=60)
+    return process.returncode, out, error
 
 
 def app_backend(name):

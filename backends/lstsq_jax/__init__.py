@@ -70,16 +70,17 @@ class JaxBackend(Backend):
         TypeError
             The dtype has 64-bit numbers and ``jax_enable_x64`` is off: JAX would round them without a word.
         """
-        import jax.numpy as jnp
+        import jax
         from jax.dtypes import canonicalize_dtype
 
-        native = array.astype(array.dtype.newbyteorder("="), copy=False)
+        native = array.astype(array.dtype.newbyteorder("="))
         if canonicalize_dtype(native.dtype) != native.dtype:
             raise TypeError(
                 f"the array has dtype {native.dtype}, which JAX would turn into {canonicalize_dtype(native.dtype)} "
                 f"while jax_enable_x64 is off; {_ENABLE_X64}, or convert the array first."
             )
-        return jnp.array(native)
+        # The copy is ours, so JAX may keep it; jnp.array would compile a copying function for each shape.
+        return jax.device_put(native)
 
     def transform(self, name: str) -> Callable[..., Any]:
         """JAX's function of this name. See `Backend.transform`."""

@@ -14,6 +14,8 @@ The files, in reading order:
     Runs the suite in another process, whose pytest plugin reports each test; the support matrix of it.
 `backends`
     What is installed and what is missing.
+`interrupt`, `errors`
+    What ends a command early.
 `text`, `page`
     How numbers and pages are written.
 """

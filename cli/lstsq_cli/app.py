@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from lstsq_cli import interrupt
 from lstsq_cli.errors import UserError, first_line
 
 app = typer.Typer(
@@ -36,6 +37,7 @@ class Dtype(str, enum.Enum):
 
 def run() -> int:
     """Run the command line; the exit code."""
+    interrupt.watch()
     try:
         code = app(prog_name="lstsq", standalone_mode=True)
     except SystemExit as end:

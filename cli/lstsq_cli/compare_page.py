@@ -67,9 +67,9 @@ def _body(comparison: Comparison) -> Iterator[str]:
 
 
 def _solvers(comparison: Comparison) -> str:
-    known = comparison.problem.known is not None
-    head = ["solver", "rank", "condition", "residual", "backward", "optimality", "excess", "time", "time, all"]
-    head += ["memory"] if comparison.memory else []
+    known, deficient = comparison.problem.known is not None, comparison.rank < comparison.shape[1]
+    head = ["solver", "rank", "condition", "residual", "backward", "optimality"]
+    head += [*(["excess"] if deficient else []), "time", "time, all", *(["memory"] if comparison.memory else [])]
     rows = []
     for entry in comparison.entries:
         told = entry.metrics
@@ -80,10 +80,9 @@ def _solvers(comparison: Comparison) -> str:
             html.cell(f"{told.residual:.6g}"),
             html.cell(text.small(told.backward_error), _verdict(comparison, told.backward_error)),
             html.cell(text.small(told.optimality)),
-            html.cell(text.small(told.excess), _verdict(comparison, told.excess)),
-            html.cell(text.seconds(entry.time_x)),
-            html.cell(text.seconds(entry.time_all)),
         ]
+        row += [html.cell(text.small(told.excess), _verdict(comparison, told.excess))] if deficient else []
+        row += [html.cell(text.seconds(entry.time_x)), html.cell(text.seconds(entry.time_all))]
         row += [html.cell(text.size(entry.peak.bytes))] if comparison.memory else []
         rows.append([*row, html.cell(f"{entry.known_digits:.1f}")] if known else row)
     return html.table([*head, f"digits of {comparison.problem.known_by}"] if known else head, rows)

@@ -164,7 +164,7 @@ def _run(
             if process.poll() is None:
                 process.terminate()
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(5)
+                    process.wait(1)
                 process.kill()
                 process.wait()
     return process.returncode, log.read_text(encoding="utf-8", errors="replace"), last

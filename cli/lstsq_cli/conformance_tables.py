@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lstsq_cli.conformance import Cell, Matrix
+from lstsq_cli.conformance import Cell, Column, Matrix
 
-_ROW, _CELL = 16, 11
 #: Of one cell: its failures are mostly one failure.
 _FAILURES = 2
 
 
 def show(matrix: Matrix, console: Console) -> None:
     """Print the matrix, and the first failures."""
-    across = max(1, (console.width - _ROW) // _CELL)
-    for start in range(0, len(matrix.columns), across):
-        columns = matrix.columns[start : start + across]
+    for columns in _side_by_side(matrix, console.width):
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
         table.add_column("contract", no_wrap=True)
         for column in columns:
-            table.add_column(Text(f"{column.subject}\n{column.driver or '(any)'}"), justify="right", no_wrap=True)
+            table.add_column(Text(_head(column)), justify="right", no_wrap=True)
         for row in matrix.rows():
             table.add_row(row, *(_cell(matrix.cells.get((row, column))) for column in columns))
         console.print(table)
@@ -36,6 +35,27 @@ def show(matrix: Matrix, console: Console) -> None:
             _show_failures(f"{column.label}, {row}", cell, console)
     if not matrix.full:
         console.print("The quick selection; --full runs every case.", style="dim")
+
+
+def _side_by_side(matrix: Matrix, width: int) -> Iterator[list[Column]]:
+    """The columns, as many together as fit beside the names of the rows; names of backends are not cut off."""
+    left = 0
+    together: list[Column] = []
+    for column in matrix.columns:
+        cells = (written(matrix.cells.get((row, column))) for row in matrix.rows())
+        needed = 2 + max(map(len, (*_head(column).split("\n"), *cells)))
+        if together and needed > left:
+            yield together
+            together = []
+        if not together:
+            left = width - max(map(len, matrix.rows()))
+        together.append(column)
+        left -= needed
+    yield together
+
+
+def _head(column: Column) -> str:
+    return f"{column.subject}\n{column.driver or '(any)'}"
 
 
 def _show_failures(title: str, cell: Cell, console: Console) -> None:

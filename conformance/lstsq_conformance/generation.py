@@ -19,10 +19,12 @@ A test of the suite takes `target` and, where it wants them, `case`, `dtype` and
 ``may_decline``
     Only for the drivers that may decline to answer; a test without it is not for these.
 ``costly``
-    In the quick selection for double precision alone, because a compiling library compiles for each dtype. Under
-    pytest-xdist with ``--dist loadgroup`` such tests of one file and dtype share a process.
+    In the quick selection for double precision alone, because a compiling library compiles for each dtype.
 ``thorough``
     Not in the quick selection.
+
+Under pytest-xdist with ``--dist loadgroup`` all tests of one case and dtype share a process, and so do the costly ones
+of one file and dtype.
 """
 
 from __future__ import annotations
@@ -152,9 +154,8 @@ class Suite:
         ours = [item for item in ours if self._is_generated(item)]
         for item in ours:
             item.user_properties.append(("contract_row", _row(item)))
-            if self.grouped and item.get_closest_marker("costly"):
-                # What was compiled for one dtype serves the other tests of that dtype, if they run in one process.
-                item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {_dtype(item)}"))
+            if self.grouped:
+                _keep_together(item)
         for known in self.known_failures:
             matched = [item for item in ours if known.matches(item)]
             if whole and not matched:
@@ -196,8 +197,14 @@ class Suite:
                 terminalreporter.line(f"{row} ({counts[row]} failures): {text}")
 
 
-def _dtype(item: pytest.Item) -> str:
-    return str(item.callspec.params.get("dtype")) if isinstance(item, pytest.Function) else ""
+def _keep_together(item: pytest.Item) -> None:
+    """Let pytest-xdist run in one process what shares work: a case is solved once, and a function compiled once."""
+    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    case, dtype = parameters.get("case"), parameters.get("dtype")
+    if item.get_closest_marker("costly"):
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {dtype}"))
+    elif isinstance(case, cases.Case):
+        item.add_marker(pytest.mark.xdist_group(f"{case.name} {dtype}"))
 
 
 def _row(item: pytest.Item) -> str:
@@ -228,7 +235,8 @@ def _choose(option: str, asked: list[str] | None, claimed: tuple[str, ...]) -> t
     unknown = set(asked or ()) - set(claimed)
     if unknown:
         raise pytest.UsageError(
-            f"{option}: {', '.join(sorted(unknown))} is not claimed by the backend; it claims {', '.join(claimed)}."
+            f"{option}: {', '.join(sorted(unknown))} is not claimed by the backend; it claims "
+            f"{', '.join(dict.fromkeys(claimed))}."
         )
     return tuple(dict.fromkeys(asked or claimed))
 

@@ -148,7 +148,10 @@ WRITTEN = {
 NAMES = (*(name for name, *_ in _MADE), *WRITTEN)
 #: Second derivatives are asked for at few shapes, because a compiling library takes long over each.
 TWICE = tuple(name for name in NAMES if name.endswith(("5x3", "3x3", "3x5", "1 to 9")))
-QUICK = ("full rank 5x3", "deficient 3x3", "truncated 3x5", "equal 3x3", "deficient 5x3", "truncated 5x3")
+#: Each kind, tall and wide; two shapes, for the same reason.
+QUICK = ("full rank 5x3", "deficient 5x3", "truncated 5x3", "equal 5x3", "deficient 3x5", "truncated 3x5")
+#: For what follows from the gradients, which are asked for everywhere.
+SOME = (*QUICK, "deficient 3x3", "equal 3x3")
 
 
 @functools.cache

@@ -11,6 +11,7 @@ from lstsq_conformance.points import (
     NAMES,
     OUTPUTS,
     QUICK,
+    SOME,
     TWICE,
     WRITTEN,
     Point,
@@ -107,7 +108,7 @@ def test_forward_mode(target: Target, dtype: str, driver: str, name: str) -> Non
 
 @pytest.mark.contract("gradients")
 @pytest.mark.claims("vjp", "grad")
-@pytest.mark.parametrize("name", QUICK)
+@_points(SOME)
 def test_reverse_mode_equals_gradient(target: Target, dtype: str, driver: str, name: str) -> None:
     at = point(name, dtype)
     for output in OUTPUTS:
@@ -123,7 +124,7 @@ def test_reverse_mode_equals_gradient(target: Target, dtype: str, driver: str, n
 @pytest.mark.contract("gradients")
 @pytest.mark.dtypes("float32", "float64")
 @pytest.mark.parametrize("mode", [pytest.param(mode, marks=pytest.mark.claims(mode)) for mode in ("jacfwd", "jacrev")])
-@pytest.mark.parametrize("name", QUICK)
+@_points(SOME)
 def test_jacobian(target: Target, dtype: str, driver: str, name: str, mode: str) -> None:
     at = point(name, dtype)
 
@@ -169,7 +170,7 @@ def test_second_derivative(target: Target, dtype: str, driver: str, name: str, o
 @pytest.mark.contract("gradients")
 @pytest.mark.claims("grad", "jvp")
 @pytest.mark.dtypes("float32", "float64")
-@pytest.mark.parametrize("name", QUICK)
+@_points(SOME)
 def test_forward_over_reverse(target: Target, dtype: str, driver: str, name: str) -> None:
     at = point(name, dtype)
     f = functional(target, at, "x", dtype, driver)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -143,14 +145,21 @@ def test_transforms_equal_eager(
     target: Target, dtype: str, driver: str, shape: tuple[int, int], spectrum: list[float], seed: int
 ) -> None:
     a, b, _ = _draw(dtype, shape, spectrum, seed)
+    eager = target.solve(a, b, _RCOND, driver)
+    lazy = target.to_answer(_transformed(target, "jit", driver)(target.array(a), target.array(b)))
+    stacked = target.array(np.stack([a, a])), target.array(np.stack([b, b]))
+    mapped = target.to_answer(_transformed(target, "vmap", driver)(*stacked))
+    for field, expected, compiled, many in zip(eager._fields, eager, lazy, mapped):
+        _assert_same(compiled, expected, dtype, f"{field} under jit")
+        _assert_same(many[1], expected, dtype, f"{field} under vmap")
+
+
+@functools.cache
+def _transformed(target: Target, name: str, driver: str) -> Callable[..., Any]:
+    """The solver under this transformation; the same function each time, as what is compiled belongs to a function."""
 
     def solve(a: Any, b: Any) -> tuple[Any, ...]:
         return tuple(target.lstsq(a, b, _RCOND, driver))
 
-    eager = target.solve(a, b, _RCOND, driver)
-    lazy = target.to_answer(target.transform("jit")(solve)(target.array(a), target.array(b)))
-    stacked = target.array(np.stack([a, a])), target.array(np.stack([b, b]))
-    mapped = target.to_answer(target.transform("vmap")(solve)(*stacked))
-    for field, expected, compiled, many in zip(eager._fields, eager, lazy, mapped):
-        _assert_same(compiled, expected, dtype, f"{field} under jit")
-        _assert_same(many[1], expected, dtype, f"{field} under vmap")
+    transformed: Callable[..., Any] = target.transform(name)(solve)
+    return transformed
