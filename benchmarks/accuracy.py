@@ -84,7 +84,8 @@ def problem(rng: np.random.Generator, height: int) -> Problem | None:
     inconsistent = np.concatenate([fitted + w, fitted - w])[order]
     if max(np.abs(a).max(), np.abs(inconsistent).max(), np.abs(consistent).max()) >= EXACT:
         return None
-    return Problem(*(array.astype(float) for array in (a, consistent, inconsistent, x)), condition=condition(top))
+    a, consistent, inconsistent, x = (array.astype(float) for array in (a, consistent, inconsistent, x))
+    return Problem(a, consistent, inconsistent, x, condition(top))
 
 
 def condition(a: NDArray) -> float:
@@ -144,14 +145,15 @@ def scipy_with(driver: str) -> Callable[[NDArray, NDArray], NDArray]:
     """`scipy.linalg.lstsq`."""
     from scipy.linalg import lstsq
 
-    return lambda a, b: lstsq(a, b, cond=RCOND, lapack_driver=driver)[0]  # type: ignore[no-any-return]
+    return lambda a, b: np.asarray(lstsq(a, b, cond=RCOND, lapack_driver=driver)[0])
 
 
 def with_jax() -> Callable[[NDArray, NDArray], NDArray]:
     """`jax.numpy.linalg.lstsq`, where float64 is switched on."""
     import jax
 
-    jax.config.update("jax_enable_x64", True)
+    config: Any = jax.config
+    config.update("jax_enable_x64", True)
     return lambda a, b: np.asarray(jax.numpy.linalg.lstsq(a, b, RCOND)[0])
 
 
@@ -159,11 +161,13 @@ def torch_with(driver: str) -> Callable[[NDArray, NDArray], NDArray]:
     """`torch.linalg.lstsq`; where gels says that the rank is deficient there is no answer, which is an error of 1."""
     import torch
 
+    linalg: Any = torch.linalg
+
     def solve(a: NDArray, b: NDArray) -> NDArray:
         rcond = None if driver == "gels" else RCOND
         try:
-            x = torch.linalg.lstsq(torch.from_numpy(a), torch.from_numpy(b)[:, None], rcond, driver=driver).solution
-        except torch.linalg.LinAlgError:
+            x = linalg.lstsq(torch.from_numpy(a), torch.from_numpy(b)[:, None], rcond, driver=driver).solution
+        except linalg.LinAlgError:
             return np.zeros(a.shape[1])
         return np.asarray(x[:, 0])
 

@@ -19,10 +19,13 @@ from problems import PROBLEMS, Problem
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from solvers import Solver, installed
+from solvers import Call, Solver, installed, small_calls
 
-console = Console()
+# Not in a terminal, as in a log, there is room for whole cells.
+console = Console(width=None if sys.stdout.isatty() else 170)
 Row = dict[str, Any]
+#: The solver whose figures are quoted.
+OURS = "lstsq mlx auto"
 
 
 def main(
@@ -34,7 +37,7 @@ def main(
     outputs: Annotated[list[str] | None, typer.Option(help="x, all (repeat for both)")] = None,
     rounds: Annotated[int, typer.Option(help="rounds of each problem, at most")] = 15,
     seconds: Annotated[float, typer.Option(help="seconds for each problem, about")] = 15.0,
-    out: Annotated[Path, typer.Option(help="folder for bench.json and bench.png")] = Path("build/bench"),
+    out: Annotated[Path, typer.Option(help="folder for bench.json, bench.md and bench.png")] = Path("build/bench"),
 ) -> None:
     """Time every installed solver, interleaved in one process, and compare medians."""
     chosen = [p for p in PROBLEMS if not only or any(part in p.label for part in only)]
@@ -57,15 +60,20 @@ def main(
             )
             rows += _time(problem, precision, wanted == "x", solvers, rounds, seconds, floor)
             progress.advance(task)
-    facts = {"machine": platform.processor() or platform.machine(), "python": platform.python_version()}
+    facts: dict[str, Any] = {"machine": platform.processor() or platform.machine(), "python": platform.python_version()}
     facts |= {name: _version(name) for name in ("lstsq", "lstsq-mlx", "mlx", "numpy", "scipy", "jax", "torch")}
     facts |= {"matrix product, GFLOP/s": {d: round(r / 1e9, 1) for d, r in rates.items()}}
     facts |= {"copy, GB/s": round(bandwidth / 1e9, 1)}
     _print(rows)
+    small = _small_solve()
+    if small:
+        facts |= small
+        console.print(", ".join(f"{what}: {value:.3g}" for what, value in small.items()))
     out.mkdir(parents=True, exist_ok=True)
     (out / "bench.json").write_text(json.dumps({"facts": facts, "rows": rows}, indent=1, ensure_ascii=False))
+    (out / "bench.md").write_text(_markdown(rows))
     _plot(rows, out / "bench.png")
-    console.print(f"{facts}\nwritten: {out / 'bench.json'}, {out / 'bench.png'}")
+    console.print(f"{facts}\nwritten: {', '.join(str(out / name) for name in ('bench.json', 'bench.md', 'bench.png'))}")
     wrong = [row for row in rows if row["ours"] and not row["right"]]
     if wrong:
         console.print(f"[red]WRONG: {[(row['problem'], row['solver'], row['error']) for row in wrong]}")
@@ -135,6 +143,22 @@ def _error(x: np.ndarray[Any, Any], truth: np.ndarray[Any, Any]) -> float:
     return float(np.max(difference / np.linalg.norm(truth, axis=(-2, -1))))
 
 
+def _small_solve() -> dict[str, float]:
+    """What one small solve costs beside the smallest operation that MLX must evaluate, in microseconds."""
+    calls = small_calls()
+    if not calls:
+        return {}
+    repeats = 100
+
+    def repeated(call: Call) -> Call:
+        return lambda: [call() for _ in range(repeats)]
+
+    times = measure.interleaved({name: repeated(call) for name, call in calls.items()}, rounds=40, seconds=10.0)
+    taken = {name: measure.median(each) / repeats * 1e6 for name, each in times.items()}
+    (operation, smallest), (solve, solved) = taken.items()
+    return {f"{operation}, µs": smallest, f"{solve}, µs": solved, "ratio": solved / smallest}
+
+
 def _print(rows: list[Row]) -> None:
     for dtype, outputs in dict.fromkeys((row["dtype"], row["outputs"]) for row in rows):
         some = [row for row in rows if (row["dtype"], row["outputs"]) == (dtype, outputs)]
@@ -180,6 +204,26 @@ def _print_same_driver(rows: list[Row]) -> None:
             table.add_row(problem, dtype, *cells)
     if table.row_count:
         console.print(table)
+
+
+def _markdown(rows: list[Row]) -> str:
+    """The default driver on MLX, reading x, as a table for a page."""
+    mine = {(row["problem"], row["dtype"]): row for row in rows if row["solver"] == OURS and row["outputs"] == "x"}
+    dtypes = list(dict.fromkeys(dtype for _, dtype in mine))
+    lines = ["| | " + " | ".join(f"{dtype}, ms | best other | NumPy" for dtype in dtypes) + " |"]
+    lines.append("| --- |" + " ---: | ---: | ---: |" * len(dtypes))
+    for problem in dict.fromkeys(problem for problem, _ in mine):
+        cells = []
+        for dtype in dtypes:
+            row = mine.get((problem, dtype))
+            cells += _comparison(row) if row else ["", "", ""]
+        lines.append(f"| {problem} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _comparison(row: Row) -> list[str]:
+    ratios = (row["ratio to best peer"], row["ratio to numpy"])
+    return [_figure(row["seconds"]), *(f"{ratio:.3g}×" if ratio else "–" for ratio in ratios)]
 
 
 def _cell(row: Row | None) -> str:

@@ -36,6 +36,23 @@ def installed(only: Sequence[str] = ()) -> list[Solver]:
     return [solver for solver in found if not only or solver.name in only]
 
 
+def small_calls() -> dict[str, Call]:
+    """The smallest operation of MLX, and one small solve, both evaluated; empty where MLX is not installed."""
+    if not _has("lstsq_mlx"):
+        return {}
+    import mlx.core as mx
+
+    from lstsq import lstsq
+
+    generator = np.random.default_rng(0)
+    one = mx.array(1.0, dtype=mx.float64)
+    a, b = (mx.array(generator.standard_normal(shape), dtype=mx.float64) for shape in ((4, 3), 4))
+    return {
+        "smallest MLX operation": lambda: mx.eval(mx.add(one, one, stream=mx.cpu)),
+        "4×3 solve in float64": lambda: mx.eval(lstsq(a, b).x),
+    }
+
+
 def _has(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
@@ -101,7 +118,8 @@ def _jax() -> list[Solver]:
     import jax
     import jax.numpy as jnp
 
-    jax.config.update("jax_enable_x64", True)
+    untyped: Any = jax
+    untyped.config.update("jax_enable_x64", True)
 
     def prepare(a: NDArray, b: NDArray, x_only: bool) -> Call | None:
         def solve(a: Any, b: Any) -> Any:
@@ -110,7 +128,7 @@ def _jax() -> list[Solver]:
 
         compiled = jax.jit(solve if a.ndim == 2 else jax.vmap(solve))
         native_a, native_b = jnp.asarray(a), jnp.asarray(b)
-        return lambda: jax.block_until_ready(compiled(native_a, native_b))[0]
+        return lambda: untyped.block_until_ready(compiled(native_a, native_b))[0]
 
     return [Solver("jax", False, prepare)]
 
