@@ -30,6 +30,7 @@ TAGS = {
     "full rank": "every singular value counts",
     "deficient": "rank below min(M, N), exactly so in every dtype, because the factors are small integers",
     "graded": "singular values over many orders of magnitude",
+    "condition": "a sweep of condition numbers, up to where the dtype of the operands ends",
     "clustered": "singular values that are equal or all but equal",
     "near overflow": "entries so large that their squares overflow",
     "near underflow": "entries so small that their squares underflow",
@@ -155,7 +156,7 @@ def integer_product(rng: np.random.Generator, complex_: bool, m: int, n: int, ra
 
 
 def right_sides(rng: np.random.Generator, complex_: bool, a: NumpyArray) -> tuple[NumpyArray, int]:
-    """Four right-hand sides, consistent and zero ones first, and how many are consistent."""
+    """Four right-hand sides, consistent and zero ones first, and how many are consistent if not all are."""
     m, n = a.shape
     inconsistent = gaussian(rng, complex_, m, 2)
     return np.concatenate([a @ gaussian(rng, complex_, n, 1), np.zeros((m, 1)), inconsistent], axis=1), 2
@@ -171,7 +172,7 @@ def full_rank(m: int, n: int, exponent: int = 0) -> Callable[[np.random.Generato
         p = min(m, n)
         a = with_spectrum(rng, complex_, m, n, np.geomspace(1, 0.1, p) if p > 1 else np.ones(p))
         b, consistent = right_sides(rng, complex_, a)
-        return Problem(a, b, None, p, consistent, exponent=exponent)
+        return Problem(a, b, None, p, consistent if m > n else b.shape[1], exponent=exponent)
 
     return recipe
 
@@ -198,6 +199,8 @@ def spectrum(
     def recipe(rng: np.random.Generator, complex_: bool) -> Problem:
         a = with_spectrum(rng, complex_, m, n, s)
         b, consistent = right_sides(rng, complex_, a)
+        if m == len(s):
+            consistent = b.shape[1]
         # Where the cutoff takes away a singular value, nothing is consistent any more.
         return Problem(a, b, rcond, len(s) if rank is None else rank, consistent if rank is None else 0)
 
@@ -269,6 +272,7 @@ def _registry() -> dict[str, Case]:
 def _every_case() -> Iterator[Case]:
     yield from _grid()
     yield from _spectra()
+    yield from _conditions()
     yield from _cutoffs()
     yield from _answers()
 
@@ -321,6 +325,25 @@ def _spectra() -> Iterator[Case]:
             spectrum(m, n, condition, 0.0),
             ("float32", "complex64"),
         )
+
+
+def _conditions() -> Iterator[Case]:
+    # A solver may change its method with the condition number: it must be right on both sides.
+    for m, n in ((50, 10), (10, 50), (50, 50), (200, 20), (20, 200), (3, 3000), (3000, 3)):
+        p = min(m, n)
+        for decades in (2, 4, 5, 6, 6.5, 7, 8, 10, 12, 14):
+            dtypes = DTYPES if decades <= 5 else ("float64", "complex128")
+            quick = {"quick"} if max(m, n) == 50 and decades in (5, 6, 10) else set()
+            for kind, s in (
+                ("even", np.geomspace(1, 10.0**-decades, p)),
+                ("one small", np.r_[np.ones(p - 1), 10.0**-decades]),
+            ):
+                yield Case(
+                    f"condition/1e{decades:g} {kind} {m}x{n}",
+                    frozenset({"ratios", "condition"} | (quick if kind == "even" else set())),
+                    spectrum(m, n, s, 0.0),
+                    dtypes,
+                )
 
 
 def _cutoffs() -> Iterator[Case]:

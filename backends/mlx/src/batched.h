@@ -83,7 +83,7 @@ class ElementSolver {
       : driver_(driver),
         rcond_(rcond),
         p_(problem),
-        solver_(make_solver<T>(certifies(driver) ? Driver::qr : driver, problem)),
+        solver_(make_solver<T>(certifies(driver) ? Driver::qr : driver, rcond, problem)),
         residuals_(p_.k),
         s_(p_.smallest()) {}
 

@@ -48,20 +48,25 @@ Problem core_of(const Problem& p) {
   return {p.smallest(), p.smallest(), p.k};
 }
 
-/// Whether the core is worth the detour: always for qr, which is that; for svd as for LAPACK's own drivers.
-bool reduces(Driver driver, const Problem& p) {
-  if (driver == Driver::qr || in_blocks(p)) return true;
-  return driver == Driver::svd && static_cast<double>(std::max(p.m, p.n)) >= 1.6 * static_cast<double>(p.smallest());
+/// Whether the core is worth the detour: always for qr, which is that; for svd as for LAPACK's own drivers; and for
+/// gelsd if the problem is wide, where LAPACK's own is slow.
+template <class T>
+bool reduces(Driver driver, double rcond, const Problem& p) {
+  if (driver == Driver::qr || in_blocks<T>(p, rcond)) return true;
+  if (driver == Driver::gelsd && p.m >= p.n) return false;
+  return static_cast<double>(std::max(p.m, p.n)) >= 1.6 * static_cast<double>(p.smallest());
 }
 
 }  // namespace
 
-void check_limits(const Problem& p, Driver named) {
+template <class T>
+void check_limits(const Problem& p, double rcond, Driver named) {
   // What the kernels decline, qr solves. LAPACK sees their core only, as it would that of qr.
   const Driver driver = certifies(named) ? Driver::qr : named;
   const Driver on_core = driver == Driver::qr ? Driver::gelsd : driver;
-  double needed = largest_product(reduces(driver, p) ? core_of(p) : p, on_core);
-  if (reduces(driver, p) && !in_blocks(p)) {
+  const bool reduced = reduces<T>(driver, rcond, p);
+  double needed = largest_product(reduced ? core_of(p) : p, on_core);
+  if (reduced && !in_blocks<T>(p, rcond)) {
     needed =
         std::max(needed, static_cast<double>(std::max(p.m, p.n)) * static_cast<double>(std::max({p.smallest(), p.k})));
   }
@@ -74,6 +79,10 @@ void check_limits(const Problem& p, Driver named) {
              "integers.";
   throw std::invalid_argument(message.str());
 }
+
+template void check_limits<float>(const Problem&, double, Driver);
+template void check_limits<double>(const Problem&, double, Driver);
+template void check_limits<std::complex<float>>(const Problem&, double, Driver);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Composition
@@ -121,16 +130,16 @@ SolverPtr<T> make_chain(Driver driver, const Problem& p) {
 }  // namespace
 
 template <class T>
-SolverPtr<T> make_solver(Driver driver, const Problem& p) {
+SolverPtr<T> make_solver(Driver driver, double rcond, const Problem& p) {
   using W = WorkOf<T>;
-  if (!reduces(driver, p)) return make_chain<T>(driver, p);
+  if (!reduces<T>(driver, rcond, p)) return make_chain<T>(driver, p);
   auto core = driver == Driver::qr ? make_triangular<W>(core_of(p)) : make_chain<W>(driver, core_of(p));
-  return std::make_unique<Reduced<T>>(p, std::move(core));
+  return std::make_unique<Reduced<T>>(p, rcond, std::move(core));
 }
 
-template SolverPtr<float> make_solver(Driver, const Problem&);
-template SolverPtr<double> make_solver(Driver, const Problem&);
-template SolverPtr<std::complex<float>> make_solver(Driver, const Problem&);
-template SolverPtr<std::complex<double>> make_solver(Driver, const Problem&);
+template SolverPtr<float> make_solver(Driver, double, const Problem&);
+template SolverPtr<double> make_solver(Driver, double, const Problem&);
+template SolverPtr<std::complex<float>> make_solver(Driver, double, const Problem&);
+template SolverPtr<std::complex<double>> make_solver(Driver, double, const Problem&);
 
 }  // namespace lstsq_mlx

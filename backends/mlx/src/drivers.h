@@ -30,7 +30,8 @@ inline bool leaves_triangle(Driver driver) {
 }
 
 /// Throws std::invalid_argument, before any work, if LAPACK's integers are too small for the problem.
-void check_limits(const Problem& problem, Driver driver);
+template <class T>
+void check_limits(const Problem& problem, double rcond, Driver driver);
 
 /// LAPACK's divide and conquer least squares (gelsd.cpp).
 template <class T>
@@ -49,6 +50,6 @@ SolverPtr<W> make_triangular(const Problem& problem);
 /// The driver with whatever it needs: the reduction before it, and behind it what is tried if it does not converge.
 /// Not for those that certify.
 template <class T>
-SolverPtr<T> make_solver(Driver driver, const Problem& problem);
+SolverPtr<T> make_solver(Driver driver, double rcond, const Problem& problem);
 
 }  // namespace lstsq_mlx

@@ -59,6 +59,18 @@ Problem problem_of(const mx::array& a, const mx::array& b) {
   return {a.shape(-2), a.shape(-1), b.shape(-1)};
 }
 
+void check_limits_of(const mx::array& a, const mx::array& b, double rcond, Driver driver) {
+  const Problem problem = problem_of(a, b);
+  switch (a.dtype()) {
+    case mx::float32:
+      return check_limits<float>(problem, rcond, driver);
+    case mx::float64:
+      return check_limits<double>(problem, rcond, driver);
+    default:
+      return check_limits<std::complex<float>>(problem, rcond, driver);
+  }
+}
+
 }  // namespace
 
 std::vector<mx::array> lstsq(const mx::array& a,
@@ -68,7 +80,7 @@ std::vector<mx::array> lstsq(const mx::array& a,
                              mx::StreamOrDevice stream_or_device) {
   check_operands(a, b, rcond);
   const Driver driver = driver_named(driver_name);
-  check_limits(problem_of(a, b), driver);
+  check_limits_of(a, b, rcond, driver);
   const mx::Stream stream = cpu_stream(stream_or_device);
   const auto solved = lstsq_node(a, b, rcond, driver, stream);
   const mx::array s = singular_values_node(a, solved[3], solved[4], driver, stream);

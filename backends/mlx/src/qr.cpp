@@ -29,7 +29,7 @@ class Triangular final : public Solver<W> {
   bool solve(const Matrix<W>& r, const Matrix<W>& c, Answer<W>& answer) override {
     const char uplo = is_upper(r) ? 'U' : 'L';
     if (!rank_.certainly_full(uplo, r.data, answer.rcond)) {
-      if (!by_values_) by_values_ = make_solver<W>(Driver::gelsd, p_);
+      if (!by_values_) by_values_ = make_solver<W>(Driver::gelsd, answer.rcond, p_);
       return by_values_->solve(r, c, answer);
     }
     load(c, x_.data(), p_.n);

@@ -5,25 +5,37 @@
 //   wide, m < n:    A^H = Q R, A = L Q^H with L = R^H:  L y = b, and x = Q y is of minimum norm as y is
 //
 // The wide problem is the mirror image of the tall one, so that there is one factorisation. Two ways to factorise:
-// whole, in one working copy of A; and, for matrices much longer than they are narrow, in blocks of rows that stay in
-// the cache, each stacked under the R of those before it (Golub, Plemmons and Sameh 1988, "Parallel block schemes for
-// large-scale least-squares computations"; Demmel, Grigori, Hoemmen and Langou 2012, section 2), which takes no memory
-// to speak of. A wide problem in blocks keeps no Q: x = A^H w with L^H w = y, which is as accurate, since the error of
-// w is damped where it is large (Paige 1973, "An error analysis of a method for solving matrix equations").
+// whole, by LAPACK, in one working copy of A; and, for matrices much longer than they are narrow, in blocks of rows
+// that stay in the cache, each stacked under the R of those before it (Golub, Plemmons and Sameh 1988, "Parallel block
+// schemes for large-scale least-squares computations"), which takes no memory to speak of. A wide problem in blocks
+// keeps no Q: x = A^H w with L^H w = y, which is as accurate, since the error of w is damped where it is large (Paige
+// 1973, "An error analysis of a method for solving matrix equations").
 
 #pragma once
 
 #include <algorithm>
 
+#include "kernels/kernels.h"
 #include "residuals.h"
 #include "solver.h"
 #include "stacked_qr.h"
 
 namespace lstsq_mlx {
 
-/// Whether a problem is long enough to be reduced in blocks. Beyond this width LAPACK's own blocking does better.
-inline bool in_blocks(const Problem& p) {
+namespace kernels = ::lstsq::kernels;
+
+/// Whether a problem is long enough to be reduced in blocks. For complex ones beyond this width LAPACK's own blocking
+/// does better.
+///
+/// x = A^H w is as accurate as a solution can be, but the residual b - A x that it leaves is larger than that of x = Q
+/// y by the condition number. That is next to nothing where the answer is rounded to single precision, unless singular
+/// values count that are small even in double precision; elsewhere Q is kept.
+template <class T>
+bool in_blocks(const Problem& p, double rcond) {
   const Int narrow = p.smallest(), length = std::max(p.m, p.n);
+  constexpr double rounding = std::numeric_limits<double>::epsilon();
+  if (p.m < p.n && rcond * static_cast<double>(std::numeric_limits<RealOf<T>>::epsilon()) < rounding) return false;
+  if (!Field<T>::is_complex) return length >= 4 * narrow;
   return narrow <= 64 && length >= 8 * narrow && length * narrow >= 8192;
 }
 
@@ -38,10 +50,11 @@ class Reduced final : public Solver<T> {
   using W = WorkOf<T>;
 
  public:
-  Reduced(const Problem& problem, SolverPtr<W> core)
+  /// rcond: the cutoff of the problems to come, infinite where the triangle is all that is wanted of them.
+  Reduced(const Problem& problem, double rcond, SolverPtr<W> core)
       : p_(problem),
         tall_(p_.m >= p_.n),
-        blocks_(in_blocks(problem)),
+        blocks_(in_blocks<T>(problem, rcond)),
         narrow_(p_.smallest()),
         length_(std::max(p_.m, p_.n)),
         ld_(blocks_ ? block_rows(narrow_) : length_),
@@ -106,6 +119,24 @@ class Reduced final : public Solver<T> {
 
   /// Blocks: each is reduced into the triangle, and of a tall problem its right-hand sides into c_.
   void factorise_blocks(const Matrix<T>& a, const Matrix<T>& b, W* triangle) {
+    if constexpr (!Field<T>::is_complex) {
+      const kernels::Strided<T> along{a.data, a.row_stride, a.col_stride, a.exponent};
+      const kernels::Strided<T> across{a.data, a.col_stride, a.row_stride, a.exponent};
+      kernels::reduce(kernels::Reduction<T>{/*a=*/tall_ ? along : across,
+                                            /*m=*/length_,
+                                            /*n=*/narrow_,
+                                            /*b=*/{b.data, b.row_stride, b.col_stride, b.exponent},
+                                            /*k=*/tall_ ? p_.k : 0,
+                                            /*r=*/triangle,
+                                            /*c=*/c_.data(),
+                                            /*left=*/tail_.data()});
+    } else {
+      factorise_complex_blocks(a, b, triangle);
+    }
+    if (!tall_) adjoin(triangle);
+  }
+
+  void factorise_complex_blocks(const Matrix<T>& a, const Matrix<T>& b, W* triangle) {
     std::fill_n(triangle, narrow_ * narrow_, W(0));
     std::fill_n(c_.data(), narrow_ * p_.k, W(0));
     for (Int first = 0; first < length_; first += ld_) {
@@ -119,7 +150,6 @@ class Reduced final : public Solver<T> {
       stack_and_reduce(triangle, narrow_, c_.data(), tall_ ? p_.k : 0, factor_.data(), right_.data(), rows);
       if (tall_) add_squares(right_.data(), rows, p_.k, rows, tail_.data());
     }
-    if (!tall_) adjoin(triangle);
   }
 
   /// L = R^H, in place.

@@ -128,7 +128,8 @@ class Finder {
   /// Those of a matrix that is finite. By orthogonal reduction, so that all digits are right.
   void of_matrix(Matrix<T> a, RealOf<T>* to) {
     const Problem without_columns{p_.m, p_.n, 0};
-    if (!reduced_) reduced_ = std::make_unique<Reduced<T>>(without_columns, nullptr);
+    if (!reduced_)
+      reduced_ = std::make_unique<Reduced<T>>(without_columns, std::numeric_limits<double>::infinity(), nullptr);
     a.exponent = scan(a).exponent;
     W* triangle = triangle_.reserve(p_.smallest() * p_.smallest());
     reduced_->reduce(a, Matrix<T>{a.data, p_.m, 0, 0, 0}, triangle);

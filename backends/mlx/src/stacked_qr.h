@@ -1,4 +1,5 @@
-// QR of a triangle with a block of rows under it, by Householder reflections: the step of a factorisation in blocks.
+// QR of a complex triangle with a block of rows under it, by Householder reflections: the step of a factorisation in
+// blocks. (That of real ones is kernels/stack.inl.)
 //
 // LAPACK is the wrong tool for narrow blocks: its calls would be thousands of small matrix-vector products, each
 // perhaps spread over threads that wait for each other. Here a block stays in the cache, and the zeros of the triangle
@@ -14,18 +15,7 @@ namespace lstsq_mlx {
 
 namespace detail {
 
-/// sum of conj(v_i) y_i, in lanes that the compiler makes vectors of.
-inline double dot(const double* v, const double* y, std::int64_t count) {
-  constexpr int lanes = 8;
-  double sums[lanes] = {};
-  std::int64_t i = 0;
-  for (; i + lanes <= count; i += lanes) {
-    for (int lane = 0; lane < lanes; ++lane) sums[lane] += v[i + lane] * y[i + lane];
-  }
-  for (; i < count; ++i) sums[0] += v[i] * y[i];
-  return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
-}
-
+/// sum of conj(v_i) y_i.
 inline std::complex<double> dot(const std::complex<double>* v, const std::complex<double>* y, std::int64_t count) {
   const auto* p = reinterpret_cast<const double*>(v);
   const auto* q = reinterpret_cast<const double*>(y);
@@ -40,10 +30,6 @@ inline std::complex<double> dot(const std::complex<double>* v, const std::comple
 }
 
 /// y -= w v.
-inline void subtract(double w, const double* v, double* y, std::int64_t count) {
-  for (std::int64_t i = 0; i < count; ++i) y[i] -= w * v[i];
-}
-
 inline void subtract(std::complex<double> w,
                      const std::complex<double>* v,
                      std::complex<double>* y,
@@ -58,8 +44,7 @@ inline void subtract(std::complex<double> w,
 }
 
 /// sqrt(|first|^2 + sum of squares of v), also where the squares vanish.
-template <class W>
-double norm(W first, const W* v, std::int64_t count) {
+inline double norm(std::complex<double> first, const std::complex<double>* v, std::int64_t count) {
   const double sum = square(first) + std::abs(dot(v, v, count));
   if (sum > 1e-280) return std::sqrt(sum);
   double largest = std::abs(first);
@@ -78,8 +63,14 @@ double norm(W first, const W* v, std::int64_t count) {
 ///
 /// The reflector of a column x with first entry a is H = I - t u u^H with u = x - b e1, b = -(a / |a|) |x|, scaled so
 /// that its first entry is 1; then t = 1 + |a| / |x| is real, and H is Hermitian, for complex columns too.
-template <class W>
-void stack_and_reduce(W* r, std::int64_t n, W* c, std::int64_t k, W* block, W* right, std::int64_t rows) {
+inline void stack_and_reduce(std::complex<double>* r,
+                             std::int64_t n,
+                             std::complex<double>* c,
+                             std::int64_t k,
+                             std::complex<double>* block,
+                             std::complex<double>* right,
+                             std::int64_t rows) {
+  using W = std::complex<double>;
   for (std::int64_t j = 0; j < n; ++j) {
     W* const v = block + j * rows;
     const W a = r[j + j * n];

@@ -50,7 +50,7 @@ def test_cholesky_answers_as_qr_does(draw, m, n, k, dtype):
         assert got.rank == min(m, n)
         assert np.linalg.norm(got.x - want.x) <= 100 * EPS[dtype] * np.linalg.norm(want.x)
         np.testing.assert_allclose(got.residuals, want.residuals, rtol=100 * EPS[dtype], atol=1e-26)
-        np.testing.assert_array_equal(got.s, want.s)
+        np.testing.assert_allclose(got.s, want.s, rtol=0, atol=10 * EPS[dtype] * want.s[0])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -225,7 +225,7 @@ def test_number_of_threads(setting):
         from lstsq_mlx._native import native
 
         a, b = mx.random.normal((20_000, 10)), mx.random.normal((20_000, 1))
-        mx.eval(a, b, native().lstsq(a, b, 1e-6, "qr"))
+        mx.eval(a, b, native().lstsq(a[:10], b[:10], 1e-6, "svd"))
         before = len(os.listdir("/proc/self/task"))
         mx.eval(native().lstsq(a, b, 1e-6, "cholesky")[0])
         print(len(os.listdir("/proc/self/task")) - before, len(os.sched_getaffinity(0)))

@@ -15,15 +15,16 @@ constexpr double largest_contraction = 0.1;
 Core::Core(int64_t n, double* g) : n_(n), ld_(padded(n)), r_(g), d_(static_cast<size_t>(n)) {}
 
 Status Core::factorise(int64_t chain, double unit, double limit, double rcond, const Multiply& multiply) {
-  double frobenius = 0;
+  double squares = 0;
   for (int64_t j = 0; j < n_; ++j) {
     const double diagonal = r_[j * ld_ + j];
     if (!std::isfinite(diagonal)) return Status::out_of_range;
     if (diagonal == 0) return Status::ill_conditioned;
     if (!(diagonal >= 1 / limit && diagonal <= limit)) return Status::out_of_range;
-    frobenius += diagonal;
+    squares += diagonal;
     d_[static_cast<size_t>(j)] = std::ldexp(1.0, -((std::ilogb(diagonal) - (std::ilogb(diagonal) & 1)) / 2));
   }
+  frobenius = std::sqrt(squares);
   double scaled = 0;
   for (int64_t i = 0; i < n_; ++i) {
     for (int64_t j = i; j < n_; ++j) r_[i * ld_ + j] *= scale(i) * scale(j);
@@ -41,7 +42,7 @@ Status Core::factorise(int64_t chain, double unit, double limit, double rcond, c
   contraction = (gram_error + factor_error) * inverse.scaled;
   condition = std::sqrt(scaled * inverse.scaled);
   // sigma_min > rcond * sigma_max for sure, with a factor of 2 for the rounding errors of both sides.
-  if (!(4 * rcond * rcond * frobenius * inverse.unscaled < 1)) return Status::ill_conditioned;  // NaN fails too
+  if (!(4 * rcond * rcond * squares * inverse.unscaled < 1)) return Status::ill_conditioned;  // NaN fails too
   // The bounds may be too large by a factor of several thousand, hardly by more.
   if (contraction >= largest_contraction && contraction < 1e4 && multiply) contraction = measured_contraction(multiply);
   return contraction < largest_contraction ? Status::certified : Status::ill_conditioned;

@@ -27,6 +27,7 @@ class Core {
 
   double scale(int64_t j) const { return d_[static_cast<size_t>(j)]; }  // a power of two; column j of A D has norm 1..2
 
+  double frobenius = 0;    // |A|_F
   double condition = 0;    // upper estimate of |A D|_2 |(A D)^+|_2
   double contraction = 0;  // upper estimate of |I - (R'R)^-1 D A'A D|_2
 

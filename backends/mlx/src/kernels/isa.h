@@ -70,6 +70,27 @@ struct BatchTask {
   void* workspace;   // batch_workspace bytes, aligned to 64
 };
 
+// Entry (i, j) is data[i * row + j * column] * scale[0] * scale[1].
+template <class T>
+struct StackOperand {
+  const T* data;
+  int64_t row, column;
+  double scale[2];
+};
+
+// Reduce [R c; A b], for the rows [from, to) of A (n columns) and b (k), to [R' c'; 0 rest] by reflections.
+template <class T>
+struct StackTask {
+  StackOperand<T> a;
+  int64_t n;
+  StackOperand<T> b;
+  int64_t k, from, to;
+  bool triangular;  // row i of a begins with i zeros, and `from` is 0
+  double* r;        // n rows of ldr, c from column padded(n) on
+  int64_t ldr;
+  double* left;  // k: the squares of `rest` are added
+};
+
 // LU factors of A (n by n, rows of ld >= padded(n), zeros beyond n), as lu.inl says, in panels of rows as above.
 template <class T>
 struct LuIsa {
@@ -114,6 +135,8 @@ struct Isa {
   void (*solve_r)(int64_t n, const double* r, int64_t ldr, double* w, int64_t columns, int64_t ldw);
   void (*solve_rt_one)(int64_t n, const double* r, int64_t ldr, double* w);
   void (*solve_r_one)(int64_t n, const double* r, int64_t ldr, double* w);
+  void (*stack_f)(const StackTask<float>&);
+  void (*stack_d)(const StackTask<double>&);
   LuIsa<float> lu_f;
   LuIsa<double> lu_d;
 };

@@ -8,6 +8,7 @@ namespace {
 // After the vectors:
 #include "gram.inl"
 #include "residual.inl"
+#include "stack.inl"
 #include "triangular.inl"
 // After pack_panels() of triangular.inl:
 #include "lu.inl"
@@ -38,6 +39,8 @@ const Isa table = {
     solve_r,
     solve_rt_one,
     solve_r_one,
+    stack<float>,
+    stack<double>,
     {lu_panel<float>, lu_update<float>, lu_solve<float>},
     {lu_panel<double>, lu_update<double>, lu_solve<double>},
 };

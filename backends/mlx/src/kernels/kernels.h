@@ -1,6 +1,7 @@
-// Certified least squares by Gram matrix, LU and Cholesky: compute kernels in plain C++20, without MLX, LAPACK or BLAS.
+// Certified least squares by Gram matrix, LU and Cholesky, and orthogonal reduction for what is not certified: compute
+// kernels in plain C++20, without MLX, LAPACK or BLAS.
 //
-// Everything here either returns an answer that it can certify (docs/certificate.md says what that means and why) or
+// Every solver here either returns an answer that it can certify (docs/certificate.md says what that means and why) or
 // says `declined` and leaves x unspecified: the caller then takes the general path. No function throws, save for
 // std::bad_alloc. All may be called from several threads at once.
 //
@@ -69,6 +70,31 @@ void residuals(const T* a,
                int64_t ldb,
                const std::conditional_t<Real<T>::parts == 2, std::complex<double>, double>* x,
                double* sums);
+
+// Entry (i, j) is data[i * row + j * column] * 2^-exponent.
+template <class T>
+struct Strided {
+  const T* data;
+  int64_t row, column;
+  int exponent = 0;
+};
+
+// A (m by n, m >= n) = Q [R; 0]. All entries are finite, and their squares in range but for columns that are next to
+// nothing. Only the triangle and the first n rows of Q'b are kept, not Q.
+template <class T>
+struct Reduction {
+  Strided<T> a;
+  int64_t m, n;
+  Strided<T> b;  // m by k; anything where k is 0
+  int64_t k;
+  double* r;     // n by n, column-major, zeros below the diagonal
+  double* c;     // n by k, column-major: the first rows of Q'b
+  double* left;  // k: the sums of squares of its other rows
+};
+
+// Reduce by Householder reflections in blocks of rows, using every core. No copy of A is made. T: float or double.
+template <class T>
+void reduce(const Reduction<T>& reduction);
 
 // A batch of problems of one shape; element i starts at a + i * a_stride and so on. A stride of 0 repeats an operand.
 // 1 <= n <= max_batch_columns and n <= m; everything else is `unsupported` (false).

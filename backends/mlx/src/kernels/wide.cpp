@@ -35,31 +35,40 @@ Status solve_wide(const Rows<T>& p, double rcond, double* x, double* sums, Repor
   report.contraction = core.contraction;
   if (status != Status::certified) return status;
 
-  std::vector<double> y(static_cast<size_t>(m * k)), step(y.size()), squares(static_cast<size_t>(k)),
-      norms(squares.size()), moved(squares.size());
+  std::vector<double> step(static_cast<size_t>(m * k)), squares(static_cast<size_t>(k)), norms(squares.size()),
+      moved(squares.size());
   for (int64_t i = 0; i < m; ++i)
     for (int64_t c = 0; c < k; ++c) {
-      const double e = y[static_cast<size_t>(i * k + c)] = static_cast<double>(p.b[i * p.ldb + c]);
+      const double e = step[static_cast<size_t>(i * k + c)] = static_cast<double>(p.b[i * p.ldb + c]);
       if (!std::isfinite(e)) return Status::out_of_range;
     }
-  core.solve(y.data(), k, norms.data());  // |R^-T D b| is |x|
-  transpose_pass(p, y.data(), x);
+  core.solve(step.data(), k, norms.data());  // |R^-T D b| is |x|
+  transpose_pass(p, step.data(), x);
 
-  const double tolerance = negligible<T> + 0x1p-56 * core.condition / std::sqrt(static_cast<double>(m));
-  bool done = sizeof(T) == 4 && report.tier == 2 && core.contraction < negligible<T>;
+  // What A'y loses in rounding is not small next to A x: y may be larger than x by the condition number. So each step
+  // is added to x, not to y, and that loss is part of what is left of it. It ends where the error is negligible, or
+  // where the residual is, next to |A| |x|: then its rounding errors alone are left of the step.
+  const double left_over = core.contraction + 0x1p-50 * core.condition;
+  const double floor = negligible<T> + 0x1p-56 * core.condition / std::sqrt(static_cast<double>(m));
+  bool done = sizeof(T) == 4 && report.tier == 2 && left_over < negligible<T>;
   double last = 1;
+  std::vector<double> dx(done ? 0 : static_cast<size_t>(p.n * k));
   while (!done) {
     ++report.steps;
     residual_pass(p, x, squares.data(), nullptr, step.data());
     core.solve(step.data(), k, moved.data());
-    for (size_t i = 0; i < y.size(); ++i) y[i] += step[i];
-    transpose_pass(p, y.data(), x);
-    double largest = 0;
+    transpose_pass(p, step.data(), dx.data());
+    for (size_t i = 0; i < dx.size(); ++i) x[i] += dx[i];
+    double largest = 0, residual = 0;
     for (size_t c = 0; c < moved.size(); ++c) {
       if (!(moved[c] <= 0x1p1000)) return Status::out_of_range;
-      if (moved[c] > 0) largest = std::max(largest, moved[c] / norms[c]);
+      if (moved[c] > 0) {
+        largest = std::max(largest, moved[c] / norms[c]);
+        residual = std::max(residual, std::sqrt(squares[c]) / norms[c]);
+      }
     }
-    done = core.contraction * largest <= tolerance;
+    const bool solved = residual <= 0x1p-50 * core.frobenius;
+    done = left_over * largest <= negligible<T> || (solved && left_over * largest <= floor);
     if (!done && (report.steps == most_steps || largest > last / 2)) return Status::ill_conditioned;
     last = largest;
   }

@@ -160,6 +160,22 @@ def solve_batch(
     return x, sums, ok.astype(bool)
 
 
+def reduce(a: np.ndarray, b: np.ndarray, exponent: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """R, the first rows of Q'b and the squares of its other rows, of A 2^-exponent; A in any order, without gaps."""
+    (m, n), k = a.shape, b.shape[1]
+    if not a.flags.c_contiguous and not a.flags.f_contiguous:
+        raise ValueError("a has gaps")
+    row, column = (stride // a.itemsize for stride in a.strides)
+    r, c, left = np.full((n, n), np.nan), np.full((k, n), np.nan), np.full(k, np.nan)
+    plain = a if a.flags.c_contiguous else a.T
+    kernels().call(
+        f"shim_reduce_{CODES[a.dtype.char]}",
+        [plain, row, column, exponent, m, n, np.ascontiguousarray(b), k],
+        [r, c, left],
+    )
+    return r.T, c.T, left
+
+
 def repeat(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray, forked: bool) -> int:
     """Solve a problem (float32) and a batch (float64) again, from several threads or in a child of fork.
 

@@ -64,6 +64,25 @@ SHIM(z, std::complex<double>, double)
 SHIM_BATCH(s, float)
 SHIM_BATCH(d, double)
 
+#define SHIM_REDUCE(S, T)                                                                   \
+  int shim_reduce_##S(const T* a,                                                           \
+                      int64_t row,                                                          \
+                      int64_t column,                                                       \
+                      int64_t exponent,                                                     \
+                      int64_t m,                                                            \
+                      int64_t n,                                                            \
+                      const T* b,                                                           \
+                      int64_t k,                                                            \
+                      double* r,                                                            \
+                      double* c,                                                            \
+                      double* left) {                                                       \
+    const Strided<T> as{a, row, column, static_cast<int>(exponent)}, bs{b, k, 1};           \
+    reduce(Reduction<T>{as, m, n, bs, k, r, c, left});                                      \
+    return 0;                                                                               \
+  }
+SHIM_REDUCE(s, float)
+SHIM_REDUCE(d, double)
+
 // One problem (a is m by n) and one batch (c is count of p by q), solved again and again, by several threads at once or
 // in a child of fork: how many answers are not the first one, bit by bit.
 int shim_repeat(int64_t forked,

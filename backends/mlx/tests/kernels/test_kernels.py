@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from kernels import CERTIFIED, default_rcond, instruction_set, repeat, solve, solve_batch
+from kernels import CERTIFIED, default_rcond, instruction_set, reduce, repeat, solve, solve_batch
 
 REAL = [np.float32, np.float64]
 TYPES = [*REAL, np.complex64, np.complex128]
@@ -55,7 +55,7 @@ def relative(x, truth):
 
 
 def assert_good(a, b, x, residuals, what=""):
-    """Issue: forward error at most 10 times NumPy's, or below 10 condition eps; NumPy's rank; a right residual."""
+    """Forward error at most 10 times NumPy's, or below 10 condition eps; NumPy's rank; a right residual."""
     eps = float(np.finfo(a.dtype).eps)
     wide_type = np.complex128 if np.iscomplexobj(a) else np.float64
     aw, bw = a.astype(wide_type), b.astype(wide_type)
@@ -64,7 +64,11 @@ def assert_good(a, b, x, residuals, what=""):
     truth = exact(a, b)
     error, peer_error = relative(x, truth), max(relative(peer.astype(a.dtype), truth), eps / 4)
     assert error <= max(10 * peer_error, 10 * eps * s[0] / s[-1]), (what, error, peer_error, s[0] / s[-1])
-    if a.shape[0] > a.shape[1]:
+    if a.shape[0] <= a.shape[1]:  # a system: what is left is rounding, whatever the condition
+        left = np.linalg.norm((b - a.astype(truth.dtype) @ x).astype(np.complex128), axis=0)
+        sizes = np.linalg.norm(x.astype(np.complex128), axis=0)
+        assert (left <= 4 * eps * np.sqrt(max(a.shape)) * s[0] * sizes).all(), (what, left / (eps * s[0] * sizes))
+    else:
         r = b - a.astype(truth.dtype) @ truth
         sums = (np.abs(r) ** 2).sum(0).astype(float)
         # b - a x is subject to rounding errors of size eps |a| |x|, whoever computes it, in double precision.
@@ -204,6 +208,78 @@ def test_strides_and_many_right_hand_sides(dtype):
         assert_good(a, b, answer.x, answer.residuals)
         without = solve(a, b, residuals=False)
         assert relative(without.x, exact(a, b)) <= 1e3 * np.finfo(dtype).eps
+
+
+def back_substitution(r, c):
+    x = c.astype(np.longdouble)
+    for i in reversed(range(len(r))):
+        x[i] = (x[i] - r[i, i + 1 :] @ x[i + 1 :]) / r[i, i]
+    return x
+
+
+LONG_SHAPES = [(1, 1), (5, 1), (30, 7), (129, 24), (127, 25), (300, 60), (600, 70), (2000, 49), (4001, 8)]
+
+
+@pytest.mark.parametrize("dtype", REAL)
+@pytest.mark.parametrize("shape", LONG_SHAPES)
+@pytest.mark.parametrize("order", "CF")
+def test_reduction_of_any_shape(dtype, shape, order):
+    """[R c; 0 left] is an orthogonal image of [A b] up to rounding, at every condition."""
+    rng = np.random.default_rng(sum(shape))
+    m, n = shape
+    for condition in (1.0, 1e3, 1e8, 1e14) if n > 1 else (1.0,):
+        a = np.array(with_condition(rng, m, n, condition, dtype), order=order)
+        for k in (0, 1, 5, 30):
+            b = rng.standard_normal((m, k)).astype(dtype)
+            r, c, left = reduce(a, b)
+            np.testing.assert_array_equal(r, np.triu(r))
+            unit = 2.3e-16 * np.sqrt(m)
+            exact_a, exact_b = a.astype(np.longdouble), b.astype(np.longdouble)
+            size_a, size_b = np.linalg.norm(a.astype(float)), np.linalg.norm(b.astype(float))
+            assert abs(r.T @ r - exact_a.T @ exact_a).max() <= 30 * unit * size_a**2
+            assert abs(r.T @ c - exact_a.T @ exact_b).max(initial=0) <= 30 * unit * size_a * size_b
+            squares = (exact_b**2).sum(0)
+            assert (abs((c.astype(np.longdouble) ** 2).sum(0) + left - squares) <= 30 * unit * squares).all()
+            values = np.linalg.svd(a.astype(float), compute_uv=False)
+            assert abs(np.linalg.svd(r, compute_uv=False) - values).max() <= 30 * unit * values[0]
+            if k == 1 and dtype == np.float64 and condition <= 1e8:
+                assert_good(a, b, back_substitution(r, c), left, condition)
+
+
+@pytest.mark.parametrize("dtype", REAL)
+def test_reduction_of_zeros_and_extreme_sizes(dtype):
+    rng = np.random.default_rng(17)
+    m, n = 400, 30
+    info = np.finfo(dtype)
+    a, b = rng.standard_normal((m, n)).astype(dtype), rng.standard_normal((m, 2)).astype(dtype)
+    plain = reduce(a, b)[0]
+    r, c, left = reduce(np.zeros_like(a), b)
+    assert not r.any()
+    assert not c.any()
+    np.testing.assert_allclose(left, (b.astype(float) ** 2).sum(0), rtol=1e-13)
+    a[:, 3] = 0  # and a column that depends on others
+    a[:, 7] = a[:, 5]
+    r = reduce(a, b)[0]
+    assert not r[:, 3].any()
+    assert abs(r[:, 7] - r[:, 5]).max() <= 1e-13 * abs(r).max()
+    # Sizes for which the caller names an exponent, and columns whose squares vanish beside others.
+    for exponent in (info.minexp + 30, info.maxexp - 30):
+        big = np.ldexp(rng.standard_normal((m, n)), exponent).astype(dtype)
+        r = reduce(big, b, exponent)[0]
+        same = reduce(np.ldexp(big.astype(np.longdouble), -exponent).astype(float), b.astype(float))[0]
+        np.testing.assert_array_equal(r, same)
+    if dtype == np.float64:
+        for at in (0, 11, 29):
+            tiny, scale = np.array(rng.standard_normal((m, n))), 1e-200
+            tiny[:, at] *= scale
+            r = reduce(tiny, b)[0]
+            tiny[:, at] /= scale
+            r[:, at] /= scale
+            np.testing.assert_allclose(r.T @ r, tiny.T @ tiny, rtol=0, atol=1e-12 * m)
+        small = 1e-170 * rng.standard_normal((m, n))
+        r = reduce(small, b)[0] / 1e-170
+        np.testing.assert_allclose(r.T @ r, (small / 1e-170).T @ (small / 1e-170), rtol=0, atol=1e-12 * m)
+    assert np.isfinite(plain).all()
 
 
 @pytest.mark.parametrize("isa", ISAS)
