@@ -189,6 +189,7 @@ def _plan(
         default_float or "float64",
         rcond,
         chosen,
+        claims.takes_vectors,
     )
     reason = solver.refuse(plan.dtype, chosen)
     if reason is not None:

@@ -110,8 +110,9 @@ def plan(
     default_float: str,
     rcond: float | None,
     driver: str,
+    takes_vectors: bool = False,
 ) -> Plan:
-    """Apply the dtype, shape and cutoff rules.
+    """Apply the dtype, shape and cutoff rules. `takes_vectors` is the backend's claim.
 
     Raises
     ------
@@ -145,7 +146,7 @@ def plan(
         reshape_a=a_kept != a_shape,
         broadcast_b=batch != batch_b,
         empty=m == 0 or n == 0 or 0 in batch,
-        direct=not (cast_a or cast_b or vector or folded)
+        direct=not (cast_a or cast_b or (vector and not takes_vectors) or folded)
         and 0 not in (*batch, m, n, k)
         and a_kept == a_shape
         and batch == batch_b,

@@ -33,6 +33,7 @@ class MlxBackend(Backend):
         transforms=("jit", "vmap", "grad", "vjp", "jvp", "jacfwd", "jacrev", "checkpoint"),
         nonfinite="nan",
         solved_in_double=("float32", "complex64"),
+        takes_vectors=True,
         declines=("cholesky",),
     )
 

@@ -10,13 +10,11 @@
 
 namespace lstsq_mlx {
 
-/// A batch of matrices in an MLX array, whatever its strides.
+/// A batch of matrices in an MLX array, whatever its strides. A vector is one matrix of one column.
 template <class T>
 class Batch {
  public:
-  explicit Batch(const mlx::core::array& a)
-      : places_(a, /*trailing=*/2),
-        first_{reinterpret_cast<const T*>(a.data<char>()), a.shape(-2), a.shape(-1), a.strides(-2), a.strides(-1)} {}
+  explicit Batch(const mlx::core::array& a) : places_(a, std::min<int>(2, a.ndim())), first_(first(a)) {}
 
   Int count() const { return places_.count(); }
   const Places& places() const { return places_; }
@@ -27,6 +25,12 @@ class Batch {
   }
 
  private:
+  static Matrix<T> first(const mlx::core::array& a) {
+    const T* data = reinterpret_cast<const T*>(a.data<char>());
+    if (a.ndim() == 1) return {data, a.shape(0), 1, a.strides(0), 1};
+    return {data, a.shape(-2), a.shape(-1), a.strides(-2), a.strides(-1)};
+  }
+
   Places places_;
   Matrix<T> first_;
 };

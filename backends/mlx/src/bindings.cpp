@@ -60,5 +60,5 @@ NB_MODULE(_core, module) {
              "b"_a,
              "rcond"_a,
              "driver"_a,
-             "x, residuals, rank and s of a (..., M, N) and b (..., M, K) of one floating dtype.");
+             "x, residuals, rank and s of a (..., M, N) and b (..., M, K), or (M, N) and (M,), of one floating dtype.");
 }

@@ -274,6 +274,15 @@ Cotangents real_vjp(const Solve& solve,
 std::vector<mx::array> Lstsq::jvp(const std::vector<mx::array>& primals,
                                   const std::vector<mx::array>& tangents,
                                   const std::vector<int>& argnums) {
+  if (primals[1].ndim() == 1) {
+    std::vector<mx::array> columns = tangents;
+    for (std::size_t i = 0; i < argnums.size(); ++i) {
+      if (argnums[i] == 1) columns[i] = mx::expand_dims(tangents[i], -1, stream());
+    }
+    auto jvps = jvp({primals[0], mx::expand_dims(primals[1], -1, stream())}, columns, argnums);
+    jvps[0] = mx::squeeze(jvps[0], -1, stream());
+    return jvps;
+  }
   const Precision p{{stream()}, primals[0].dtype()};
   std::optional<mx::array> da, db;
   for (std::size_t i = 0; i < argnums.size(); ++i) {
@@ -326,7 +335,16 @@ std::vector<mx::array> Lstsq::vjp(const std::vector<mx::array>& primals,
                                   const std::vector<int>& argnums,
                                   const std::vector<mx::array>&) {
   const Solve solve = solve_with(rcond_, driver_, stream());
-  return pull_back(solve, primals[0], primals[1], cotangents[0], cotangents[1], argnums, stream());
+  if (primals[1].ndim() > 1) {
+    return pull_back(solve, primals[0], primals[1], cotangents[0], cotangents[1], argnums, stream());
+  }
+  const auto as_columns = [s = stream()](const mx::array& v) { return mx::expand_dims(v, -1, s); };
+  auto vjps =
+      pull_back(solve, primals[0], as_columns(primals[1]), as_columns(cotangents[0]), cotangents[1], argnums, stream());
+  for (std::size_t i = 0; i < argnums.size(); ++i) {
+    if (argnums[i] == 1) vjps[i] = mx::squeeze(vjps[i], -1, stream());
+  }
+  return vjps;
 }
 
 // The residuals as a node of their own: the same rules, of a and b alone.

@@ -37,11 +37,12 @@ mx::Stream cpu_stream(mx::StreamOrDevice stream) {
 
 void check_operands(const mx::array& a, const mx::array& b, double rcond) {
   std::ostringstream message;
-  if (a.ndim() < 2 || a.ndim() != b.ndim() || a.size() == 0 || b.size() == 0 ||
+  if (a.ndim() < 2 || (a.ndim() != b.ndim() && !(a.ndim() == 2 && b.ndim() == 1)) || a.size() == 0 || b.size() == 0 ||
       !std::equal(a.shape().begin(), a.shape().end() - 1, b.shape().begin())) {
-    message << "[lstsq] got a of shape " << a.shape() << " and b of shape " << b.shape()
-            << "; expected (..., M, N) and (..., M, K) with the same batch dimensions, none of them 0. "
-            << "Call lstsq.lstsq, which broadcasts and takes vectors and empty arrays.";
+    message
+        << "[lstsq] got a of shape " << a.shape() << " and b of shape " << b.shape()
+        << "; expected (..., M, N) and (..., M, K) with the same batch dimensions, or (M, N) and (M,), none of them "
+        << "0. Call lstsq.lstsq, which broadcasts and takes empty arrays.";
     throw std::invalid_argument(message.str());
   }
   if (a.dtype() != b.dtype() || (a.dtype() != mx::float32 && a.dtype() != mx::float64 && a.dtype() != mx::complex64)) {
@@ -56,7 +57,7 @@ void check_operands(const mx::array& a, const mx::array& b, double rcond) {
 }
 
 Problem problem_of(const mx::array& a, const mx::array& b) {
-  return {a.shape(-2), a.shape(-1), b.shape(-1)};
+  return {a.shape(-2), a.shape(-1), b.ndim() == 1 ? 1 : b.shape(-1)};
 }
 
 void check_limits_of(const mx::array& a, const mx::array& b, double rcond, Driver driver) {
@@ -85,8 +86,9 @@ std::vector<mx::array> lstsq(const mx::array& a,
   const auto solved = lstsq_node(a, b, rcond, driver, stream);
   const mx::array s = singular_values_node(a, solved[3], solved[4], driver, stream);
   if (!certifies(driver)) return {solved[0], solved[1], solved[2], s};
-  const mx::array& precise = solved.size() > 5 ? solved[5] : solved[0];
-  return {solved[0], residual_sums_node(a, b, precise, solved[1], rcond, driver, stream), solved[2], s};
+  const auto as_columns = [&](const mx::array& v) { return b.ndim() == 1 ? mx::expand_dims(v, -1, stream) : v; };
+  const mx::array precise = solved.size() > 5 ? solved[5] : as_columns(solved[0]);
+  return {solved[0], residual_sums_node(a, as_columns(b), precise, solved[1], rcond, driver, stream), solved[2], s};
 }
 
 std::vector<mx::array> lstsq_node(
@@ -104,7 +106,8 @@ std::vector<mx::array> lstsq_node(
 
 std::vector<mx::Shape> Lstsq::output_shapes(const std::vector<mx::array>& inputs) {
   const auto &a = inputs[0], &b = inputs[1];
-  const Int n = a.shape(-1), k = b.shape(-1), narrow = std::min<Int>(a.shape(-2), n);
+  const auto [m, n, k] = problem_of(a, b);
+  const Int narrow = std::min(m, n);
   const mx::Shape batch(a.shape().begin(), a.shape().end() - 2);
   const auto with = [&batch](const std::vector<Int>& sizes) {
     mx::Shape shape = batch;
@@ -112,7 +115,8 @@ std::vector<mx::Shape> Lstsq::output_shapes(const std::vector<mx::array>& inputs
     return shape;
   };
   const bool is_complex = a.dtype() == mx::complex64;
-  std::vector<mx::Shape> shapes{with({n, k}), with({k}), batch, with(core_shape(driver_, narrow, is_complex)), batch};
+  std::vector<mx::Shape> shapes{
+      b.ndim() == 1 ? with({n}) : with({n, k}), with({k}), batch, with(core_shape(driver_, narrow, is_complex)), batch};
   if (certifies(driver_) && a.dtype() != mx::float64) shapes.push_back(with({n, is_complex ? 2 * k : k}));
   return shapes;
 }
@@ -239,7 +243,9 @@ std::vector<mx::array> solve_side_by_side(
 std::pair<std::vector<mx::array>, std::vector<int>> Lstsq::vmap(const std::vector<mx::array>& inputs,
                                                                 const std::vector<int>& axes) {
   const mx::Stream s = stream();
-  const mx::array b = at_front(inputs[1], axes[1], s);
+  const bool vector = inputs[1].ndim() == (axes[1] < 0 ? 1 : 2);
+  mx::array b = at_front(inputs[1], axes[1], s);
+  if (vector) b = mx::expand_dims(b, -1, s);
   std::vector<mx::array> mapped;
   if (axes[0] < 0) {
     mapped = solve_side_by_side(inputs[0], b, rcond_, driver_, s);
@@ -247,6 +253,7 @@ std::pair<std::vector<mx::array>, std::vector<int>> Lstsq::vmap(const std::vecto
     const mx::array a = at_front(inputs[0], axes[0], s);
     mapped = lstsq_node(a, axes[1] < 0 ? repeated(b, a.shape(0), s) : b, rcond_, driver_, s);
   }
+  if (vector) mapped[0] = mx::squeeze(mapped[0], -1, s);
   return {mapped, std::vector<int>(mapped.size(), 0)};
 }
 

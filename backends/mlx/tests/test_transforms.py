@@ -5,7 +5,7 @@ from __future__ import annotations
 import mlx.core as mx
 import numpy as np
 import pytest
-from conftest import DRIVERS, run_python, solve, to_mlx
+from conftest import DRIVERS, DTYPES, run_python, solve, to_mlx
 
 from lstsq_mlx._native import native
 
@@ -113,3 +113,44 @@ def test_singular_values_are_a_node_of_their_own():
         assert np.count_nonzero(np.array(s) > 1e-10 * np.array(s)[0]) == rank.item() == 30
         """
     )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("shape", [(6, 3), (3, 6), (300, 5), (90, 80)])
+def test_a_vector_is_a_matrix_of_one_column(draw, shape, driver, dtype):
+    """(M,) in, (N,) out: eagerly, compiled, mapped over either operand, and differentiated."""
+    a, two = to_mlx(draw(*shape, dtype=dtype)), to_mlx(draw(shape[0], 2, dtype=dtype))
+    vector, column = two[:, 0], two[:, :1]  # the vector is strided
+    tolerance = 1e-10 if dtype == "float64" else 2e-4
+
+    def op(a, b):
+        return native().lstsq(a, b, 1e-6, driver)
+
+    def loss(a, b):
+        x, residuals, _, s = op(a, b)
+        return mx.sum(mx.abs(x) ** 2) + mx.sum(residuals) + mx.sum(s)
+
+    def same(got, want):
+        assert got.shape == want.shape
+        np.testing.assert_allclose(np.array(got), np.array(want), rtol=tolerance, atol=tolerance)
+
+    x, *rest = op(a, column)
+    for solved in (op, mx.compile(op), mx.compile(op, shapeless=True)):
+        got_x, *others = solved(a, vector)
+        same(got_x, x[:, 0])
+        for got, want in zip(others, rest):
+            same(got, want)
+    both = mx.stack([a, 2 * a])
+    for axes, one, other in (((None, 1), a, two), ((0, None), both, vector), ((0, 1), both, two)):
+        mapped = mx.vmap(op, in_axes=axes)
+        for got, want in zip(mapped(one, other), mapped(one, mx.expand_dims(other, -1))):
+            same(got, want[..., 0] if want.ndim == 3 else want)
+    (got_a, got_b), (want_a, want_b) = (mx.grad(loss, argnums=(0, 1))(a, b) for b in (vector, column))
+    same(got_a, want_a)
+    same(got_b, want_b[:, 0])
+    (got_x, got_squares), (want_x, want_squares) = (
+        mx.jvp(lambda a, b: op(a, b)[:2], [a, b], [a * a, 3 * b + 1])[1] for b in (vector, column)
+    )
+    same(got_x, want_x[:, 0])
+    same(got_squares, want_squares)

@@ -92,7 +92,10 @@ static void gram_as(const GramTask<T>& t) {
     if (t.k) {
       for (int64_t k = 0; k < depth; ++k)
         for (int64_t j = 0; j < t.k; ++j) right[k * t.k + j] = static_cast<S>(t.b[(at + k) * t.ldb + j]);
-      micro_block<S>(depth, right, 1, t.k, t.k, packed, depth * W, W, panels, t.c, ldg);
+      if (t.k < 4)
+        micro_block<S>(depth, right, 1, t.k, t.k, packed, depth * W, W, panels, t.c, ldg);
+      else
+        micro_blocks<S>(depth, right, 1, t.k, t.k, packed, depth * W, W, panels, t.c, ldg);
     }
   }
 }
