@@ -250,7 +250,8 @@ def run_conformance(session: nox.Session, backend: str, namespace: str, x64: boo
     options = ["--lstsq-backend", backend, "--lstsq-namespace", namespace, *(["--lstsq-quick"] if quick else [])]
     environment = {**ONE_THREAD, "JAX_ENABLE_X64": str(int(x64))}
     if backend == "jax":
-        # Almost all of the time is XLA's, which compiles for each shape and dtype.
+        # Almost all of the time is XLA's, which compiles for each shape and dtype, and more slowly than all tests run.
+        # What its optimisations do to the answers is seen in tests/test_backend_jax.py, which has them.
         environment |= {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "XLA_FLAGS": shortest_compilation(session)}
     if backend == "jax" and quick:
         # One dtype on each side of the switch is enough for a quick look, and of the costly tests one side.
@@ -258,12 +259,15 @@ def run_conformance(session: nox.Session, backend: str, namespace: str, x64: boo
     elif not x64:
         options += ["--lstsq-dtype", "float32", "--lstsq-dtype", "complex64"]
     options += [option for option in session.posargs if option not in ("--full", *NAMESPACES)]
-    session.run("pytest", *PARALLEL, "--pyargs", "lstsq_conformance", *options, env=environment)
+    with tempfile.TemporaryDirectory() as compiled:
+        # For JAX: what one process has compiled, the others need not, nor it itself when it had to make room.
+        environment |= {"JAX_COMPILATION_CACHE_DIR": compiled, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+        session.run("pytest", *PARALLEL, "--pyargs", "lstsq_conformance", *options, env=environment)
 
 
 def shortest_compilation(session: nox.Session) -> str:
-    """What has XLA generate code in half the time, if this release of it has the switch; of an unknown one it dies."""
-    flags = "--xla_cpu_use_fusion_emitters=false"
+    """What has XLA generate code in half the time, if this release has the switches; of an unknown one it dies."""
+    flags = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
     try_it = ["python", "-c", "import jax; jax.devices(); print('accepted')"]
     said = session.run(*try_it, env={"XLA_FLAGS": flags}, silent=True, success_codes=[0, -signal.SIGABRT])
     return flags if "accepted" in str(said) else ""

@@ -20,6 +20,8 @@ class Factors(NamedTuple):
     """(..., N, N), unitary: it spans the null space too."""
     keep: jax.Array
     """(..., N), bool."""
+    inverse: jax.Array
+    """(..., N), real: one over each singular value that is kept, zero for the others."""
 
 
 def factorise(a: jax.Array, rcond: jax.Array) -> Factors:
@@ -27,12 +29,13 @@ def factorise(a: jax.Array, rcond: jax.Array) -> Factors:
     a = lax.stop_gradient(a)
     m, n = a.shape[-2:]
     if m >= 2 * n:  # The SVD then works on N x N matrices.
-        q, triangle = jnp.linalg.qr(a)
-        u, s, vh = jnp.linalg.svd(triangle, full_matrices=False)
+        q, triangle = lax.linalg.qr(a, full_matrices=False)
+        u, s, vh = lax.linalg.svd(triangle, full_matrices=False)
         u = matmul(q, u)
     else:
-        u, s, vh = jnp.linalg.svd(a, full_matrices=False)
-    return Factors(u, s, adjoint(vh), s > rcond * s[..., :1])
+        u, s, vh = lax.linalg.svd(a, full_matrices=False)
+    keep = s > rcond * s[..., :1]
+    return Factors(u, s, adjoint(vh), keep, 1 / jnp.where(keep, s, jnp.inf))
 
 
 def matmul(a: jax.Array, b: jax.Array) -> jax.Array:

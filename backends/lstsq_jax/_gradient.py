@@ -107,7 +107,7 @@ def solve_adjoint(f: Factors, a: jax.Array, c: jax.Array) -> jax.Array:
 @jax.custom_jvp
 def pinv(f: Factors, a: jax.Array) -> jax.Array:
     """P (..., N, M)."""
-    return matmul(f.v, _divide(f, adjoint(f.u)))
+    return matmul(f.v * f.inverse[..., None, :], adjoint(f.u))
 
 
 @jax.custom_jvp
@@ -251,16 +251,11 @@ def _singular_vectors_jvp(primals: Primals, tangents: Primals) -> tuple[Primals,
 
 
 def _apply(f: Factors, b: jax.Array) -> jax.Array:
-    return matmul(f.v, _divide(f, matmul(adjoint(f.u), b)))
+    return matmul(f.v, f.inverse[..., None] * matmul(adjoint(f.u), b))
 
 
 def _apply_adjoint(f: Factors, c: jax.Array) -> jax.Array:
-    return matmul(f.u, _divide(f, matmul(adjoint(f.v), c)))
-
-
-def _divide(f: Factors, coefficients: jax.Array) -> jax.Array:
-    keep = f.keep[..., None]
-    return jnp.where(keep, coefficients / jnp.where(keep, f.s[..., None], 1), 0)
+    return matmul(f.u, f.inverse[..., None] * matmul(adjoint(f.v), c))
 
 
 def _divide_above(noise: jax.Array, numerator: jax.Array, denominator: jax.Array) -> jax.Array:

@@ -30,7 +30,8 @@ def _solve(a: jax.Array, b: jax.Array, rcond: jax.Array) -> Solution:
 
     # Powers of two, so that nothing is rounded. One for each matrix and one for each right-hand side.
     size_a, size_b = _exponent(a, (-2, -1)), _exponent(b, (-2,))
-    a, b = _times_power_of_two(a, -size_a), _times_power_of_two(b, -size_b)
+    real = _real(working)
+    a, b = a * _two_to(-size_a, real), b * _two_to(-size_b, real)
     if a.shape[-2] >= a.shape[-1]:
         f = factorise(a, rcond)
         x = g.solve(f, a, b)
@@ -42,9 +43,11 @@ def _solve(a: jax.Array, b: jax.Array, rcond: jax.Array) -> Solution:
         residuals = g.squares_adjoint(f, a, b, x)
     s = g.singular_values(f, a)
 
-    x = _times_power_of_two(x, size_b - size_a)
-    residuals = _times_power_of_two(residuals, 2 * size_b[..., 0, :])
-    s = _times_power_of_two(s, size_a[..., 0])
+    # In two steps, as the factor may be beyond the dtype where the product is not.
+    half = (size_b - size_a) >> 1
+    x = x * _two_to(half, real) * _two_to(size_b - size_a - half, real)
+    residuals = residuals * _two_to(size_b, real)[..., 0, :] * _two_to(size_b, real)[..., 0, :]
+    s = s * _two_to(size_a, real)[..., 0]
     # XLA's SVD gives NaN where it does not converge.
     solved = finite_a & finite_b & ~jnp.isnan(f.s).any(-1)
     # A factor, and no `where`, makes derivatives NaN too: zero would look like an answer.
@@ -72,21 +75,16 @@ def _blank_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[jax
 def _exponent(array: jax.Array, axes: tuple[int, ...]) -> jax.Array:
     """The power of two just below the largest number along these axes, which are kept; 0 for zeros."""
     array = lax.stop_gradient(array)
-    size = jnp.maximum(jnp.abs(array.real), jnp.abs(array.imag)).max(axes, keepdims=True)
+    size = jnp.abs(array).max(axes, keepdims=True)
     integer, fraction_bits, bias = _layout(size.dtype)
     exponent = (lax.bitcast_convert_type(size, integer) >> fraction_bits) - bias
-    return jnp.where(size == 0, 0, exponent)
+    # Not so far that the power of the other sign is no normal number.
+    return jnp.where(size == 0, 0, lax.clamp(integer(1 - bias), exponent, integer(bias - 1)))
 
 
-def _times_power_of_two(array: jax.Array, exponent: jax.Array) -> jax.Array:
-    # In two steps, as the factor may be beyond the dtype where the product is not.
-    real = array.real.dtype
-    integer, fraction_bits, bias = _layout(real)
-    exponent = jnp.clip(exponent, -2 * (bias - 1), 2 * (bias - 1))
-    half = exponent // 2
-    for part in (half, exponent - half):
-        array = array * lax.bitcast_convert_type((part + bias).astype(integer) << fraction_bits, real)
-    return array
+def _two_to(exponent: jax.Array, dtype: Any) -> jax.Array:
+    integer, fraction_bits, bias = _layout(dtype)
+    return lax.bitcast_convert_type((exponent + integer(bias)) << fraction_bits, dtype)
 
 
 def _layout(dtype: Any) -> tuple[Any, int, int]:

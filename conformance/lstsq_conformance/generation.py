@@ -23,13 +23,14 @@ A test of the suite takes `target` and, where it wants them, `case`, `dtype` and
 ``thorough``
     Not in the quick selection.
 
-Under pytest-xdist with ``--dist loadgroup`` all tests of one case and dtype share a process, and so do the costly ones
-of one file and dtype.
+Under pytest-xdist with ``--dist loadgroup`` the cases of one shape and dtype share a process, and so do the other tests
+of one file and dtype: what a compiling library has compiled belongs to a process.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
@@ -45,6 +46,8 @@ from lstsq_conformance.rows import ROWS
 from lstsq_conformance.target import Target
 
 _PACKAGE = Path(__file__).parent
+#: About a gigabyte of compiled functions, and a fifth of the maps that Linux allows a process (vm.max_map_count).
+_MANY_MAPS = 12_000
 _MARKS = (
     "contract(row): the row of the contract that this test proves",
     "cases(*tags): run for each case of the registry with these tags",
@@ -94,6 +97,7 @@ class Suite:
         self.narrowed = bool(self.quick or config.getoption("lstsq_driver") or config.getoption("lstsq_dtype"))
         self.grouped = config.pluginmanager.hasplugin("xdist")
         self.target = _find_target(config)
+        self.finished = 0
         for line in _MARKS:
             config.addinivalue_line("markers", line)
 
@@ -164,6 +168,12 @@ class Suite:
                 item.add_marker(pytest.mark.xfail(reason=known.reason, strict=True))
         items[:] = [item for item in items if item.path.parent != _PACKAGE] + ours
 
+    def pytest_runtest_teardown(self) -> None:
+        """See to it, now and then, that what was compiled does not fill the process."""
+        self.finished += 1
+        if self.finished % 50 == 0:
+            _forget_compiled()
+
     def _is_generated(self, item: pytest.Item) -> bool:
         claims = self.target.claims
         transforms = {name for mark in item.iter_markers("claims") for name in mark.args}
@@ -197,14 +207,23 @@ class Suite:
                 terminalreporter.line(f"{row} ({counts[row]} failures): {text}")
 
 
+def _forget_compiled() -> None:
+    """Have JAX forget its functions. They take up to 80 memory maps and 3 MB each; out of maps, a process dies."""
+    jax, maps = sys.modules.get("jax"), Path("/proc/self/maps")
+    if jax is not None and maps.exists() and maps.read_bytes().count(b"\n") > _MANY_MAPS:
+        jax.clear_caches()
+
+
 def _keep_together(item: pytest.Item) -> None:
-    """Let pytest-xdist run in one process what shares work: a case is solved once, and a function compiled once."""
+    """Let pytest-xdist run in one process what shares work: a case is solved once, and a shape compiled once."""
     parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
     case, dtype = parameters.get("case"), parameters.get("dtype")
-    if item.get_closest_marker("costly"):
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {dtype}"))
-    elif isinstance(case, cases.Case):
-        item.add_marker(pytest.mark.xdist_group(f"{case.name} {dtype}"))
+    group = item.path.stem
+    if isinstance(case, cases.Case) and not item.get_closest_marker("costly"):
+        # The shape is in the names of most; the few others are their own group.
+        shape = re.search(r"\d+x\d+", case.name)
+        group = shape[0] if shape else case.name
+    item.add_marker(pytest.mark.xdist_group(f"{group} {dtype}"))
 
 
 def _row(item: pytest.Item) -> str:

@@ -25,7 +25,7 @@ ARGUMENTS = ("a", "b")
 #: Steps of the central differences of the first and second derivatives: rounding 1e-12 and 1e-10, truncation below.
 _STEP = 1e-4
 #: Singular values bend most, by the inverse of the smallest that is weighted.
-_SECOND_STEP = {"x": 1e-3, "residuals": 1e-3, "s": 2e-4}
+_SECOND_STEP = {"x": 1e-3, "residuals": 1e-3, "s": 6e-4}
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +74,13 @@ class Point:
     def second(self, output: str, argument: str, direction: NumpyArray) -> NumpyArray:
         """The derivative of ``<direction, gradient>`` with respect to the same argument."""
         f, h = self._along(output, argument), _SECOND_STEP[output] * self.size
+        # The steps are for a direction of length 1: along a longer one they would reach too far.
+        length = float(np.linalg.norm(direction))
 
         def slope(at: NumpyArray) -> NumpyArray:
-            return reference.directional(f, at, np.broadcast_to(direction, at.shape), h)
+            return reference.directional(f, at, np.broadcast_to(direction / length, at.shape), h)
 
-        return reference.gradient(slope, getattr(self, argument), h)
+        return length * reference.gradient(slope, getattr(self, argument), h)
 
     def _along(self, output: str, argument: str) -> Callable[[NumpyArray], NumpyArray]:
         if argument == "a":

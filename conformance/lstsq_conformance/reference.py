@@ -82,8 +82,9 @@ def dagger(a: NumpyArray) -> NumpyArray:
 def residual(a: NumpyArray, x: NumpyArray, b: NumpyArray) -> NumpyArray:
     """``b - a @ x``, as if computed in twice the working precision and rounded once.
 
-    Products and sums are split into value and rounding error, and the errors are summed beside the values. Done by hand
-    because `numpy.longdouble` is no wider than double on half of the platforms.
+    Products and sums are split into value and rounding error, and the errors are summed beside the values. The terms
+    are added in pairs, which takes few steps and keeps the errors small. Done by hand because `numpy.longdouble` is no
+    wider than double on half of the platforms.
 
     References
     ----------
@@ -94,12 +95,14 @@ def residual(a: NumpyArray, x: NumpyArray, b: NumpyArray) -> NumpyArray:
         tall = np.concatenate([a.imag, a.real], axis=-1)
         parts = np.concatenate([x.real, x.imag], axis=-2)
         return np.asarray(residual(wide, parts, b.real) + 1j * residual(tall, parts, b.imag))
-    total, error = b.astype(float), np.zeros(b.shape)
-    for j in range(a.shape[-1]):
-        product, lost = _two_product(-a[..., :, j, None], x[..., None, j, :])
-        total, more = _two_sum(total, product)
-        error = error + (lost + more)
-    return np.asarray(total + error)
+    product, lost = _two_product(-a[..., :, :, None], x[..., None, :, :])
+    first = np.broadcast_to(b[..., None, :], (*product.shape[:-2], 1, product.shape[-1]))
+    terms, error = np.concatenate([first, product], axis=-2), lost.sum(axis=-2)
+    while terms.shape[-2] > 1:
+        half = terms.shape[-2] // 2
+        total, more = _two_sum(terms[..., :half, :], terms[..., half : 2 * half, :])
+        terms, error = np.concatenate([total, terms[..., 2 * half :, :]], axis=-2), error + more.sum(axis=-2)
+    return np.asarray(terms[..., 0, :] + error)
 
 
 def _two_sum(p: NumpyArray, q: NumpyArray) -> tuple[NumpyArray, NumpyArray]:
