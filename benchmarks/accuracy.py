@@ -222,13 +222,16 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
                 axis.loglog(
                     [row["condition"] for row in some],
                     [min(max(row["error"], eps / 30), 3) for row in some],
-                    "o-" if mine else "x--",
+                    "-" if mine else "x:",
                     color=f"C{i % 10}" if mine else plt.get_cmap("Dark2")(i % 8),
-                    markersize=4 if mine else 5,
-                    linewidth=1.6 if mine else 0.9,
+                    markersize=5,
+                    # From wide to narrow, so that of lines that coincide each shows.
+                    linewidth=max(6 - 0.85 * i, 1) if mine else 1,
+                    solid_capstyle="round",
                     label=name,
                 )
-            axis.text(0.01, 0.012, "0: exact", transform=axis.transAxes, fontsize=8, color="0.4")
+            axis.axhline(eps / 30, color="0.8", linewidth=0.8, zorder=0)
+            axis.text(1e16, eps / 30, "exact", fontsize=8, color="0.4", ha="right", va="bottom")
             axis.set_title(f"{dtype}, b {'=' if kind == 'consistent' else '≠'} A x")
             axis.set_ylim(eps / 60, 5)
             axis.grid(alpha=0.25)

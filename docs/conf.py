@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import re
 import runpy
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+
+from sphinx.application import Sphinx
 
 import lstsq
 
 ROOT = Path(__file__).resolve().parents[1]
+#: Where the commands of a page are run, and what they write is put.
+PAGES = ROOT / "docs" / "_plots" / "pages"
 
 project = "lstsq"
 author = "the authors of lstsq"
@@ -30,6 +38,7 @@ html_title = f"lstsq {release}"
 html_static_path = ["static"]
 html_css_files = ["pages.css"]
 html_show_sourcelink = False
+html_extra_path = [str(PAGES)]
 
 
 def plot(built: str, words: str, command: str) -> str:
@@ -49,5 +58,39 @@ myst_substitutions = {
     "support_table": support_table,
     "accuracy_plot": plot("accuracy/accuracy.png", "Error against condition number", "nox -s docs"),
     "benchmark_plot": plot("bench/bench.png", "Time over the floor of the machine", "nox -s bench"),
+    "compare_page": ' (<a href="page.html">this one, of the command below</a>)',
     "stereo_picture": plot("examples/photometric_stereo.png", "A ball on a rippled floor", "nox -s examples"),
 }
+
+
+def print_whole(app: Sphinx, page: str, source: list[str]) -> None:
+    """Put what the commands on the page of the command line print now in the place of its outlines, which are tests."""
+    if page == "command_line":
+        source[0] = re.sub(r"^```console\n.*?^```$", run_block, source[0], flags=re.MULTILINE | re.DOTALL)
+
+
+def run_block(block: re.Match[str]) -> str:
+    """The commands of a block, each with its output."""
+    PAGES.mkdir(parents=True, exist_ok=True)
+    commands = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "COLUMNS": "100", "PATH": commands}
+    session = []
+    for command in re.findall(r"^\$ (.*)$", block[0], re.MULTILINE):
+        ran = subprocess.run(
+            ["bash", "-c", command],
+            cwd=PAGES,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=True,
+            text=True,
+        )
+        session.append(f"$ {command}\n{ran.stdout}")
+    # As text: a line of a table that begins with # would be coloured as a command.
+    return "".join(["```text\n", *session, "```"])
+
+
+def setup(app: Sphinx) -> None:
+    """Connect the above."""
+    PAGES.mkdir(parents=True, exist_ok=True)
+    app.connect("source-read", print_whole)

@@ -191,7 +191,9 @@ def main() -> None:
     answers = [[solve(problem, library) for library in found] for problem in problems]
     table.add_column("known answer", justify="right", width=width, vertical="bottom")
     for library, answer in zip(found, answers[0]):
-        table.add_column(f"{library.name}\n[dim]{answer.driver}[/]", justify="right", width=width)
+        words = library.name.split()
+        name = library.name if max(map(len, words)) <= width else library.name.replace("-", "-\n")
+        table.add_column(f"{name}\n[dim]{answer.driver}[/]", justify="right", width=width, vertical="bottom")
     for problem, solved in zip(problems, answers):
         section(table, problem, solved, width)
     console.print(table)

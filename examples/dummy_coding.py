@@ -33,5 +33,5 @@ assert np.isclose(residuals[0], ((weight - a @ x) ** 2).sum())
 
 # Dropping a column by hand gives the same differences.
 dropped = lstsq(a[:, [0, 2, 3]], weight).x
-print("treatment 1 against control:", x[2] - x[1], "and", dropped[1])
+print(f"treatment 1 against control: {x[2] - x[1]:.3f} and {dropped[1]:.3f}")
 assert np.isclose(x[2] - x[1], dropped[1])

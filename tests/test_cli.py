@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -17,7 +18,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import lstsq_cli
-from lstsq_cli import app, compare_tables, comparison, conformance, data, metrics, peak, problems, solvers
+from lstsq import Solution
+from lstsq_cli import app, compare_tables, comparison, conformance, data, measure, metrics, peak, problems, solvers
 from lstsq_cli.errors import UserError
 
 RNG = np.random.default_rng(5)
@@ -140,6 +142,10 @@ class TestFiles:
             ("t.csv", "u,y\n1,2\n", ("--drop", "y"), r"column 'y' is the target, and --drop leaves it out"),
             ("t.csv", "y\n1\n2\n", (), r"no column is left for the matrix"),
             ("t.csv", "u,y\n", (), r"nothing to solve: 0 rows"),
+            ("t.csv", "u,u,y\n1,2,3\n", ("--target", "u"), r"2 columns are called 'u'; expected one of .* 0, 1\."),
+            ("t.csv", "u;y\n1,5;2\n", (), r"line 2, column 'u': got '1,5', .* write it with a decimal point\."),
+            ("t.csv", "1,5;2\n1;2\n", (), r"line 1: got '1,5', expected a number with a decimal point"),
+            ("t.csv", "u,y\n1,2\n", ("--seed", "1"), r"--cond and --seed are for --random"),
             ("t.csv", "", (), r"the file is empty"),
             ("t.npy", "", (), r"cannot be read as .npy|no .npy file"),
             ("t.npz", "junk", (), r"no .npz file"),
@@ -147,7 +153,6 @@ class TestFiles:
             ("t.xlsx", "junk", (), r"'.xlsx' says no format that is read; expected .csv"),
         ],
     )
-    @pytest.mark.filterwarnings("ignore:loadtxt. input contained no data")
     def test_what_is_wrong_is_said_in_a_line(self, tmp_path, name, text, options, message):
         result = invoke("compare", self.write(tmp_path / name, text), *options, *QUICK, code=2)
         assert re.search(message, result.stderr)
@@ -315,6 +320,63 @@ class TestCompare:
             result = invoke("compare", "--nist", "Norris", "--html", target, code=2)
             assert "cannot be written" in result.stderr
 
+    def test_the_page_is_not_written_over_the_data(self, tmp_path):
+        path = tmp_path / "t.csv"
+        path.write_text("u,y\n1,2\n3,4\n")
+        assert "the FILE that is read" in invoke("compare", path, *QUICK, "--html", path, code=2).stderr
+        assert path.read_text() == "u,y\n1,2\n3,4\n"
+
+    def test_plots_draw_once_what_they_cannot_tell_apart(self):
+        from lstsq_cli import plots
+
+        result = compare(problems.random(9, 3, 10, 0))
+        twice = dataclasses.replace(result, entries=result.entries * 3)
+        same = np.array([1.0, 5.0, np.nan])
+        assert plots._told_apart(twice, [same, same + 0.03, same]) == [("all 3 solvers", 0)]
+        told = plots._told_apart(twice, [same, same + 0.3, same - 0.01])
+        assert told == [("numpy gelsd, numpy gelsd", 0), ("numpy gelsd", 1)]
+
+    def test_a_driver_that_declines_is_told_from_one_that_fails(self, monkeypatch):
+        backend = type(app_backend("numpy"))
+        monkeypatch.setattr(
+            backend, "solve", lambda self, a, b, rcond, driver: Solution(b[:2] * np.nan, b[0], 0, b[:2, 0])
+        )
+        problem, solver = problems.random(5, 2, 1, 0), solvers.Solver("numpy", None, "gelsd")
+        for declines, reason in (((), "x is not finite"), (("gelsd",), "it declines what it cannot certify")):
+            claims = dataclasses.replace(backend.capabilities, declines=declines)
+            monkeypatch.setattr(backend, "capabilities", claims)
+            (answer,) = measure.measure(problem, [solver], None, 1, lambda label, left: None)
+            assert answer.failure == reason
+
+    def test_a_brief_call_is_timed_after_one_that_is_not(self, monkeypatch):
+        run = measure.Run(solvers.Solver("numpy", None, "gelsd"), problems.random(5, 2, 1, 0), None)
+        calls = []
+        backend = type(app_backend("numpy"))
+        solve = backend.solve
+        monkeypatch.setattr(backend, "solve", lambda *problem: calls.append(1) or solve(*problem))
+        run.first()
+        run.again()
+        assert (len(calls), len(run.answer.seconds_x)) == (3, 1)
+        monkeypatch.setattr(measure, "BRIEF", 0)
+        run.again()
+        assert (len(calls), len(run.answer.seconds_x)) == (4, 2)
+
+    def test_excess_is_held_against_the_gap_at_the_cutoff(self):
+        result = compare(problems.random(9, 3, 1e20, 0))
+        wide = dataclasses.replace(result, s=np.array([1.0, 0.5, 1e-17]), rank=2)
+        narrow = dataclasses.replace(result, s=np.array([1.0, 2e-14, 1e-14]), rank=2)
+        assert (wide.is_large_excess(1e-12), narrow.is_large_excess(1e-12)) == (True, False)
+        assert narrow.is_large_excess(0.9) is False
+        assert wide.is_large_excess(1e-15) is False
+
+    def test_who_computes_in_single_precision_is_named(self):
+        found, refused = solvers.find(["numpy", "jax"], [], "float32")
+        problem = problems.random(9, 3, 10, 0).astype("float32")
+        result = comparison.compare(problem, found, refused, None, 1, False, lambda label, left: None)
+        assert result.singly == ["jax svd"]
+        assert any(line.startswith("jax svd: promises no more than single") for line in compare_tables.notes(result))
+        assert compare(problems.random(9, 3, 10, 0)).singly == []
+
 
 class TestConformance:
     @pytest.fixture(autouse=True)
@@ -394,7 +456,9 @@ class TestConformance:
         for options, message in [
             (["--backend", "nonesuch"], "unknown backend 'nonesuch'; installed backends: "),
             (["--backend", "numpy", "--driver", "nonesuch"], "nonesuch is not claimed by the backend; it claims gelsd"),
+            (["--backend", "numpy", "--driver", "nonesuch"], "numpy: --driver: nonesuch"),
             (["--namespace", "torch"], "--namespace is for one --backend"),
+            (["--backend", "numpy", "--namespace", "torch"], "the backend numpy serves numpy; got 'torch'"),
             (["--backend", "numpy", "--html", "/nonesuch/page.html"], "cannot be written"),
         ]:
             assert message in invoke("conformance", *options, code=2).stderr
@@ -454,18 +518,47 @@ class TestEnding:
         assert _interrupted(code, command, *options, begun=tmp_path / "begun") == (2, "", "lstsq: interrupted.\n")
 
     @pytest.mark.skipif(os.name != "posix", reason="signals")
-    @pytest.mark.parametrize("where", ["in a long call", "in a destructor"])
+    def test_an_interrupt_leaves_no_process_and_no_folder(self, tmp_path):
+        """Only the command hears of it, as of `kill -INT`; the process that runs the suite is a test that waits."""
+        begun, suite, temporary = tmp_path / "begun", tmp_path / "test_forever.py", tmp_path / "temporary"
+        temporary.mkdir()
+        suite.write_text(
+            "import os, pathlib, time\n"
+            "def test_forever():\n"
+            f"    pathlib.Path({str(begun)!r}).write_text(str(os.getpid()))\n"
+            "    time.sleep(600)\n"
+        )
+        code = (
+            "import tempfile, lstsq_cli\n"
+            "from lstsq_cli import conformance\n"
+            f"tempfile.tempdir = {str(temporary)!r}\n"
+            f"conformance.SUITE = ({str(suite)!r},)\n"
+            "lstsq_cli.main()\n"
+        )
+        ended = _interrupted(code, "conformance", "--backend", "numpy", begun=begun)
+        assert ended == (2, "", "lstsq: interrupted.\n")
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(begun.read_text()), 0)
+        assert list(temporary.iterdir()) == []
+
+    @pytest.mark.skipif(os.name != "posix", reason="signals")
+    @pytest.mark.parametrize("where", ["in a long call", "in a destructor", "in a library that drops exceptions"])
     def test_an_interrupt_that_python_would_lose(self, tmp_path, where):
         begun = tmp_path / "begun"
+        lost = {
+            "in a long call": "numpy.linalg.svd(numpy.eye(3000) + 1)",
+            "in a destructor": "Lost()",
+            "in a library that drops exceptions": "with contextlib.suppress(BaseException): time.sleep(600)",
+        }
         code = (
-            "import pathlib, time, lstsq_cli, numpy\n"
+            "import contextlib, pathlib, time, lstsq_cli, numpy\n"
             "from lstsq_cli import comparison\n"
             "class Lost:\n"
             "    def __del__(self):\n"
             "        time.sleep(600)\n"
             "def forever(*arguments):\n"
             f"    pathlib.Path({str(begun)!r}).touch()\n"
-            f"    {'numpy.linalg.svd(numpy.eye(3000) + 1)' if where == 'in a long call' else 'Lost()'}\n"
+            f"    {lost[where]}\n"
             "    time.sleep(600)\n"
             "comparison.compare = forever\n"
             "lstsq_cli.main()\n"

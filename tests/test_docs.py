@@ -49,7 +49,7 @@ def test_every_block_is_of_a_language_that_is_checked_here(page):
     text = page.read_text()
     languages = set(re.findall(r"^```(\S+)$", text, re.MULTILINE))
     directives = {language for language in languages if language.startswith("{")}
-    assert directives <= {"{toctree}", "{eval-rst}", "{literalinclude}"}
+    assert directives <= {"{toctree}", "{eval-rst}", "{include}", "{literalinclude}"}
     assert languages - directives <= {"python", "console", "sh", "text"}
     assert all(block.startswith(">>> ") for _, block in blocks(page, "python"))
     assert all(block.startswith("$ ") for _, block in blocks(page, "console"))

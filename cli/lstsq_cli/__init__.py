@@ -28,6 +28,9 @@ import sys
 def main() -> None:
     """Run the command ``lstsq``."""
     try:
+        from lstsq_cli import interrupt
+
+        interrupt.watch()
         from lstsq_cli.app import run
     except ModuleNotFoundError as error:
         # Only typer and rich are needed for every command; a defect of our own keeps its traceback.
@@ -35,7 +38,7 @@ def main() -> None:
             raise
         print(f"lstsq: the command line needs {error.name}; run `pip install 'lstsq[cli]'`.", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # Before the watch began, or where there is none.
         print("lstsq: interrupted.", file=sys.stderr)
         sys.exit(2)
     sys.exit(run())

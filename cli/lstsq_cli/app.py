@@ -14,7 +14,6 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from lstsq_cli import interrupt
 from lstsq_cli.errors import UserError, first_line
 
 app = typer.Typer(
@@ -37,7 +36,6 @@ class Dtype(str, enum.Enum):
 
 def run() -> int:
     """Run the command line; the exit code."""
-    interrupt.watch()
     try:
         code = app(prog_name="lstsq", standalone_mode=True)
     except SystemExit as end:
@@ -89,8 +87,12 @@ def compare(
     random: Annotated[
         tuple[int, int] | None, typer.Option(metavar="M N", help="A random problem of M rows and N columns.")
     ] = None,
-    cond: Annotated[float, typer.Option(help="Condition number of the random matrix.")] = 100.0,
-    seed: Annotated[int, typer.Option(help="Seed of the random problem.", min=0)] = 0,
+    cond: Annotated[
+        float | None, typer.Option(help="Condition number of the random matrix. Default: 100.", show_default=False)
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the random problem. Default: 0.", min=0, show_default=False)
+    ] = None,
     backend: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Only this backend, or library such as torch (repeatable).")
     ] = None,
@@ -117,10 +119,13 @@ def compare(
         raise UserError("expected one problem: a FILE, or --nist NAME, or --random M N.")
     if file is None and (target is not None or drop or intercept):
         raise UserError("--target, --drop and --intercept are for a FILE.")
+    if random is None and (cond is not None or seed is not None):
+        raise UserError("--cond and --seed are for --random M N.")
     if rcond is not None and rcond != rcond:
         raise UserError("--rcond: got nan, expected a number.")
     if html is not None:
-        _check_writable(html)
+        _check_writable(html, file)
+        from lstsq_cli import compare_page
 
     from lstsq_cli import comparison, data, problems, solvers
 
@@ -129,25 +134,25 @@ def compare(
     elif nist is not None:
         problem = problems.nist(nist)
     elif random is not None:
-        problem = problems.random(*random, cond, seed, dtype.value if dtype else "float64")
+        condition = 100.0 if cond is None else cond
+        problem = problems.random(*random, condition, seed or 0, dtype.value if dtype else "float64")
     problem = problem.astype(dtype.value if dtype else problems.default_dtype(problem))
     found, refused = solvers.find(backend or [], driver or [], problem.a.dtype.name)
     with _Progress(f"{len(found)} solvers") as progress:
         result = comparison.compare(problem, found, refused, rcond, repeats, memory, progress.step)
     if not result.entries:
         raise UserError(f"no solver found an answer ({'; '.join(solvers.gathered(result.absent))}).")
-    if html is not None:
-        from lstsq_cli import compare_page
+    try:
+        if html is not None:
+            _write(html, compare_page.page(result))
+    finally:
+        # Also where the page could not be written.
+        if json_:
+            print(json.dumps(comparison.to_json(result), allow_nan=False))
+        else:
+            from lstsq_cli import compare_tables
 
-        _write(html, compare_page.page(result))
-    if json_:
-        print(json.dumps(comparison.to_json(result), allow_nan=False))
-    else:
-        from lstsq_cli import compare_tables
-
-        compare_tables.show(result, Console(highlight=False), rows)
-    if html is not None:
-        print(f"lstsq: wrote {html}", file=sys.stderr)
+            compare_tables.show(result, Console(highlight=False), rows)
 
 
 @app.command()
@@ -175,14 +180,16 @@ def conformance(
 ) -> None:
     """Hold backends to the contract, and show what each supports. Exit code 1 if a test fails."""
     if html is not None:
-        _check_writable(html)
+        _check_writable(html, xfail)
+        from lstsq_cli import conformance_page
+
     from lstsq_cli import conformance as suite
     from lstsq_cli import solvers
 
     if namespace is not None:
         if not backend or len(backend) != 1:
             raise UserError("--namespace is for one --backend that serves several libraries, such as array_api.")
-        chosen: list[tuple[str, str | None]] = [(solvers.subjects(backend)[0][0], namespace)]
+        chosen: list[tuple[str, str | None]] = [(solvers.serving(backend[0], namespace), namespace)]
     else:
         chosen = solvers.subjects(backend or [])
     subjects = solvers.available(chosen, all_wanted=bool(backend))
@@ -191,18 +198,17 @@ def conformance(
         with _Progress(subject[1] or subject[0]) as progress:
             dtypes = [one.value for one in dtype or []]
             suite.run(matrix, subject, driver or [], dtypes, xfail, jobs, progress.step)
-    if html is not None:
-        from lstsq_cli import conformance_page
+    try:
+        if html is not None:
+            _write(html, conformance_page.page(matrix))
+    finally:
+        # Also where the page could not be written.
+        if json_:
+            print(json.dumps(suite.to_json(matrix)))
+        else:
+            from lstsq_cli import conformance_tables
 
-        _write(html, conformance_page.page(matrix))
-    if json_:
-        print(json.dumps(suite.to_json(matrix)))
-    else:
-        from lstsq_cli import conformance_tables
-
-        conformance_tables.show(matrix, Console(highlight=False))
-    if html is not None:
-        print(f"lstsq: wrote {html}", file=sys.stderr)
+            conformance_tables.show(matrix, Console(highlight=False))
     if matrix.failed:
         raise typer.Exit(1)
 
@@ -246,8 +252,10 @@ class _Progress:
             self._bar.update(self._task, total=self._done + left)
 
 
-def _check_writable(path: Path) -> None:
-    """Find out before the work, and not after it."""
+def _check_writable(path: Path, data: Path | None = None) -> None:
+    """Find out before the work, and not after it; and that it would not be written over the data."""
+    if data is not None and path.exists() and data.exists() and path.samefile(data):
+        raise UserError(f"--html {path}: this is the FILE that is read; expected the name of another.")
     parent = path.absolute().parent
     if path.is_dir() or not parent.is_dir() or not os.access(path if path.exists() else parent, os.W_OK):
         raise UserError(f"--html {path}: it cannot be written; expected the name of a file in an existing folder.")
@@ -258,3 +266,4 @@ def _write(path: Path, page: str) -> None:
         path.write_text(page, encoding="utf-8")
     except OSError as error:
         raise UserError(f"--html {path}: it cannot be written: {first_line(error)}.") from error
+    print(f"lstsq: wrote {path}", file=sys.stderr)

@@ -36,10 +36,13 @@ def _body(comparison: Comparison) -> Iterator[str]:
     yield html.figure(
         plots.singular_values(comparison),
         "Singular values",
-        "Those in the shaded range, at or below the cutoff, count as zero.",
+        "Those in the shaded range, at or below the cutoff, count as zero. Solvers that lie on top of each other are "
+        "drawn once.",
     )
     yield html.figure(
-        plots.residuals(comparison), "Residuals", "b − Ax in each row. Solvers that agree lie on top of each other."
+        plots.residuals(comparison),
+        "Residuals",
+        "b − Ax in each row. Solvers that lie on top of each other are drawn once.",
     )
     yield html.figure(
         plots.errors(comparison),
@@ -76,20 +79,22 @@ def _solvers(comparison: Comparison) -> str:
         row = [
             html.cell(entry.label),
             html.cell(str(entry.rank), "" if entry.rank == comparison.rank else "bad"),
-            html.cell(text.small(entry.condition)),
+            html.cell(f"{entry.condition:.3g}"),
             html.cell(f"{told.residual:.6g}"),
-            html.cell(text.small(told.backward_error), _verdict(comparison, told.backward_error)),
+            html.cell(text.small(told.backward_error), _verdict(comparison.is_large(told.backward_error))),
             html.cell(text.small(told.optimality)),
         ]
-        row += [html.cell(text.small(told.excess), _verdict(comparison, told.excess))] if deficient else []
+        row += (
+            [html.cell(text.small(told.excess), _verdict(comparison.is_large_excess(told.excess)))] if deficient else []
+        )
         row += [html.cell(text.seconds(entry.time_x)), html.cell(text.seconds(entry.time_all))]
         row += [html.cell(text.size(entry.peak.bytes))] if comparison.memory else []
         rows.append([*row, html.cell(f"{entry.known_digits:.1f}")] if known else row)
     return html.table([*head, f"digits of {comparison.problem.known_by}"] if known else head, rows)
 
 
-def _verdict(comparison: Comparison, error: float) -> str:
-    return "bad" if comparison.is_large(error) else ""
+def _verdict(large: bool) -> str:
+    return "bad" if large else ""
 
 
 def _coefficients(comparison: Comparison) -> str:

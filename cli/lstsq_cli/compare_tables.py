@@ -13,6 +13,7 @@ from rich.text import Text
 
 from lstsq_cli import text
 from lstsq_cli.comparison import Comparison
+from lstsq_cli.measure import BRIEF
 from lstsq_cli.solvers import gathered
 
 _WIDE = 110
@@ -57,12 +58,17 @@ def notes(comparison: Comparison) -> Iterator[str]:
     best = comparison.best_optimality
     more = " The residual is itself rounding, so it says nothing: the backward error does." if best > 1e-3 else ""
     yield f"optimality: rounding x alone may make it {text.small(best)} here, whoever solves.{more}"
+    if comparison.singly and len(comparison.singly) < len(comparison.entries):
+        yield (
+            f"{', '.join(comparison.singly)}: promises no more than single precision (JAX has double with "
+            "JAX_ENABLE_X64=1); the others solve in double and round once."
+        )
     if comparison.rank < comparison.shape[1]:
         yield "excess: the share of x that A does not see; a solution of minimum norm has none."
     entry = comparison.entries[0]
     yield (
         f"time: median of {len(entry.seconds_x)} calls of each in turn, in one process, until x (all: and residuals, "
-        "rank and σ) can be read."
+        f"rank and σ) can be read; calls of less than {text.seconds(BRIEF)}, right after one that is not timed."
     )
     if comparison.load is not None and comparison.load > 1:
         yield (
@@ -115,10 +121,10 @@ def _solvers(comparison: Comparison, wide: bool) -> Table:
         told = entry.metrics
         rank = Text(str(entry.rank), style="" if entry.rank == comparison.rank else "bold red")
         cells: list[Text | str] = [str(i), Text(entry.label), rank]
-        cells += [text.small(entry.condition)] if wide else []
+        cells += [f"{entry.condition:.3g}"] if wide else []
         cells += [f"{told.residual:.4g}", _error(told.backward_error, comparison)]
         cells += [text.small(told.optimality)]
-        cells += [_error(told.excess, comparison)] if deficient and wide else []
+        cells += [_excess(told.excess, comparison)] if deficient and wide else []
         cells += [Text(text.seconds(entry.time_x), style="bold green" if entry.time_x == fastest else "")]
         cells += [text.seconds(entry.time_all)] if wide else []
         cells += [text.size(entry.peak.bytes)] if comparison.memory else []
@@ -129,6 +135,10 @@ def _solvers(comparison: Comparison, wide: bool) -> Table:
 
 def _error(value: float, comparison: Comparison) -> Text:
     return Text(text.small(value), style="bold red" if comparison.is_large(value) else "")
+
+
+def _excess(value: float, comparison: Comparison) -> Text:
+    return Text(text.small(value), style="bold red" if comparison.is_large_excess(value) else "")
 
 
 def _solutions(comparison: Comparison, width: int, rows: int) -> Iterator[Table]:

@@ -37,6 +37,11 @@ class Entry:
     known_digits: float | None
 
     @property
+    def in_double(self) -> bool:
+        """Whether its backend claims to compute in double precision, whatever the dtype."""
+        return self.x.dtype.name in lstsq.get_backend(self.solver.backend).capabilities.solved_in_double
+
+    @property
     def label(self) -> str:
         """What tables call it."""
         return self.solver.label
@@ -100,9 +105,26 @@ class Comparison:
         residual = max(self.entries, key=lambda entry: entry.metrics.residual).metrics.residual
         return min(1.0, self.eps * size / residual) if residual > 0 else 1.0
 
+    @property
+    def singly(self) -> list[str]:
+        """Solvers of a problem in single precision that do not promise to compute in double."""
+        single = self.dtype in ("float32", "complex64")
+        return [entry.label for entry in self.entries if single and not entry.in_double]
+
     def is_large(self, error: float) -> bool:
         """Whether a relative error is more than a backward stable solver's rounding in this dtype."""
         return error > 30 * self.eps * min(self.shape)
+
+    def is_large_excess(self, excess: float) -> bool:
+        """Whether this share of x in the null space is more than a backward stable solver's rounding leaves there.
+
+        Rounding turns the null space by ``eps σ₁`` over the gap at the cutoff (Wedin 1972).
+        """
+        if self.rank == 0:
+            return excess > 0
+        below = float(self.s[self.rank]) if self.rank < len(self.s) else 0.0
+        gap = (float(self.s[self.rank - 1]) - below) / float(self.s[0])
+        return excess * gap > 30 * self.eps * min(self.shape)
 
 
 def compare(

@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lstsq_cli import recorder
+from lstsq_cli import interrupt, recorder
 from lstsq_cli.errors import UserError
 
 #: What pytest is told to collect.
@@ -88,6 +87,11 @@ class Matrix:
         tested = {row for row, _ in self.cells}
         return {row: text for row, text in ROWS.items() if row in tested} | {row: "" for row in tested - set(ROWS)}
 
+    def failing(self) -> list[tuple[str, Column, Cell]]:
+        """The cells with failures, by column, and in it in the order of the contract."""
+        places = [(row, column) for column in self.columns for row in self.rows() if (row, column) in self.cells]
+        return [(*place, self.cells[place]) for place in places if self.cells[place].failures]
+
     def add(self, subject: str, event: dict[str, Any]) -> None:
         """Count a test that has ended."""
         column = Column(subject, event["driver"])
@@ -127,8 +131,8 @@ def run(
     options += [] if matrix.full else ["--lstsq-quick"]
     options += ["-n", str(jobs)] if jobs > 1 else []
     start = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="lstsq-") as folder:
-        code, output, last = _run(Path(folder), options, lambda event: _heard(matrix, label, event, step))
+    with interrupt.temporary_folder() as folder:
+        code, output, last = _run(folder, options, lambda event: _heard(matrix, label, event, step))
     matrix.seconds[label] = time.monotonic() - start
     if code < 0 or code > 5:
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
@@ -138,7 +142,12 @@ def run(
         matrix.add(label, {**died, "outcome": "failed", "message": message, "details": output})
     elif code > 1:
         errors = [line for line in output.splitlines() if line.startswith("ERROR")] or output.strip().splitlines()[-1:]
-        raise UserError(f"conformance of {label}: {' '.join(errors).removeprefix('ERROR: ') or 'no test ran'}")
+        raise UserError(f"conformance of {label}: {_in_our_words(' '.join(errors)) or 'no test ran'}")
+
+
+def _in_our_words(error: str) -> str:
+    """What pytest says, with the options of this command line in the place of the plugin's."""
+    return error.removeprefix("ERROR: ").replace("--lstsq-", "--")
 
 
 def _run(
@@ -156,18 +165,20 @@ def _run(
     last: dict[str, Any] = {}
     with log.open("w", encoding="utf-8") as output, record.open(encoding="utf-8") as lines:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
-        try:
+        with interrupt.ending(lambda: _end(process)):
             for event in _follow(lines, process):
                 last = event if event["event"] == "start" else {} if event["event"] == "end" else last
                 heard(event)
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(1)
-                process.kill()
-                process.wait()
     return process.returncode, log.read_text(encoding="utf-8", errors="replace"), last
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(1)
+        process.kill()
+        process.wait()
 
 
 def _follow(lines: Any, process: subprocess.Popen[bytes]) -> Iterator[dict[str, Any]]:

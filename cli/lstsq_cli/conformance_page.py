@@ -29,8 +29,8 @@ def _body(matrix: Matrix) -> Iterator[str]:
     yield "<h2>Support matrix</h2>"
     yield html.table(["contract", *(column.label for column in matrix.columns)], _rows(matrix))
     yield (
-        '<p class="soft">✓: how many tests passed; ✗: how many of them failed, with a link to them; –: nothing that '
-        "the backend claims.</p>"
+        '<p class="soft">✓: how many tests passed; ✗: how many of them failed, with a link to them; –: no test, since '
+        "the backend claims nothing there, or the row is tested in its other columns.</p>"
     )
     yield from _failures(matrix)
     yield "<h2>The rows of the contract</h2>"
@@ -52,10 +52,9 @@ def _cell(row: str, column: Column, cell: Cell | None) -> str:
 
 
 def _failures(matrix: Matrix) -> Iterator[str]:
-    failing = [(row, column, cell) for (row, column), cell in matrix.cells.items() if cell.failures]
-    if failing:
+    if matrix.failed:
         yield "<h2>Failures</h2>"
-    for row, column, cell in failing:
+    for row, column, cell in matrix.failing():
         yield f'<section id="{_anchor(row, column)}"><h3>{html.escape(f"{column.label}: {row}")}</h3>'
         for failure in cell.failures[:_MANY]:
             yield f"<details><summary><code>{html.escape(failure.test)}</code><br>"

@@ -30,9 +30,8 @@ def show(matrix: Matrix, console: Console) -> None:
         told = ", ".join(f"{counts[outcome]} {summary}" for outcome, summary in summaries(counts))
         style = "bold red" if counts["failed"] else "green"
         console.print(Text(f"{subject}: {told} in {matrix.seconds[subject]:.0f} s", style=style))
-    for (row, column), cell in matrix.cells.items():
-        if cell.failures:
-            _show_failures(f"{column.label}, {row}", cell, console)
+    for row, column, cell in matrix.failing():
+        _show_failures(f"{column.label}, {row}", cell, console)
     if not matrix.full:
         console.print("The quick selection; --full runs every case.", style="dim")
 

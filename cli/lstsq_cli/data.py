@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,14 @@ def _choose(path: Path, names: Sequence[str], target: str | None, drop: Sequence
 
 
 def _index(path: Path, names: Sequence[str], wanted: str, option: str) -> int:
-    if wanted in names:
-        return list(names).index(wanted)
+    places = [i for i, name in enumerate(names) if name == wanted]
+    if len(places) > 1:
+        raise UserError(
+            f"{path}: {option}: {len(places)} columns are called {wanted!r}; expected one of their indices, "
+            f"{', '.join(map(str, places))}."
+        )
+    if places:
+        return places[0]
     try:
         index = int(wanted)
     except ValueError:
@@ -99,19 +106,26 @@ def _read_csv(path: Path, target: str | None, drop: Sequence[str]) -> Problem:
     with path.open(encoding="utf-8-sig", newline="") as file:
         head = file.readline()
         file.seek(0)
-        delimiter = max(",;\t", key=head.count)
+        # Of two that are as frequent the comma is a decimal one.
+        delimiter = max(";\t,", key=head.count)
         first = next(csv.reader(file, delimiter=delimiter), None)
     if not first:
         raise UserError(f"{path}: the file is empty; expected a table of numbers, with or without a line of names.")
     named = not all(_is_number(cell) for cell in first)
+    if named and all(_is_number(cell.replace(",", ".", 1)) for cell in first):
+        comma = next(cell for cell in first if "," in cell)
+        raise UserError(f"{path}, line 1: got {comma!r}, expected a number with a decimal point, or names of columns.")
     names = [cell.strip() for cell in first] if named else [f"column {i}" for i in range(len(first))]
     chosen, kept = _choose(path, names, target, drop)
     used = [*kept, chosen]
     try:
-        table = np.loadtxt(
-            path, delimiter=delimiter, skiprows=int(named), usecols=used, quotechar='"', comments=None,
-            encoding="utf-8-sig", ndmin=2,
-        )  # fmt: skip
+        with warnings.catch_warnings():
+            # That there is no line of data is said below.
+            warnings.simplefilter("ignore", UserWarning)
+            table = np.loadtxt(
+                path, delimiter=delimiter, skiprows=int(named), usecols=used, quotechar='"', comments=None,
+                encoding="utf-8-sig", ndmin=2,
+            )  # fmt: skip
     except ValueError as error:
         for message in _faults(path, delimiter, named, names, used):
             raise UserError(message) from error
@@ -142,9 +156,11 @@ def _faults(path: Path, delimiter: str, named: bool, names: Sequence[str], used:
                         f"file, or the column with --drop {names[i]!r}."
                     )
                 elif not _is_number(cell):
+                    decimal_comma = _is_number(cell.replace(",", ".", 1))
+                    mend = "write it with a decimal point" if decimal_comma else "mend the cell"
                     yield (
                         f"{where}, column {names[i]!r}: got {cell!r}, expected a number. Leave the column out with "
-                        f"--drop {names[i]!r}, or mend the cell."
+                        f"--drop {names[i]!r}, or {mend}."
                     )
                 elif not np.isfinite(float(cell)):
                     yield f"{where}, column {names[i]!r}: got {cell!r}, expected a finite number. Drop such rows."

@@ -15,12 +15,12 @@ import gc
 import json
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from lstsq_cli import interrupt
 from lstsq_cli.problems import Problem
 from lstsq_cli.solvers import Solver
 
@@ -34,24 +34,23 @@ class Peak(NamedTuple):
 
 def measure(problem: Problem, solver: Solver, rcond: float | None, timeout: float = 600.0) -> Peak:
     """Solve once in another process."""
-    with tempfile.TemporaryDirectory(prefix="lstsq-") as folder:
-        np.save(Path(folder, "a.npy"), problem.a)
-        np.save(Path(folder, "b.npy"), problem.b)
-        try:
-            child = subprocess.run(
-                [sys.executable, "-m", "lstsq_cli.peak", folder],
-                input=json.dumps([*solver, rcond]),
-                capture_output=True,
-                text=True,
-                timeout=timeout,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return Peak(None, f"it took longer than {timeout:.0f} s")
+    pipe = subprocess.PIPE
+    with interrupt.temporary_folder() as folder:
+        np.save(folder / "a.npy", problem.a)
+        np.save(folder / "b.npy", problem.b)
+        command = [sys.executable, "-m", "lstsq_cli.peak", str(folder)]
+        with (
+            subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as child,
+            interrupt.ending(child.kill),
+        ):
+            try:
+                output, errors = child.communicate(json.dumps([*solver, rcond]), timeout)
+            except subprocess.TimeoutExpired:
+                return Peak(None, f"it took longer than {timeout:.0f} s")
     if child.returncode != 0:
-        lines = child.stderr.strip().splitlines()
+        lines = errors.strip().splitlines()
         return Peak(None, lines[-1] if lines else f"its process ended with code {child.returncode}")
-    return Peak(*json.loads(child.stdout.splitlines()[-1]))
+    return Peak(*json.loads(output.splitlines()[-1]))
 
 
 def _solve(folder: Path, solver: Solver, rcond: float | None) -> Peak:

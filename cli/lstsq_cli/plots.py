@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from lstsq_cli import text
 from lstsq_cli.comparison import Comparison
 from lstsq_cli.errors import UserError
+from lstsq_cli.problems import NumpyArray
 
 try:
     import matplotlib as mpl
@@ -43,16 +45,15 @@ def singular_values(comparison: Comparison) -> str:
         count = len(comparison.s)
         index = np.arange(1, count + 1)
         crowded = count > 60
-        smallest = []
-        for i, entry in enumerate(comparison.entries):
-            positive = np.where(entry.s > 0, entry.s, np.nan)
-            smallest.append(np.nanmin(positive, initial=np.inf))
+        found = [np.where(entry.s > 0, entry.s, np.nan) for entry in comparison.entries]
+        smallest = [np.nanmin(positive, initial=np.inf) for positive in found]
+        for i, (label, j) in enumerate(_told_apart(comparison, [np.log(positive) for positive in found])):
             # Markers of falling size, so that those below show.
-            size = max(10 - 1.2 * i, 3)
+            size = max(7 - i, 3)
             style: dict[str, Any] = (
                 {"lw": 1.2} if crowded else {"ls": "none", "marker": _MARKERS[i % 8], "ms": size, "mfc": "none"}
             )
-            axes.plot(index, positive, color=_COLOURS[i % 8], label=entry.label, **style)
+            axes.plot(index, found[j], color=_COLOURS[i % 8], label=label, **style)
         largest = float(comparison.s[0])
         cutoff = comparison.rcond * largest
         if largest > 0:
@@ -89,18 +90,20 @@ def errors(comparison: Comparison) -> str:
 
 
 def residuals(comparison: Comparison) -> str:
-    """Residual of each row: the first solver's, and how far the furthest other solver is from it."""
+    """Residual of each row, by every solver."""
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(3.6)
         a, b = comparison.problem.a, comparison.problem.b
         rows = np.unique(np.linspace(0, len(a) - 1, min(len(a), _MANY)).astype(int))
         double = np.result_type(a, np.float64)
-        for i, entry in enumerate(comparison.entries):
+        found = []
+        for entry in comparison.entries:
             r = b[rows].astype(double) - a[rows].astype(double) @ entry.x.astype(double)
-            shown = np.abs(r[:, 0]) if np.iscomplexobj(r) else r[:, 0]
-            size = max((9 if len(rows) < 60 else 6) - 0.9 * i, 2)
+            found.append(np.abs(r[:, 0]) if np.iscomplexobj(r) else r[:, 0])
+        for i, (label, j) in enumerate(_told_apart(comparison, found)):
+            size = max((7 if len(rows) < 60 else 4) - 0.9 * i, 2)
             style = {"ls": "none", "marker": _MARKERS[i % 8], "mfc": "none", "color": _COLOURS[i % 8]}
-            axes.plot(rows + 1, shown, ms=size, label=entry.label, **style)
+            axes.plot(rows + 1, found[j], ms=size, label=label, **style)
         axes.axhline(0, color="#52606d", lw=0.8)
         axes.set_xlabel("row" if len(rows) == len(a) else f"row ({len(rows)} of {len(a)} are drawn)")
         axes.set_ylabel("|b − Ax|" if np.iscomplexobj(a) else "b − Ax")
@@ -130,7 +133,7 @@ def agreement(comparison: Comparison) -> str:
 
 
 def time(comparison: Comparison) -> str:
-    """Median time of every solver, to x and to everything, with every call as a dot."""
+    """Median time of every solver, to x and to everything, with every call as a thin mark."""
     with mpl.rc_context(_STYLE):
         entries = comparison.entries
         figure, axes = _figure(1.3 + 0.36 * len(entries))
@@ -164,6 +167,28 @@ def _figure(height: float) -> tuple[Figure, Any]:
     return figure, figure.subplots()
 
 
+def _told_apart(comparison: Comparison, found: list[NumpyArray]) -> list[tuple[str, int]]:
+    """Groups of solvers whose numbers a plot cannot tell apart: the names in each, and the index of its first.
+
+    `found` is what each solver has, on the scale of the plot.
+    """
+    numbers = np.stack(found)
+    finite = numbers[np.isfinite(numbers)]
+    visible = (finite.max() - finite.min()) / 100 if finite.size else 0.0
+    groups: list[list[int]] = []
+    for i, mine in enumerate(found):
+        for group in groups:
+            if np.allclose(mine, found[group[0]], rtol=0, atol=visible, equal_nan=True):
+                group.append(i)
+                break
+        else:
+            groups.append([i])
+    labels = [entry.label for entry in comparison.entries]
+    if len(groups) == 1 and len(labels) > 1:
+        return [(f"all {len(labels)} solvers", 0)]
+    return [(textwrap.fill(", ".join(labels[i] for i in group), 80), group[0]) for group in groups]
+
+
 def _names(axes: Any, labels: list[str]) -> None:
     """Solvers from top to bottom."""
     axes.set_yticks(range(len(labels)), labels)
@@ -174,7 +199,10 @@ def _names(axes: Any, labels: list[str]) -> None:
 def _legend(figure: Figure, axes: Any) -> None:
     """Outside, where it hides nothing."""
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", ncols=3, fontsize=9, handlelength=1.5, columnspacing=1.2)
+    columns = 3 if max(map(len, labels)) <= 25 else 1
+    figure.legend(
+        handles, labels, loc="outside lower left", ncols=columns, fontsize=9, handlelength=1.5, columnspacing=1.2
+    )
 
 
 def _svg(figure: Figure) -> str:

@@ -115,6 +115,21 @@ def subjects(names: Sequence[str]) -> list[tuple[str, str | None]]:
     return list(dict.fromkeys(chosen))
 
 
+def serving(name: str, namespace: str) -> str:
+    """The name of this backend, if it serves this library.
+
+    Raises
+    ------
+    UserError
+        If there is no such backend, or it serves other libraries.
+    """
+    ((chosen, _), *_) = subjects([name])
+    serves = lstsq.get_backend(chosen).serves
+    if "*" not in serves and namespace not in serves:
+        raise UserError(f"--namespace: the backend {chosen} serves {', '.join(serves)}; got {namespace!r}.")
+    return chosen
+
+
 def available(chosen: Sequence[tuple[str, str | None]], all_wanted: bool) -> list[tuple[str, str | None]]:
     """Those of the backends and libraries that can run here.
 
