@@ -5,7 +5,7 @@
 
 #include "factors.h"
 #include "isa.h"
-#include "pool.h"
+#include "passes.h"
 
 namespace lstsq::kernels {
 
@@ -25,11 +25,13 @@ Status Core::factorise(int64_t chain, double unit, double limit, double rcond, c
     d_[static_cast<size_t>(j)] = std::ldexp(1.0, -((std::ilogb(diagonal) - (std::ilogb(diagonal) & 1)) / 2));
   }
   frobenius = std::sqrt(squares);
+  const int64_t parts = pieces(n_, static_cast<double>(n_), 2e5, 4);
+  parallel(parts, [&](int64_t part) {
+    for (int64_t i = n_ * part / parts; i < n_ * (part + 1) / parts; ++i)
+      for (int64_t j = i; j < n_; ++j) r_[i * ld_ + j] *= scale(i) * scale(j);
+  });
   double scaled = 0;
-  for (int64_t i = 0; i < n_; ++i) {
-    for (int64_t j = i; j < n_; ++j) r_[i * ld_ + j] *= scale(i) * scale(j);
-    scaled += r_[i * ld_ + i];
-  }
+  for (int64_t i = 0; i < n_; ++i) scaled += r_[i * ld_ + i];
   if (!cholesky(n_, r_, ld_)) return Status::ill_conditioned;
 
   // Errors of G and of its factorisation, as multiples of |R^-1|^2. Small cores: proven bounds. Large ones: estimates

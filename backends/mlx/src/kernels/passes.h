@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <vector>
+#include <memory>
 
 #include "isa.h"
 #include "pool.h"
@@ -34,33 +34,29 @@ int64_t gram(const Rows<T>& p, bool wide, bool single, double* g, double* c) {
   const int64_t size = ldg * ldg + k * ldg;
   const int64_t cuts =
       pieces(inner, static_cast<double>(n) * static_cast<double>(n / 2 + k + 1), 2e5, n <= 128 ? 4 : 1);
-  std::vector<double> rest(static_cast<size_t>((cuts - 1) * size));
-  std::fill(g, g + ldg * ldg, 0.0);
-  if (k) std::fill(c, c + k * ldg, 0.0);
+  const auto rest = std::make_unique_for_overwrite<double[]>(static_cast<size_t>((cuts - 1) * size));
   parallel(cuts, [&](int64_t cut) {
-    double* own = cut ? rest.data() + (cut - 1) * size : g;
-    GramTask<T> t{p.a,
-                  p.lda,
-                  n,
-                  p.b,
-                  p.ldb,
-                  k,
-                  wide,
-                  single,
-                  inner * cut / cuts,
-                  inner * (cut + 1) / cuts,
-                  own,
-                  cut ? own + ldg * ldg : c};
+    double* own = cut ? rest.get() + (cut - 1) * size : g;
+    double* cross = cut ? own + ldg * ldg : c;
+    std::fill(own, own + ldg * ldg, 0.0);
+    if (k) std::fill(cross, cross + k * ldg, 0.0);
+    const GramTask<T> t{
+        p.a, p.lda, n, p.b, p.ldb, k, wide, single, inner * cut / cuts, inner * (cut + 1) / cuts, own, cross};
     if constexpr (sizeof(T) == 4)
       isa().gram_f(t);
     else
       isa().gram_d(t);
   });
-  for (int64_t cut = 1; cut < cuts; ++cut) {
-    const double* own = rest.data() + (cut - 1) * size;
-    for (int64_t i = 0; i < n; ++i)
-      for (int64_t j = i; j < n; ++j) g[i * ldg + j] += own[i * ldg + j];
-    for (int64_t i = 0; i < k * ldg; ++i) c[i] += own[ldg * ldg + i];
+  if (cuts > 1) {
+    const int64_t parts = pieces(n, static_cast<double>(n * cuts), 2e5, 4);
+    parallel(parts, [&](int64_t part) {
+      for (int64_t cut = 1; cut < cuts; ++cut) {
+        const double* own = rest.get() + (cut - 1) * size;
+        for (int64_t i = n * part / parts; i < n * (part + 1) / parts; ++i)
+          for (int64_t j = i; j < n; ++j) g[i * ldg + j] += own[i * ldg + j];
+        for (int64_t i = k * ldg * part / parts; i < k * ldg * (part + 1) / parts; ++i) c[i] += own[ldg * ldg + i];
+      }
+    });
   }
   const int64_t shortest_block = 96, longest_block = 192;  // of gram.inl, for any instruction set
   return longest_block + inner / cuts / shortest_block + cuts;
@@ -72,10 +68,11 @@ template <class T>
 void residual_pass(const Rows<T>& p, const double* x, double* sums, double* g, double* r) {
   const int64_t ldg = padded(p.n), size = p.k + (g ? p.k * ldg : 0);
   const int64_t cuts = pieces(p.m, static_cast<double>(p.n) * static_cast<double>(p.k), 5e4, 4);
-  std::vector<double> own(static_cast<size_t>(cuts * size));
+  const auto own = std::make_unique_for_overwrite<double[]>(static_cast<size_t>(cuts * size));
   parallel(cuts, [&](int64_t cut) {
     const int64_t from = p.m * cut / cuts, to = p.m * (cut + 1) / cuts;
-    double* mine = own.data() + cut * size;
+    double* mine = own.get() + cut * size;
+    std::fill(mine, mine + size, 0.0);
     ResidualTask<T> t{
         p.a, p.lda, p.n, p.b, p.ldb, p.k, x, from, to, mine, g ? mine + p.k : nullptr, r ? r + from * p.k : nullptr};
     if constexpr (sizeof(T) == 4)
@@ -86,7 +83,7 @@ void residual_pass(const Rows<T>& p, const double* x, double* sums, double* g, d
   std::fill(sums, sums + p.k, 0.0);
   if (g) std::fill(g, g + p.k * ldg, 0.0);
   for (int64_t cut = 0; cut < cuts; ++cut) {
-    const double* mine = own.data() + cut * size;
+    const double* mine = own.get() + cut * size;
     for (int64_t c = 0; c < p.k; ++c) sums[c] += mine[c];
     if (g)
       for (int64_t i = 0; i < p.k * ldg; ++i) g[i] += mine[p.k + i];

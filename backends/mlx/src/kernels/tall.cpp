@@ -1,5 +1,7 @@
 // Tall problems: the Gram matrix, its Cholesky factor, and iterative refinement with the residual in double precision.
 #include <cmath>
+#include <memory>
+#include <vector>
 
 #include "complex.h"
 #include "core.h"
@@ -16,13 +18,13 @@ class Tall {
       : rows_(rows),
         parts_(parts),
         k_(rows.k / parts),
-        gram_(static_cast<size_t>(padded(rows.n) * padded(rows.n))),
+        gram_(std::make_unique_for_overwrite<double[]>(static_cast<size_t>(padded(rows.n) * padded(rows.n)))),
         cross_(static_cast<size_t>(rows.k * padded(rows.n))),
-        core(rows.n, gram_.data()) {}
+        core(rows.n, gram_.get()) {}
 
   Status reduce(bool single, double rcond) {
-    const int64_t chain = gram(rows_, false, single, gram_.data(), cross_.data());
-    if (parts_ == 2) fold_gram(rows_.n / 2, gram_.data());
+    const int64_t chain = gram(rows_, false, single, gram_.get(), cross_.data());
+    if (parts_ == 2) fold_gram(rows_.n / 2, gram_.get());
     // In single precision the blocks are short, and their sums are added in double precision. Outside of the limits,
     // squares that matter may have over- or underflowed.
     return single ? core.factorise(192, 0x1p-24, 0x1p80, rcond)
@@ -75,7 +77,8 @@ class Tall {
   const Rows<T>& rows_;
   const int parts_;
   const int64_t k_;
-  std::vector<double> gram_, cross_;
+  std::unique_ptr<double[]> gram_;
+  std::vector<double> cross_;
 
  public:
   Core core;

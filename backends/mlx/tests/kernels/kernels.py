@@ -93,8 +93,10 @@ class Server:
         if value is None:
             return struct.pack("<q", -1)
         if isinstance(value, np.ndarray):
-            # To the last element, with what lies between the rows.
-            size = sum((n - 1) * stride for n, stride in zip(value.shape, value.strides)) + value.itemsize
+            # To the last element, with what lies between the rows. (The strides of an empty array say nothing.)
+            size = (
+                value.size and sum((n - 1) * stride for n, stride in zip(value.shape, value.strides)) + value.itemsize
+            )
             return struct.pack("<q", size) + ctypes.string_at(value.ctypes.data, size)
         return struct.pack("<q" if isinstance(value, int) else "<d", value)
 
