@@ -60,7 +60,7 @@ def lstsq(
     ------
     numpy.linalg.LinAlgError
         If the shapes are not those of a least-squares problem; in the NumPy backend also if the input is not finite.
-        (In lazy libraries the results of that batch element are NaN and its rank 0.)
+        (In the others the results of that batch element are NaN and its rank 0.)
     TypeError
         If `a` and `b` belong to two libraries, or the backend does not take their dtype.
     ValueError

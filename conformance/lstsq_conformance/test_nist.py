@@ -95,10 +95,11 @@ def test_exact_solution_of_the_rounded_problem(target: Target, dtype: str, drive
     bound = unit * (np.linalg.norm(data.exact) + np.sqrt(data.residual) / data.s[-1])
     # Beyond condition 1/eps nothing is promised of x; of what it leaves over, everything is.
     if unit * LIMIT < 1:
-        assert error / bound < LIMIT
+        assert error / bound < LIMIT, f"error of x: ratio {error / bound:.3g}, limit {LIMIT:g}"
     np.testing.assert_allclose(answer.s, data.s, rtol=0, atol=LIMIT * size * eps_of(dtype) * data.s[0])
     norm = np.linalg.norm(data.b) + data.s[0] * np.linalg.norm(data.exact)
-    assert abs(np.sqrt(answer.residuals[0]) - np.sqrt(data.residual)) < LIMIT * size * eps_of(dtype) * norm
+    ratio = abs(np.sqrt(answer.residuals[0]) - np.sqrt(data.residual)) / (size * eps_of(dtype) * norm)
+    assert ratio < LIMIT, f"norm of the residual: ratio {ratio:.3g}, limit {LIMIT:g}"
 
 
 @pytest.mark.contract("cutoff")
@@ -112,7 +113,8 @@ def test_default_cutoff(target: Target, dtype: str, driver: str, name: str) -> N
     unit = max(data.a.shape) * eps_of(dtype) * data.s[0] / smallest
     if unit * LIMIT < 1:
         bound = unit * (np.linalg.norm(data.truncated) + np.sqrt(data.residual) / smallest)
-        assert np.linalg.norm(answer.x - data.truncated) / bound < LIMIT
+        ratio = np.linalg.norm(answer.x - data.truncated) / bound
+        assert ratio < LIMIT, f"error of x: ratio {ratio:.3g}, limit {LIMIT:g}"
 
 
 @pytest.mark.contract("solution")

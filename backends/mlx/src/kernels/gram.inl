@@ -62,13 +62,13 @@ static inline void gram_tiles(int64_t depth, const S* packed, int64_t panels, do
   static_assert(gram_rows % tile_panels == 0);
   for (int64_t from = 0; from < panels; from += gram_rows) {
     int64_t group = from;
-    for (; group + tile_panels <= panels; group += tile_panels)
+    // Four panels that are left over are two pairs, not three and one, which alone keeps half of the arithmetic idle; but
+    // a pair must not begin before the end of these rows and end behind it.
+    auto pairs = [&] { return tile_panels >= 3 && panels - group == 4 && group + 3 != from + gram_rows; };
+    for (; group + tile_panels <= panels && !pairs(); group += tile_panels)
       gram_group<S, tile_panels>(depth, packed, from, group, g, ldg);
     if constexpr (tile_panels >= 3)
-      if (panels - group == 2) {
-        gram_group<S, 2>(depth, packed, from, group, g, ldg);
-        group += 2;
-      }
+      for (; panels - group == 2 || pairs(); group += 2) gram_group<S, 2>(depth, packed, from, group, g, ldg);
     for (; group < panels; ++group) gram_group<S, 1>(depth, packed, from, group, g, ldg);
   }
 }

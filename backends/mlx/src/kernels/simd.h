@@ -33,7 +33,15 @@ static inline void store(S* p, Vec<S, L> v) {
 }
 template <class To, int L, class From>
 static inline Vec<To, L> load_as(const From* p) {
-  return __builtin_convertvector(load<L>(p), Vec<To, L>);
+  // Element by element: GCC makes one instruction of that, and four of __builtin_convertvector.
+  if constexpr (sizeof(To) == sizeof(From))
+    return load<L>(p);
+  else if constexpr (L == 4)
+    return Vec<To, L>{To(p[0]), To(p[1]), To(p[2]), To(p[3])};
+  else {
+    static_assert(L == 8);
+    return Vec<To, L>{To(p[0]), To(p[1]), To(p[2]), To(p[3]), To(p[4]), To(p[5]), To(p[6]), To(p[7])};
+  }
 }
 template <class S, int L>
 static inline Vec<S, L> splat(S s) {
