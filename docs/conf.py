@@ -71,7 +71,6 @@ def print_whole(app: Sphinx, page: str, source: list[str]) -> None:
 
 def run_block(block: re.Match[str]) -> str:
     """The commands of a block, each with its output."""
-    PAGES.mkdir(parents=True, exist_ok=True)
     commands = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "COLUMNS": "100", "PATH": commands}
     session = []

@@ -81,20 +81,18 @@ def _solvers(comparison: Comparison) -> str:
             html.cell(str(entry.rank), "" if entry.rank == comparison.rank else "bad"),
             html.cell(f"{entry.condition:.3g}"),
             html.cell(f"{told.residual:.6g}"),
-            html.cell(text.small(told.backward_error), _verdict(comparison.is_large(told.backward_error))),
+            _error(told.backward_error, comparison.is_large(told.backward_error)),
             html.cell(text.small(told.optimality)),
         ]
-        row += (
-            [html.cell(text.small(told.excess), _verdict(comparison.is_large_excess(told.excess)))] if deficient else []
-        )
+        row += [_error(told.excess, comparison.is_large_excess(told.excess))] if deficient else []
         row += [html.cell(text.seconds(entry.time_x)), html.cell(text.seconds(entry.time_all))]
         row += [html.cell(text.size(entry.peak.bytes))] if comparison.memory else []
         rows.append([*row, html.cell(f"{entry.known_digits:.1f}")] if known else row)
     return html.table([*head, f"digits of {comparison.problem.known_by}"] if known else head, rows)
 
 
-def _verdict(large: bool) -> str:
-    return "bad" if large else ""
+def _error(value: float, large: bool) -> str:
+    return html.cell(text.small(value), "bad" if large else "")
 
 
 def _coefficients(comparison: Comparison) -> str:

@@ -122,9 +122,9 @@ def _solvers(comparison: Comparison, wide: bool) -> Table:
         rank = Text(str(entry.rank), style="" if entry.rank == comparison.rank else "bold red")
         cells: list[Text | str] = [str(i), Text(entry.label), rank]
         cells += [f"{entry.condition:.3g}"] if wide else []
-        cells += [f"{told.residual:.4g}", _error(told.backward_error, comparison)]
+        cells += [f"{told.residual:.4g}", _error(told.backward_error, comparison.is_large(told.backward_error))]
         cells += [text.small(told.optimality)]
-        cells += [_excess(told.excess, comparison)] if deficient and wide else []
+        cells += [_error(told.excess, comparison.is_large_excess(told.excess))] if deficient and wide else []
         cells += [Text(text.seconds(entry.time_x), style="bold green" if entry.time_x == fastest else "")]
         cells += [text.seconds(entry.time_all)] if wide else []
         cells += [text.size(entry.peak.bytes)] if comparison.memory else []
@@ -133,12 +133,8 @@ def _solvers(comparison: Comparison, wide: bool) -> Table:
     return table
 
 
-def _error(value: float, comparison: Comparison) -> Text:
-    return Text(text.small(value), style="bold red" if comparison.is_large(value) else "")
-
-
-def _excess(value: float, comparison: Comparison) -> Text:
-    return Text(text.small(value), style="bold red" if comparison.is_large_excess(value) else "")
+def _error(value: float, large: bool) -> Text:
+    return Text(text.small(value), style="bold red" if large else "")
 
 
 def _solutions(comparison: Comparison, width: int, rows: int) -> Iterator[Table]:

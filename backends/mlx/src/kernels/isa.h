@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "strided.h"
+
 namespace lstsq::kernels {
 
 // Columns of G are padded to a multiple of this, so that every instruction set works on whole vectors.
@@ -70,20 +72,12 @@ struct BatchTask {
   void* workspace;   // batch_workspace bytes, aligned to 64
 };
 
-// Entry (i, j) is data[i * row + j * column] * scale[0] * scale[1].
-template <class T>
-struct StackOperand {
-  const T* data;
-  int64_t row, column;
-  double scale[2];
-};
-
 // Reduce [R c; A b], for the rows [from, to) of A (n columns) and b (k), to [R' c'; 0 rest] by reflections.
 template <class T>
 struct StackTask {
-  StackOperand<T> a;
+  Strided<T> a;
   int64_t n;
-  StackOperand<T> b;
+  Strided<T> b;
   int64_t k, from, to;
   bool triangular;  // row i of a begins with i zeros, and `from` is 0
   double* r;        // n rows of ldr, c from column padded(n) on

@@ -8,12 +8,12 @@ namespace {
 // After the vectors:
 #include "gram.inl"
 #include "residual.inl"
-#include "stack.inl"
 #include "triangular.inl"
 // After pack_panels() of triangular.inl:
 #include "lu.inl"
 // After widen() of residual.inl:
 #include "batch.inl"
+#include "stack.inl"
 
 }  // namespace
 

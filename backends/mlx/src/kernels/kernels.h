@@ -12,6 +12,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "strided.h"
+
 namespace lstsq::kernels {
 
 enum class Status : int {
@@ -70,14 +72,6 @@ void residuals(const T* a,
                int64_t ldb,
                const std::conditional_t<Real<T>::parts == 2, std::complex<double>, double>* x,
                double* sums);
-
-// Entry (i, j) is data[i * row + j * column] * 2^-exponent.
-template <class T>
-struct Strided {
-  const T* data;
-  int64_t row, column;
-  int exponent = 0;
-};
 
 // A (m by n, m >= n) = Q [R; 0]. All entries are finite, and their squares in range but for columns that are next to
 // nothing. Only the triangle and the first n rows of Q'b are kept, not Q.

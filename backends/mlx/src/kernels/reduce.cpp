@@ -1,7 +1,6 @@
 // Orthogonal reduction of a long matrix: each thread reduces its share of the rows, then the triangles are reduced to
 // one (Demmel, Grigori, Hoemmen and Langou 2012, "Communication-optimal parallel and sequential QR and LU
 // factorizations", section 2).
-#include <cmath>
 #include <vector>
 
 #include "isa.h"
@@ -10,17 +9,6 @@
 
 namespace lstsq::kernels {
 
-namespace {
-
-template <class T>
-StackOperand<T> operand(const Strided<T>& a) {
-  // Two factors, since 2^-exponent itself may be beyond the range.
-  const int half = a.exponent / 2;
-  return {a.data, a.row, a.column, {std::ldexp(1.0, -half), std::ldexp(1.0, half - a.exponent)}};
-}
-
-}  // namespace
-
 template <class T>
 void reduce(const Reduction<T>& p) {
   const int64_t ld = padded(p.n) + padded(p.k), size = p.n * ld + p.k;
@@ -28,10 +16,9 @@ void reduce(const Reduction<T>& p) {
   const double work = static_cast<double>(p.n) * static_cast<double>(p.n + p.k);
   const int64_t cuts = std::min<int64_t>(pieces(p.m, work, 1e6, 1), std::max<int64_t>(1, p.m / (2 * p.n)));
   std::vector<double> triangles(static_cast<size_t>(cuts * size), 0.0);
-  const StackOperand<T> a = operand(p.a), b = p.k ? operand(p.b) : a;
   parallel(cuts, [&](int64_t cut) {
     double* r = triangles.data() + cut * size;
-    const StackTask<T> task{a, p.n, b, p.k, p.m * cut / cuts, p.m * (cut + 1) / cuts, false, r, ld, r + p.n * ld};
+    const StackTask<T> task{p.a, p.n, p.b, p.k, p.m * cut / cuts, p.m * (cut + 1) / cuts, false, r, ld, r + p.n * ld};
     if constexpr (sizeof(T) == 4)
       isa().stack_f(task);
     else
@@ -42,7 +29,7 @@ void reduce(const Reduction<T>& p) {
   for (int64_t cut = 1; cut < cuts; ++cut) {
     const double* other = r + cut * size;
     for (int64_t c = 0; c < p.k; ++c) left[c] += other[p.n * ld + c];
-    const StackOperand<double> upper{other, ld, 1, {1, 1}}, right{other + padded(p.n), ld, 1, {1, 1}};
+    const Strided<double> upper{other, ld, 1}, right{other + padded(p.n), ld, 1};
     isa().stack_d({upper, p.n, right, p.k, 0, p.n, true, r, ld, left});
   }
   for (int64_t j = 0; j < p.n; ++j)

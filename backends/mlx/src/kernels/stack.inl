@@ -11,24 +11,17 @@ static_assert(stack_width % (tile_panels * lanes) == 0);
 
 // The columns [at, at + width) of `rows` rows in double precision, side by side, zeros beyond the last.
 template <class T>
-static void load_panel(const StackOperand<T>& a, int64_t rows, int64_t at, int64_t columns, int64_t width, double* out) {
+static void load_panel(const Strided<T>& a, int64_t rows, int64_t at, int64_t columns, int64_t width, double* out) {
   const T* from = a.data + at * a.column;
   if (a.column == 1) {
-    for (int64_t i = 0; i < rows; ++i) {
-      const T* row = from + i * a.row;
-      int64_t j = 0;
-      for (; j + lanes <= columns; j += lanes)
-        store<lanes>(out + i * width + j, load_as<double, lanes>(row + j) * a.scale[0] * a.scale[1]);
-      for (; j < columns; ++j) out[i * width + j] = static_cast<double>(row[j]) * a.scale[0] * a.scale[1];
-      for (; j < width; ++j) out[i * width + j] = 0;
-    }
-    return;
+    widen(from, a.row, rows, columns, out, width);
+  } else {
+    for (int64_t j = 0; j < width; ++j)
+      for (int64_t i = 0; i < rows; ++i)
+        out[i * width + j] = j < columns ? static_cast<double>(from[i * a.row + j * a.column]) : 0.0;
   }
-  for (int64_t j = 0; j < columns; ++j)
-    for (int64_t i = 0; i < rows; ++i)
-      out[i * width + j] = static_cast<double>(from[i * a.row + j * a.column]) * a.scale[0] * a.scale[1];
-  for (int64_t j = columns; j < width; ++j)
-    for (int64_t i = 0; i < rows; ++i) out[i * width + j] = 0;
+  if (a.exponent)
+    for (int64_t i = 0; i < rows * width; ++i) out[i] = __builtin_ldexp(out[i], -a.exponent);
 }
 
 // A column whose squares vanish: y's column j and what stands above it become a reflector, and dots its products with
@@ -150,9 +143,9 @@ static void stack(const StackTask<T>& task) {
   auto column = [&](int64_t p) { return p < own ? p * stack_width : padded(task.n) + (p - own) * stack_width; };
   for (int64_t at = task.from; at < task.to; at += stack_depth) {
     const int64_t rows = least(stack_depth, task.to - at), start = task.triangular ? at / stack_width : 0;
-    StackOperand<T> a = task.a, b = task.b;
+    Strided<T> a = task.a, b = task.b;
     a.data += at * a.row;
-    b.data += at * b.row;
+    if (task.k) b.data += at * b.row;
     for (int64_t p = start; p < all; ++p)
       load_panel(p < own ? a : b, rows, (p < own ? p : p - own) * stack_width, live(p), width(p), block + p * size);
     for (int64_t p = start; p < own; ++p) {

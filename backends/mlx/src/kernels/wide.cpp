@@ -1,5 +1,7 @@
 // Wide problems, the mirror image: x = A'y with (AA') y = b is the solution of minimum norm.
 #include <cmath>
+#include <memory>
+#include <vector>
 
 #include "core.h"
 #include "solvers.h"
@@ -9,17 +11,17 @@ namespace lstsq::kernels {
 template <class T>
 Status solve_wide(const Rows<T>& p, double rcond, double* x, double* sums, Report& report) {
   const int64_t m = p.m, k = p.k;
-  std::vector<double> g(static_cast<size_t>(padded(m) * padded(m)));
-  Core core(m, g.data());
+  const auto g = std::make_unique_for_overwrite<double[]>(static_cast<size_t>(padded(m) * padded(m)));
+  Core core(m, g.get());
   const bool try_single = sizeof(T) == 4 && m >= 128 && 4 * p.n >= 5 * m;
   Status status = Status::ill_conditioned;
   if (try_single) {
-    gram(p, true, true, g.data(), nullptr);
+    gram(p, true, true, g.get(), nullptr);
     status = core.factorise(192, 0x1p-24, 0x1p80, rcond);
     report.tier = 1;
   }
   if (status != Status::certified) {
-    const int64_t chain = gram(p, true, false, g.data(), nullptr);
+    const int64_t chain = gram(p, true, false, g.get(), nullptr);
     auto multiply = [&](double* v) {  // A A'v
       const std::vector<T> zeros(static_cast<size_t>(probes), T(0));
       const Rows<T> product{p.a, p.m, p.n, p.lda, zeros.data(), probes, 0};
