@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-#: Between two solvers' turns: the idle threads of one BLAS spin for a while, and would be timed with the next.
-PAUSE = 0.05
+from lstsq_cli.idle import wait_until_idle
 
 
 def interleaved(
@@ -19,7 +18,8 @@ def interleaved(
 ) -> dict[str, list[float]]:
     """Time each call once a round, in an order that changes, for `rounds` rounds or until `seconds` have passed.
 
-    Each turn is one call that is not counted, which wakes the solver's threads and fills the cache, and one that is.
+    Each turn waits until the threads of the solver before sleep, makes one call that is not counted, which wakes this
+    solver's threads and fills the cache, and one that is.
     At least three rounds are run. `advance` is called after each turn.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -31,7 +31,7 @@ def interleaved(
             break
         shuffle.shuffle(order)
         for name in order:
-            time.sleep(PAUSE)
+            wait_until_idle()
             calls[name]()
             start = time.perf_counter()
             calls[name]()

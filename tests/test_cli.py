@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from html.parser import HTMLParser
 
@@ -19,7 +21,7 @@ from typer.testing import CliRunner
 
 import lstsq_cli
 from lstsq import Solution
-from lstsq_cli import app, compare_tables, comparison, conformance, data, measure, metrics, peak, problems, solvers
+from lstsq_cli import app, compare_tables, comparison, conformance, data, idle, measure, metrics, peak, problems, solvers
 from lstsq_cli.errors import UserError
 
 RNG = np.random.default_rng(5)
@@ -360,6 +362,31 @@ class TestCompare:
         monkeypatch.setattr(measure, "BRIEF", 0)
         run.again()
         assert (len(calls), len(run.answer.seconds_x)) == (4, 2)
+
+    def test_a_turn_begins_when_the_threads_of_the_one_before_are_idle(self):
+        began = time.process_time()
+        spinning = threading.Thread(target=hashlib.pbkdf2_hmac, args=("sha256", b"", b"", 300_000))  # without the GIL
+        spinning.start()
+        idle.wait_until_idle()
+        assert not spinning.is_alive()
+        assert time.process_time() - began > 2 * idle.LOOK  # it had something to wait for
+
+    def test_a_thread_that_never_sleeps_does_not_stop_everything(self, monkeypatch):
+        monkeypatch.setattr(idle, "LOOKS", 2)
+        end = threading.Event()
+
+        def spin():
+            while not end.is_set():
+                pass
+
+        spinning = threading.Thread(target=spin)
+        spinning.start()
+        began = time.perf_counter()
+        idle.wait_until_idle()
+        took, spins = time.perf_counter() - began, spinning.is_alive()
+        end.set()
+        assert spins
+        assert took >= 2 * idle.LOOK
 
     def test_excess_is_held_against_the_gap_at_the_cutoff(self):
         result = compare(problems.random(9, 3, 1e20, 0))

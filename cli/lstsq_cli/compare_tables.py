@@ -68,7 +68,8 @@ def notes(comparison: Comparison) -> Iterator[str]:
     entry = comparison.entries[0]
     yield (
         f"time: median of {len(entry.seconds_x)} calls of each in turn, in one process, until x (all: and residuals, "
-        f"rank and σ) can be read; calls of less than {text.seconds(BRIEF)}, right after one that is not timed."
+        "rank and σ) can be read; each begins when no thread computes any more, those of less than "
+        f"{text.seconds(BRIEF)} right after one that is not timed."
     )
     if comparison.load is not None and comparison.load > 1:
         yield (

@@ -12,6 +12,7 @@ import numpy as np
 
 import lstsq
 from lstsq_cli.errors import first_line
+from lstsq_cli.idle import wait_until_idle
 from lstsq_cli.problems import NumpyArray, Problem
 from lstsq_cli.solvers import Solver
 
@@ -81,6 +82,7 @@ class Run:
 
     def again(self) -> None:
         """Solve once more, for the time."""
+        wait_until_idle()
         try:
             if self._seconds < BRIEF:
                 self.call()
