@@ -91,37 +91,38 @@ Core::Inverse Core::inverse_bounds() const {
 
 // Gaussian probes z: the mean of |B^2 z|^2, B = (R'R)^-1, is about trace(B^4) >= |B|_2^4.
 Core::Inverse Core::inverse_estimates() const {
-  std::vector<double> start(static_cast<size_t>(n_ * probes)), w(start.size());
+  std::vector<double> start(static_cast<size_t>(n_ * probes));
   gaussian(n_ * probes, start.data());
-  auto estimate = [&](bool unscale) {
-    w = start;
+  const auto [low, high] = std::minmax_element(d_.begin(), d_.end());
+  const bool same_scale = *low == *high;
+  double estimates[2];
+  parallel(same_scale ? 1 : 2, [&](int64_t unscale) {
+    std::vector<double> w = start;
+    auto rescale = [&] {
+      for (int64_t i = 0; unscale && i < n_ * probes; ++i) w[static_cast<size_t>(i)] *= scale(i / probes);
+    };
     for (int power = 0; power < 2; ++power) {
-      auto rescale = [&] {
-        for (int64_t i = 0; i < n_ * probes; ++i) w[static_cast<size_t>(i)] *= scale(i / probes);
-      };
-      if (unscale) rescale();
+      rescale();
       isa().solve_rt(n_, r_, ld_, w.data(), probes, probes);
       isa().solve_r(n_, r_, ld_, w.data(), probes, probes);
-      if (unscale) rescale();
+      rescale();
     }
     double sum = 0;
     for (const double e : w) sum += e * e;
-    return std::pow(probe_safety / static_cast<double>(probes) * sum, 0.25);
-  };
-  const double scaled = estimate(false);
-  const auto [low, high] = std::minmax_element(d_.begin(), d_.end());
-  return {scaled, *low == *high ? scaled * *low * *low : estimate(true)};
+    estimates[unscale] = std::pow(probe_safety / static_cast<double>(probes) * sum, 0.25);
+  });
+  return {estimates[0], same_scale ? estimates[0] * *low * *low : estimates[1]};
 }
 
 void Core::solve(double* w, int64_t k, double* norms) const {
   // Groups of columns, over the threads: whole vectors, and narrow enough for a block of rows to stay in cache.
-  const int64_t vectors = (k + 7) / 8, most_groups = std::min(vectors, (k + 47) / 48 + thread_count() - 1);
-  const int64_t width = (vectors + most_groups - 1) / most_groups * 8, groups = (k + width - 1) / width;
-  const int64_t ldw = k == 1 ? 1 : width;
-  std::vector<double> own(static_cast<size_t>(groups * n_ * ldw));
+  const int64_t vectors = (k + 7) / 8, groups = std::min(vectors, (k + 47) / 48 + thread_count() - 1);
+  const int64_t widest = (vectors + groups - 1) / groups * 8;
+  std::vector<double> own(static_cast<size_t>(groups * n_ * (k == 1 ? 1 : widest)));
   parallel(groups, [&](int64_t group) {
-    double* v = own.data() + group * n_ * ldw;
-    const int64_t from = group * width, live = std::min(width, k - from);
+    double* v = own.data() + group * n_ * widest;
+    const int64_t from = vectors * group / groups * 8, to = vectors * (group + 1) / groups * 8;
+    const int64_t live = std::min(to, k) - from, ldw = k == 1 ? 1 : to - from;
     for (int64_t i = 0; i < n_; ++i)
       for (int64_t c = 0; c < live; ++c) v[i * ldw + c] = w[i * k + from + c] * scale(i);
     if (k == 1)

@@ -45,7 +45,7 @@ static void residual_one(const ResidualTask<T>& t, int64_t rhs, int64_t from, in
 template <class T>
 static void residual_many(const ResidualTask<T>& t) {
   constexpr int64_t tile = tile_panels * lanes;
-  const int64_t tiles = (t.k + tile - 1) / tile, ldx = tiles * tile, ldg = padded(t.n), rows = 128, columns = 128;
+  const int64_t panels = (t.k + lanes - 1) / lanes, tiles = (t.k + tile - 1) / tile, ldx = tiles * tile, ldg = padded(t.n), rows = 128, columns = 128;
   const int64_t ldp = columns + 8;  // not a power of two, which would map rows on the same cache sets
   double* block = static_cast<double*>(scratch(0, rows * ldp * sizeof(double)));
   double* x = static_cast<double*>(scratch(1, t.n * ldx * sizeof(double)));
@@ -63,8 +63,8 @@ static void residual_many(const ResidualTask<T>& t) {
       const int64_t width = least(columns, t.n - j);
       widen(t.a + at * t.lda + j, t.lda, depth, width, block, ldp);
       for (int64_t c = 0; c < tiles; ++c)
-        micro_block<double, true>(width, block, ldp, 1, depth, x + (c * t.n + j) * tile, lanes, tile, tile_panels,
-                                  r + c * tile, ldx);
+        micro_block<double, true>(width, block, ldp, 1, depth, x + (c * t.n + j) * tile, lanes, tile,
+                                  least(tile_panels, panels - c * tile_panels), r + c * tile, ldx);
     }
     for (int64_t i = 0; i < depth; ++i)
       for (int64_t c = 0; c < t.k; ++c) {
@@ -73,9 +73,10 @@ static void residual_many(const ResidualTask<T>& t) {
       }
     if (!t.g) continue;
     for (int64_t j = 0; j < t.n; j += columns) {
-      const int64_t width = least(columns, t.n - j), panels = (width + lanes - 1) / lanes;
+      const int64_t width = least(columns, t.n - j);
       pack_columns<T, double>(t.a + at * t.lda + j, t.lda, width, depth, block);
-      micro_blocks<double>(depth, r, 1, ldx, t.k, block, depth * lanes, lanes, panels, t.g + j, ldg);
+      micro_blocks<double>(depth, r, 1, ldx, t.k, block, depth * lanes, lanes, (width + lanes - 1) / lanes, t.g + j,
+                           ldg);
     }
   }
 }

@@ -72,6 +72,11 @@ static inline void micro(int64_t depth,
                          C* __restrict c,
                          int64_t ldc) {
   constexpr int W = panel_width<S>;
+  // In a large matrix c is far away, and is needed only when the products are added up.
+  if (depth >= 64)
+    for (int i = 0; i < NB; ++i)
+      for (int j = 0; j < NV * W * static_cast<int>(sizeof(C)); j += 64)
+        __builtin_prefetch(reinterpret_cast<char*>(c + i * ldc) + j, 1);
   Vec<S, W> acc[NB][NV] = {};
   for (int64_t k = 0; k < depth; ++k) {
     Vec<S, W> column[NV];

@@ -1,6 +1,9 @@
 // Square problems: LU factors in the precision of A, refinement with the residual in double precision. The factors
 // are trusted only as far as random probes show: of I - M^-1 A, M = LU, and of M^-1.
+#include <algorithm>
 #include <cmath>
+#include <memory>
+#include <numeric>
 
 #include "core.h"
 #include "factors.h"
@@ -13,7 +16,31 @@ namespace {
 template <class T>
 struct Factors {
   explicit Factors(int64_t n)
-      : n(n), ld(padded(n) + pad_to), values(static_cast<size_t>(n * ld)), pivots(static_cast<size_t>(n)) {}
+      : n(n),
+        ld(padded(n) + pad_to),
+        values(std::make_unique_for_overwrite<T[]>(static_cast<size_t>(n * ld))),
+        pivots(static_cast<size_t>(n)) {}
+
+  // Copy A, to be factorised here. Returns its sum of squares.
+  double take(const T* a, int64_t lda) {
+    const int64_t parts = pieces(n, static_cast<double>(n), 2e5, 4);
+    std::vector<double> squares(static_cast<size_t>(parts));
+    parallel(parts, [&](int64_t part) {
+      double sum = 0;
+      for (int64_t i = n * part / parts; i < n * (part + 1) / parts; ++i) {
+        T* row = values.get() + i * ld;
+        double squares_of_row = 0;
+        for (int64_t j = 0; j < n; ++j) {
+          const T e = row[j] = a[i * lda + j];
+          squares_of_row += static_cast<double>(e) * static_cast<double>(e);
+        }
+        std::fill(row + n, row + ld, T(0));
+        sum += squares_of_row;
+      }
+      squares[static_cast<size_t>(part)] = sum;
+    });
+    return std::accumulate(squares.begin(), squares.end(), 0.0);
+  }
 
   // w (n rows of k), for any k: columns in groups, over the threads.
   void solve(bool transposed, double* w, int64_t k) const {
@@ -32,15 +59,15 @@ struct Factors {
   }
 
   const int64_t n, ld;
-  std::vector<T> values;
+  std::unique_ptr<T[]> values;
   std::vector<int32_t> pivots;
 
  private:
   void solve_group(bool transposed, double* w, int64_t k) const {
     if constexpr (sizeof(T) == 4)
-      isa().lu_f.solve(n, values.data(), ld, pivots.data(), transposed, w, k);
+      isa().lu_f.solve(n, values.get(), ld, pivots.data(), transposed, w, k);
     else
-      isa().lu_d.solve(n, values.data(), ld, pivots.data(), transposed, w, k);
+      isa().lu_d.solve(n, values.get(), ld, pivots.data(), transposed, w, k);
   }
 };
 
@@ -80,18 +107,10 @@ Status solve_square(const Rows<T>& p, double rcond, double* x, double* sums, Rep
   const int64_t n = p.n, k = p.k;
   report.tier = 3;
   Factors<T> factors(n);
-  double frobenius = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    double row = 0;
-    for (int64_t j = 0; j < n; ++j) {
-      const T e = factors.values[static_cast<size_t>(i * factors.ld + j)] = p.a[i * p.lda + j];
-      row += static_cast<double>(e) * static_cast<double>(e);
-    }
-    frobenius += row;
-  }
+  const double frobenius = factors.take(p.a, p.lda);
   const double limit = sizeof(T) == 4 ? 0x1p100 : 0x1p900;
   if (!(frobenius < limit && frobenius > 1 / limit)) return Status::out_of_range;
-  if (!lu(n, factors.values.data(), factors.ld, factors.pivots.data())) return Status::ill_conditioned;
+  if (!lu(n, factors.values.get(), factors.ld, factors.pivots.data())) return Status::ill_conditioned;
 
   // E = I - M^-1 A and, where its norm says too little, E^2, of Gaussian z. The worst direction of E, that of the
   // smallest singular value, is nearly orthogonal to what it maps to, so E^2 is much smaller than |E|^2.
