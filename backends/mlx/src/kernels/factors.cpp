@@ -11,17 +11,18 @@ namespace lstsq::kernels {
 
 namespace {
 
-// Panels of rows from the top: `panel(at, depth, packed)` factorises one, `update(at, depth, packed, from, to)` brings
-// later rows up to date, `group` of them at a time. The next panel is updated and factorised while the rest is updated.
+// Panels of `depth` rows from the top: `panel(at, depth, packed)` factorises one, `update(at, depth, packed, from, to)`
+// brings later rows up to date, `group` of them at a time. The next panel is updated and factorised while the rest is
+// updated.
 template <class T, class Panel, class Update>
-bool by_panels(int64_t n, int64_t group, Panel panel, Update update) {
-  std::vector<T> now(static_cast<size_t>(panel_depth * padded(n))), next(now.size());
-  bool regular = panel(0, std::min(panel_depth, n), now.data());
-  for (int64_t at = 0; regular && at + panel_depth < n; at += panel_depth) {
-    const int64_t rest = at + panel_depth, after = std::min(rest + panel_depth, n);
+bool by_panels(int64_t n, int64_t depth, int64_t group, Panel panel, Update update) {
+  std::vector<T> now(static_cast<size_t>(depth * padded(n))), next(now.size());
+  bool regular = panel(0, std::min(depth, n), now.data());
+  for (int64_t at = 0; regular && at + depth < n; at += depth) {
+    const int64_t rest = at + depth, after = std::min(rest + depth, n);
     const auto groups = [&](int64_t from, int64_t to) { return (to - from + group - 1) / group; };
     const auto advance = [&](int64_t from, int64_t to, int64_t which) {
-      update(at, panel_depth, now.data(), from + which * group, std::min(from + (which + 1) * group, to));
+      update(at, depth, now.data(), from + which * group, std::min(from + (which + 1) * group, to));
     };
     parallel(1 + groups(after, n), [&](int64_t task) {
       if (task > 0) return advance(after, n, task - 1);
@@ -44,10 +45,11 @@ const LuIsa<T>& lu_isa() {
 }  // namespace
 
 bool cholesky(int64_t n, double* g, int64_t ldg) {
-  if (n <= 2 * panel_depth) return isa().cholesky(n, g, ldg);
+  if (n <= cholesky_depth) return isa().cholesky(n, g, ldg);
   return by_panels<double>(
       n,
-      panel_depth,
+      cholesky_depth,
+      2 * cholesky_depth,
       [&](int64_t at, int64_t depth, double* packed) { return isa().cholesky_panel(n, g, ldg, at, depth, packed); },
       [&](int64_t at, int64_t depth, const double* packed, int64_t from, int64_t to) {
         isa().cholesky_update(n, g, ldg, at, depth, packed, from, to);
@@ -58,6 +60,7 @@ template <class T>
 bool lu(int64_t n, T* a, int64_t ld, int32_t* pivots) {
   const bool regular = by_panels<T>(
       n,
+      lu_depth,
       lu_rows,
       [&](int64_t at, int64_t depth, T* packed) { return lu_isa<T>().panel(n, a, ld, pivots, at, depth, packed); },
       [&](int64_t at, int64_t depth, const T* packed, int64_t from, int64_t to) {
@@ -66,7 +69,7 @@ bool lu(int64_t n, T* a, int64_t ld, int32_t* pivots) {
   if (!regular) return false;
   // Each panel's rows have seen its own exchanges, and those before it.
   parallel((n + lu_rows - 1) / lu_rows, [&](int64_t task) {
-    const int64_t from = task * lu_rows, seen = (from / panel_depth + 1) * panel_depth;
+    const int64_t from = task * lu_rows, seen = (from / lu_depth + 1) * lu_depth;
     for (int64_t i = from; i < std::min(from + lu_rows, n); ++i)
       for (int64_t c = seen; c < n; ++c) std::swap(a[i * ld + c], a[i * ld + pivots[c] - 1]);
   });

@@ -103,7 +103,8 @@ struct LuIsa {
   void (*solve)(int64_t n, const T* lu, int64_t ld, const int32_t* pivots, bool transposed, double* w, int64_t k);
 };
 inline constexpr int64_t lu_rows = 32;
-inline constexpr int64_t panel_depth = 128;  // of Cholesky's and LU's panels
+// How deep panels are. The next one is factorised by one thread while the others update what comes after it.
+inline constexpr int64_t cholesky_depth = 64, lu_depth = 128;
 
 struct Isa {
   const char* name;

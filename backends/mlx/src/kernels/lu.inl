@@ -74,7 +74,7 @@ static void lu_update(int64_t n,
                       int64_t to) {
   constexpr int W = panel_width<T>;
   constexpr int64_t across = lu_rows / W;
-  alignas(64) T turned[panel_depth * lu_rows];  // the panel's columns of these rows, transposed
+  alignas(64) T turned[lu_depth * lu_rows];  // the panel's columns of these rows, transposed
   for (int64_t r = from; r < to; ++r)
     for (int64_t c = at; c < at + depth; ++c) exchange_columns(lu + r * ld, c, pivots[c] - 1);
   for (int64_t c = 0; c < depth; ++c)
