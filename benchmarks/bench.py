@@ -114,7 +114,7 @@ def _time(
             "solver": s.name,
             "ours": s.ours,
             "seconds": medians[s.name],
-            "rounds": len(times[s.name]),
+            "calls": len(times[s.name]),
             "ratio to best peer": best_peer / medians[s.name] if best_peer else None,
             "ratio to numpy": numpys / medians[s.name] if numpys else None,
             "times the floor": medians[s.name] / floor,

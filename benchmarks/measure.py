@@ -16,10 +16,10 @@ from lstsq_cli.idle import wait_until_idle
 def interleaved(
     calls: Mapping[str, Callable[[], Any]], *, rounds: int, seconds: float, advance: Callable[[], None] = lambda: None
 ) -> dict[str, list[float]]:
-    """Time each call once a round, in an order that changes, for `rounds` rounds or until `seconds` have passed.
+    """Time each call in every round, in an order that changes, for `rounds` rounds or until `seconds` have passed.
 
     Each turn waits until the threads of the solver before sleep, makes one call that is not counted, which wakes this
-    solver's threads and fills the cache, and one that is.
+    solver's threads and fills the cache, and then one that is, or up to five if they take less than 0.2 seconds.
     At least three rounds are run. `advance` is called after each turn.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -33,9 +33,12 @@ def interleaved(
         for name in order:
             wait_until_idle()
             calls[name]()
-            start = time.perf_counter()
-            calls[name]()
-            times[name].append(time.perf_counter() - start)
+            turn: list[float] = []
+            while not turn or (len(turn) < 5 and sum(turn) < 0.2):
+                start = time.perf_counter()
+                calls[name]()
+                turn.append(time.perf_counter() - start)
+            times[name] += turn
             advance()
     return times
 

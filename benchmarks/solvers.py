@@ -26,8 +26,6 @@ class Solver:
     ours: bool
     prepare: Prepare
     to_numpy: Callable[[Any], NDArray] = np.asarray
-    #: A loop over a batch in Python takes seconds on tens of thousands of problems: fewer rounds of it.
-    loops: bool = False
 
 
 def installed(only: Sequence[str] = ()) -> list[Solver]:
@@ -98,7 +96,7 @@ def _looped(solve: Callable[[NDArray, NDArray], NDArray], gives_all: bool = True
 
 
 def _numpy() -> Solver:
-    return Solver("numpy", False, _looped(lambda a, b: np.linalg.lstsq(a, b)[0]), loops=True)
+    return Solver("numpy", False, _looped(lambda a, b: np.linalg.lstsq(a, b)[0]))
 
 
 def _scipy() -> list[Solver]:
@@ -109,7 +107,7 @@ def _scipy() -> list[Solver]:
     def solve_with(driver: str) -> Prepare:
         return _looped(lambda a, b: lstsq(a, b, lapack_driver=driver, check_finite=False)[0], driver == "gelsd")
 
-    return [Solver(f"scipy {driver}", False, solve_with(driver), loops=True) for driver in ("gelsd", "gelsy")]
+    return [Solver(f"scipy {driver}", False, solve_with(driver)) for driver in ("gelsd", "gelsy")]
 
 
 def _jax() -> list[Solver]:

@@ -21,7 +21,19 @@ from typer.testing import CliRunner
 
 import lstsq_cli
 from lstsq import Solution
-from lstsq_cli import app, compare_tables, comparison, conformance, data, idle, measure, metrics, peak, problems, solvers
+from lstsq_cli import (
+    app,
+    compare_tables,
+    comparison,
+    conformance,
+    data,
+    idle,
+    measure,
+    metrics,
+    peak,
+    problems,
+    solvers,
+)
 from lstsq_cli.errors import UserError
 
 RNG = np.random.default_rng(5)

@@ -1,5 +1,7 @@
 // One problem: choose the reduction by shape, and convert the answer.
 #include <cmath>
+#include <memory>
+#include <vector>
 
 #include "complex.h"
 #include "solvers.h"
@@ -19,20 +21,23 @@ Rows<typename Real<T>::type> real_view(
 }
 
 // The real form of a complex matrix, 2 m rows of 2 n: [re -im; im re] in the place of each entry. A copy, four times
-// the numbers: for wide complex problems alone, which are rare.
+// the numbers: for wide and for square complex problems.
 template <class R>
-std::vector<R> real_form(const R* a, int64_t m, int64_t n, int64_t lda) {
-  std::vector<R> out(static_cast<size_t>(4 * m * n));
-  for (int64_t i = 0; i < m; ++i) {
-    R *top = out.data() + 4 * i * n, *bottom = top + 2 * n;
-    for (int64_t j = 0; j < 2 * n; j += 2) {
-      const R re = a[i * lda + j], im = a[i * lda + j + 1];
-      top[j] = re;
-      top[j + 1] = -im;
-      bottom[j] = im;
-      bottom[j + 1] = re;
+std::unique_ptr<R[]> real_form(const R* a, int64_t m, int64_t n, int64_t lda) {
+  auto out = std::make_unique_for_overwrite<R[]>(static_cast<size_t>(4 * m * n));
+  const int64_t parts = pieces(m, static_cast<double>(n), 1e5, 4);
+  parallel(parts, [&](int64_t part) {
+    for (int64_t i = m * part / parts; i < m * (part + 1) / parts; ++i) {
+      R *top = out.get() + 4 * i * n, *bottom = top + 2 * n;
+      for (int64_t j = 0; j < 2 * n; j += 2) {
+        const R re = a[i * lda + j], im = a[i * lda + j + 1];
+        top[j] = re;
+        top[j + 1] = -im;
+        bottom[j] = im;
+        bottom[j + 1] = re;
+      }
     }
-  }
+  });
   return out;
 }
 
@@ -60,16 +65,20 @@ Status solve(const Problem<T>& p, Report* report) {
   std::vector<double> x(static_cast<size_t>(parts * p.n * p.k)), sums(p.residuals ? static_cast<size_t>(p.k) : 0);
   double* wanted = p.residuals ? sums.data() : nullptr;
   Status status = Status::unsupported;
-  if (parts == 1 && p.m == p.n && p.n > 64)
-    status = solve_square(rows, p.rcond, x.data(), wanted, found);
-  else if (p.m >= p.n)
+  const bool square = p.m == p.n && parts * p.n > 64;
+  if (p.m >= p.n && !square) {
     status = solve_tall(rows, parts, p.rcond, x.data(), wanted, found);
-  else if (parts == 1)
-    status = solve_wide(rows, p.rcond, x.data(), wanted, found);
-  else {
-    const std::vector<R> a = real_form(rows.a, p.m, p.n, rows.lda), b = real_parts(rows.b, p.m, p.k, rows.ldb);
-    const Rows<R> real{a.data(), 2 * p.m, 2 * p.n, 2 * p.n, b.data(), p.k, p.k};
-    status = solve_wide(real, p.rcond, x.data(), wanted, found);
+  } else {
+    std::unique_ptr<R[]> a;
+    std::vector<R> b;
+    Rows<R> real = rows;
+    if (parts == 2) {
+      a = real_form(rows.a, p.m, p.n, rows.lda);
+      b = real_parts(rows.b, p.m, p.k, rows.ldb);
+      real = {a.get(), 2 * p.m, 2 * p.n, 2 * p.n, b.data(), p.k, p.k};
+    }
+    status = square ? solve_square(real, p.rcond, x.data(), wanted, found)
+                    : solve_wide(real, p.rcond, x.data(), wanted, found);
   }
   if (status != Status::certified) return status;
 
