@@ -267,6 +267,7 @@ def _plot(rows: list[Row], path: Path) -> None:
                     color=f"C{i}",
                     alpha=1.0 if ours else 0.6,
                     label=name,
+                    zorder=4 if name == OURS else 3 if ours else 2,
                 )
         axis.set_xscale("log")
         axis.axvline(1, color="0.7", linewidth=1)

@@ -36,9 +36,15 @@ class Problem:
         return a, b
 
     def floor_flops(self) -> float:
-        """Operations of the cheapest dense method, the normal equations by Cholesky (Golub and Van Loan, 5.3.8)."""
+        """Operations of the cheapest dense method: LU where A is square, elsewhere the normal equations by Cholesky.
+
+        Golub and Van Loan (2013), *Matrix Computations*, 4th ed., 3.2 and 5.3.
+        """
         tall, narrow = max(self.m, self.n), min(self.m, self.n)
-        one = tall * narrow**2 + narrow**3 / 3 + 2.0 * (tall + narrow) * narrow * self.k
+        if tall == narrow:
+            one = 2 / 3 * narrow**3 + 2.0 * narrow**2 * self.k
+        else:
+            one = tall * narrow**2 + narrow**3 / 3 + 2.0 * (tall + narrow) * narrow * self.k
         return one * max(self.batch, 1)
 
     def floor_bytes(self, itemsize: int) -> float:
