@@ -1,12 +1,11 @@
 #include "certified.h"
 
-#include <algorithm>
 #include <memory>
 #include <vector>
 
 #include "kernels/kernels.h"
-#include "kernels/pool.h"
 #include "row_major.h"
+#include "shares.h"
 
 namespace lstsq_mlx {
 
@@ -16,11 +15,6 @@ namespace {
 
 /// Below this many entries of A, one problem is solved as a batch of one: that allocates nothing and wakes no thread.
 constexpr Int small = 4096;
-
-/// Whether there are elements enough for every core to have its own.
-bool fill_the_cores(Int count) {
-  return count >= 8 * kernels::thread_count();
-}
 
 /// Whether the kernel for batches suits: elements enough for all cores, or too small to be worth a core each.
 template <class T>
@@ -58,21 +52,14 @@ void certify(double rcond,
       if (kernels::solve_batch(batch)) return;
     }
   }
-  const auto one = [&](Int i) {
-    const RowMajor<T> a(as[i]), b(bs[i]);
-    const Outputs<T> to = out.at(i, p, /*core_size=*/0);
-    kernels::Problem<T> problem{a.data, p.m, p.n, a.ld, b.data, p.k, b.ld, rcond, to.x, p.k};
-    problem.precise = to.precise;
-    certified[i] = kernels::solve(problem) == kernels::Status::certified;
-  };
-  const Int count = as.count();
-  if (!fill_the_cores(count)) {
-    for (Int i = 0; i < count; ++i) one(i);  // with all threads at work on it
-    return;
-  }
-  const Int shares = std::min<Int>(count, 64 * kernels::thread_count());
-  kernels::parallel(shares, [&](Int share) {
-    for (Int i = count * share / shares; i < count * (share + 1) / shares; ++i) one(i);
+  in_shares(as.count(), [&](Int from, Int to) {
+    for (Int i = from; i < to; ++i) {
+      const RowMajor<T> a(as[i]), b(bs[i]);
+      const Outputs<T> answer = out.at(i, p, /*core_size=*/0);
+      kernels::Problem<T> problem{a.data, p.m, p.n, a.ld, b.data, p.k, b.ld, rcond, answer.x, p.k};
+      problem.precise = answer.precise;
+      certified[i] = kernels::solve(problem) == kernels::Status::certified;
+    }
   });
 }
 

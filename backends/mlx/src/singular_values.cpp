@@ -1,7 +1,10 @@
 #include "singular_values.h"
 
+#include <algorithm>
 #include <stdexcept>
+#include <type_traits>
 #include <unordered_map>
+#include <vector>
 
 #include "batched.h"
 #include "lstsq.h"
@@ -10,6 +13,8 @@
 #include "mlx/ops.h"
 #include "places.h"
 #include "reduction.h"
+#include "row_major.h"
+#include "shares.h"
 
 namespace lstsq_mlx {
 
@@ -125,8 +130,16 @@ class Finder {
     write(s_.data(), exponent, to);
   }
 
-  /// Those of a matrix that is finite. By orthogonal reduction, so that all digits are right.
+  /// Those of a matrix that is finite. By orthogonal reduction, so that all digits are right, unless the Gram matrix in
+  /// double precision has all of those that a longer matrix in single precision is worth.
   void of_matrix(Matrix<T> a, RealOf<T>* to) {
+    if constexpr (std::is_same_v<T, float>) {
+      if (std::max(p_.m, p_.n) >= 2 * p_.smallest()) {
+        const RowMajor<T> rows(a);
+        double* triangle = triangle_.reserve(p_.smallest() * p_.smallest());
+        if (kernels::gram_triangle(rows.data, p_.m, p_.n, rows.ld, triangle)) return of_triangle(triangle, 0, to);
+      }
+    }
     const Problem without_columns{p_.m, p_.n, 0};
     if (!reduced_)
       reduced_ = std::make_unique<Reduced<T>>(without_columns, std::numeric_limits<double>::infinity(), nullptr);
@@ -152,34 +165,39 @@ class Finder {
 template <class T>
 void run(Driver driver, const mx::array& a, const mx::array& core, const mx::array& exponent, mx::array& out) {
   const Int n = out.shape(-1);
+  const Problem problem{a.shape(-2), a.shape(-1), 1};
   const Batch<T> matrices(a);
   const Places cores(core, leaves_triangle(driver) ? 2 : 1), exponents(exponent, 0);
-  Finder<T> finder({a.shape(-2), a.shape(-1), 1});
-  // Where a triangle or a matrix lies, and the element whose s was computed from it.
-  std::unordered_map<const void*, Int> found;
+  const auto core_of = [&](Int i) { return core.data<double>() + cores[i]; };
+  const auto exponent_of = [&](Int i) { return exponent.data<double>()[exponents[i]]; };
+  const auto s_of = [&](Int i) { return out.data<RealOf<T>>() + i * n; };
 
+  // Elements that lie at one place, a triangle or a matrix, have the s of the first of them.
+  std::unordered_map<const void*, Int> firsts;
+  std::vector<Int> first(cores.count()), own;
   for (Int i = 0; i < cores.count(); ++i) {
-    RealOf<T>* const to = out.data<RealOf<T>>() + i * n;
-    const double e = exponent.data<double>()[exponents[i]];
-    if (std::isnan(e)) {
-      std::fill_n(to, n, not_a_number<RealOf<T>>());
-      continue;
+    const void* const place =
+        leaves_triangle(driver) || !is_open(core_of(i)) ? static_cast<const void*>(core_of(i)) : matrices[i].data;
+    first[i] = std::isnan(exponent_of(i)) ? i : firsts.try_emplace(place, i).first->second;
+    if (first[i] == i) own.push_back(i);
+  }
+  in_shares(own.size(), [&](Int from, Int to) {
+    Finder<T> finder(problem);
+    for (Int at = from; at < to; ++at) {
+      const Int i = own[at];
+      if (std::isnan(exponent_of(i))) {
+        std::fill_n(s_of(i), n, not_a_number<RealOf<T>>());
+      } else if (leaves_triangle(driver)) {
+        finder.of_triangle(reinterpret_cast<const WorkOf<T>*>(core_of(i)), static_cast<int>(exponent_of(i)), s_of(i));
+      } else if (is_open(core_of(i))) {
+        finder.of_matrix(matrices[i], s_of(i));
+      } else {
+        finder.write(core_of(i), static_cast<int>(exponent_of(i)), s_of(i));
+      }
     }
-    const double* const from = core.data<double>() + cores[i];
-    const bool from_triangle = leaves_triangle(driver), from_matrix = !from_triangle && is_open(from);
-    if (!from_triangle && !from_matrix) {
-      finder.write(from, static_cast<int>(e), to);
-      continue;
-    }
-    const Matrix<T> matrix = matrices[i];
-    const auto [at, is_new] = found.try_emplace(from_triangle ? static_cast<const void*>(from) : matrix.data, i);
-    if (!is_new) {
-      std::copy_n(out.data<RealOf<T>>() + at->second * n, n, to);
-    } else if (from_triangle) {
-      finder.of_triangle(reinterpret_cast<const WorkOf<T>*>(from), static_cast<int>(e), to);
-    } else {
-      finder.of_matrix(matrix, to);
-    }
+  });
+  for (Int i = 0; i < cores.count(); ++i) {
+    if (first[i] != i) std::copy_n(s_of(first[i]), n, s_of(i));
   }
 }
 

@@ -74,6 +74,20 @@ def test_every_condition(draw, m, n, condition, dtype):
             np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize(("m", "n"), [(2000, 40), (600, 200), (200, 600), (4, 9)])
+@pytest.mark.parametrize("condition", [1.5, 30, 1e3, 1e4, 1e5])
+@pytest.mark.parametrize("columns", ["C", "F", "scaled"])
+def test_singular_values_in_single_precision_are_rounded_once(draw, m, n, condition, columns):
+    """Those of the Gram matrix where they are good enough, and of an orthogonal reduction elsewhere."""
+    a = conditioned(draw, m, n, condition)
+    if columns == "scaled":
+        a *= 10 ** np.linspace(-4, 4, n)
+    a = np.asarray(a, np.float32, order="F" if columns == "F" else "C")
+    want = np.linalg.svdvals(a.astype(np.float64))
+    got = solve(a, draw(m, 1, dtype="float32"), 1e-7).s
+    np.testing.assert_allclose(got, want, rtol=2.0**-24, atol=2.0**-28 * want[0])
+
+
 @pytest.mark.parametrize(("m", "n"), [(2000, 40), (600, 200), (200, 600)])
 @pytest.mark.parametrize("noise", [0, 1])
 def test_float64_is_certified_up_to_1e6(draw, m, n, noise):

@@ -41,7 +41,10 @@ Status Core::factorise(int64_t chain, double unit, double limit, double rcond, c
   const auto n = static_cast<double>(n_), length = static_cast<double>(chain);
   const double gram_error = small ? unit * (length + 2) * scaled : 8 * unit * std::sqrt(n * length);
   const double factor_error = small ? 0x1p-53 * (n + 2) * scaled : 8 * 0x1p-53 * n;
-  contraction = (gram_error + factor_error) * inverse.scaled;
+  const double error = gram_error + factor_error;
+  contraction = error * inverse.scaled;
+  // |sigma_i^2 - s_i^2| <= |D^-1|^2 error for all of them, and some column's norm is at least |D^-1|.
+  loss = error * std::sqrt(inverse.unscaled) / *std::min_element(d_.begin(), d_.end());
   condition = std::sqrt(scaled * inverse.scaled);
   // sigma_min > rcond * sigma_max for sure, with a factor of 2 for the rounding errors of both sides.
   if (!(4 * rcond * rcond * squares * inverse.unscaled < 1)) return Status::ill_conditioned;  // NaN fails too

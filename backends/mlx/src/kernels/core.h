@@ -30,6 +30,7 @@ class Core {
   double frobenius = 0;    // |A|_F
   double condition = 0;    // upper estimate of |A D|_2 |(A D)^+|_2
   double contraction = 0;  // upper estimate of |I - (R'R)^-1 D A'A D|_2
+  double loss = 0;         // upper estimate of how far the singular values of R D^-1 are from A's, over the largest
 
  private:
   // Upper estimates of |R^-1|_2^2 and, with the scaling undone, of 1 / sigma_min(A)^2.

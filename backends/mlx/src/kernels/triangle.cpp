@@ -1,0 +1,21 @@
+// The triangle of a Gram matrix, for its singular values.
+#include <memory>
+
+#include "core.h"
+#include "passes.h"
+
+namespace lstsq::kernels {
+
+bool gram_triangle(const float* a, int64_t m, int64_t n, int64_t lda, double* r) {
+  const bool wide = m < n;
+  const int64_t narrow = wide ? m : n, ld = padded(narrow);
+  const auto g = std::make_unique_for_overwrite<double[]>(static_cast<size_t>(ld * ld));
+  const int64_t chain = gram(Rows<float>{a, m, n, lda, nullptr, 0, 0}, wide, false, g.get(), nullptr);
+  Core core(narrow, g.get());
+  if (core.factorise(chain, 0x1p-53, 0x1p1000, 0) != Status::certified || !(core.loss < 0x1p-28)) return false;
+  for (int64_t j = 0; j < narrow; ++j)
+    for (int64_t i = 0; i < narrow; ++i) r[j * narrow + i] = i <= j ? g[i * ld + j] / core.scale(j) : 0;
+  return true;
+}
+
+}  // namespace lstsq::kernels
