@@ -71,8 +71,9 @@ def main(
         console.print(", ".join(f"{what}: {value:.3g}" for what, value in small.items()))
     out.mkdir(parents=True, exist_ok=True)
     (out / "bench.json").write_text(json.dumps({"facts": facts, "rows": rows}, indent=1, ensure_ascii=False))
-    (out / "bench.md").write_text(_markdown(rows))
-    _plot(rows, out / "bench.png")
+    first = [row for row in rows if row["outputs"] == rows[0]["outputs"]]
+    (out / "bench.md").write_text(_markdown(first))
+    _plot(first, out / "bench.png")
     console.print(f"{facts}\nwritten: {', '.join(str(out / name) for name in ('bench.json', 'bench.md', 'bench.png'))}")
     wrong = [row for row in rows if row["ours"] and not row["right"]]
     if wrong:
@@ -207,9 +208,8 @@ def _print_same_driver(rows: list[Row]) -> None:
 
 
 def _markdown(rows: list[Row]) -> str:
-    """The default driver on MLX, reading x if that was timed, as a table for a page."""
-    shown = [row for row in rows if row["outputs"] == rows[0]["outputs"]]
-    mine = {(row["problem"], row["dtype"]): row for row in shown if row["solver"] == OURS}
+    """The default driver on MLX as a table for a page."""
+    mine = {(row["problem"], row["dtype"]): row for row in rows if row["solver"] == OURS}
     if not mine:
         return f"{OURS} was not timed.\n"
     dtypes = list(dict.fromkeys(dtype for _, dtype in mine))
@@ -247,20 +247,19 @@ def _plot(rows: list[Row], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    shown = [row for row in rows if row["outputs"] == rows[0]["outputs"]]
-    dtypes = list(dict.fromkeys(row["dtype"] for row in shown))
-    names = list(dict.fromkeys(row["solver"] for row in shown))
-    problems = list(dict.fromkeys(row["problem"] for row in shown))
+    dtypes = list(dict.fromkeys(row["dtype"] for row in rows))
+    names = list(dict.fromkeys(row["solver"] for row in rows))
+    problems = list(dict.fromkeys(row["problem"] for row in rows))
     figure, axes = plt.subplots(1, len(dtypes), figsize=(6.5 * len(dtypes), 0.5 * len(problems) + 2.2), squeeze=False)
     markers = "osD^v<>PX*hd"
     for axis, dtype in zip(axes[0], dtypes):
         for i, name in enumerate(names):
             points = [
                 (row["times the floor"], problems.index(row["problem"]))
-                for row in shown
+                for row in rows
                 if (row["dtype"], row["solver"]) == (dtype, name)
             ]
-            ours = any(row["ours"] for row in shown if row["solver"] == name)
+            ours = any(row["ours"] for row in rows if row["solver"] == name)
             if points:
                 axis.plot(
                     *zip(*points),

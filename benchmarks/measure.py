@@ -13,14 +13,12 @@ import numpy as np
 from lstsq_cli.idle import wait_until_idle
 
 
-def interleaved(
-    calls: Mapping[str, Callable[[], Any]], *, rounds: int, seconds: float, advance: Callable[[], None] = lambda: None
-) -> dict[str, list[float]]:
+def interleaved(calls: Mapping[str, Callable[[], Any]], *, rounds: int, seconds: float) -> dict[str, list[float]]:
     """Time each call in every round, in an order that changes, for `rounds` rounds or until `seconds` have passed.
 
     Each turn waits until the threads of the solver before sleep, makes one call that is not counted, which wakes this
     solver's threads and fills the cache, and then one that is, or up to five if they take less than 0.2 seconds.
-    At least three rounds are run. `advance` is called after each turn.
+    At least three rounds are run.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
     order = list(calls)
@@ -39,7 +37,6 @@ def interleaved(
                 calls[name]()
                 turn.append(time.perf_counter() - start)
             times[name] += turn
-            advance()
     return times
 
 
