@@ -46,7 +46,7 @@ void run(const mx::array& a, const mx::array& b, const mx::array& x, const mx::a
 
   const auto find = [&](Int i, std::vector<double>& precise) {
     const RealOf<T>* const given = found.data<RealOf<T>>() + places[i];
-    if (!std::isnan(*given)) {
+    if (*given != sum_not_found<RealOf<T>>) {
       for (Int c = 0; c < k; ++c) sums[i * k + c] = given[c * given_stride];
       return;
     }
