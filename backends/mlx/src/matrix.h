@@ -70,6 +70,7 @@ class Buffer {
   T* reserve(std::int64_t size) {
     if (size > size_) {
       data_.reset();
+      size_ = 0;
       // The elements are trivial: raw memory, so that no page is touched before it is used.
       data_.reset(static_cast<T*>(::operator new(static_cast<std::size_t>(size) * sizeof(T))));
       size_ = size;
