@@ -17,8 +17,8 @@ from lstsq._contract import Plan
 from lstsq._registry import Owner
 from lstsq._result import LstsqResult
 
-#: What a list may hold that NumPy knows.
-_NUMBERS = (bool, int, float, complex, np.generic, np.ndarray)
+#: What a list may hold that NumPy knows, arrays of its own apart.
+_NUMBERS = (bool, int, float, complex, np.generic)
 
 
 def lstsq(
@@ -155,13 +155,15 @@ def _numbers(name: str, plain: Any) -> np.ndarray[Any, Any]:
 
 def _without_arrays(plain: Any) -> Any:
     """A list in which the arrays of other libraries are NumPy's, unless they are traced, which `to_numpy` refuses."""
-    if not isinstance(plain, (list, tuple)) or all(issubclass(kind, _NUMBERS) for kind in set(map(type, plain))):
+    if not isinstance(plain, (list, tuple)):
+        return plain
+    if all(kind is np.ndarray or issubclass(kind, _NUMBERS) for kind in set(map(type, plain))):
         return plain
     return [_without_arrays(item) if isinstance(item, (list, tuple)) else _element(item) for item in plain]
 
 
 def _element(item: Any) -> Any:
-    owner = _registry.owner(item)
+    owner = _registry.owner(item) if hasattr(item, "shape") else None
     return item if owner is None else owner.backend.to_numpy(item)
 
 
