@@ -328,8 +328,17 @@ class TestDispatch:
         assert lstsq([[1.0], [1.0]], np.ones(2)).x.shape == (1,)
 
     def test_masked_arrays_are_refused(self):
-        with pytest.raises(TypeError, match="masked array"):
-            lstsq(np.ma.masked_less(np.ones((3, 1)), 0), np.ones(3))
+        masked = np.ma.masked_greater(np.array([[1.0], [2.0], [3.0]]), 2)
+        for operands in (
+            (masked, np.ones(3)),
+            (np.ones((3, 1)), masked),
+            (masked, [1, 2, 3]),
+            ([[1], [2], [3]], masked),
+        ):
+            with pytest.raises(TypeError, match="mask"):
+                lstsq(*operands)
+        with pytest.raises(TypeError, match="mask"):
+            lstsq(np.ones((3, 1)), [masked[:1], masked[1:2], masked[2:]])
 
     def test_unknown_names_list_those_there_are(self):
         with pytest.raises(ValueError, match=r"unknown backend 'nonesuch'; installed backends: .*numpy"):
