@@ -9,12 +9,12 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <exception>
 #include <memory>
 #include <new>
 #include <utility>
 #include <vector>
 
+#include "kernels/pool.h"
 #include "matrix.h"
 #include "mlx/allocator.h"
 #include "mlx/array.h"
@@ -51,9 +51,7 @@ struct Task {
   std::vector<mlx::core::array> inputs, outputs;
 
   void perform() {
-    // The first use of exceptions in a thread takes a little memory, and ends the process if there is none: so let that
-    // be now, before all the rest is taken.
-    [[maybe_unused]] const volatile int none = std::uncaught_exceptions();
+    ::lstsq::kernels::prepare_for_exceptions();
     try {
       run(std::as_const(inputs), outputs);
     } catch (...) {

@@ -88,6 +88,7 @@ class Pool {
 
  private:
   void serve() {
+    prepare_for_exceptions();
     uint64_t seen = 0;
     std::unique_lock lock(mutex_);
     for (;;) {

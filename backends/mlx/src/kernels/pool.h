@@ -2,11 +2,18 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <type_traits>
 
 namespace lstsq::kernels {
 
 int thread_count();
+
+// The first use of exceptions in a thread takes a little memory, and ends the process if there is none. A thread calls
+// this early, before its work has taken the memory.
+inline void prepare_for_exceptions() {
+  [[maybe_unused]] const volatile int none = std::uncaught_exceptions();
+}
 
 namespace detail {
 void parallel(int64_t tasks, void (*call)(void*, int64_t), void* context);
