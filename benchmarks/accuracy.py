@@ -3,9 +3,9 @@
 The matrices are products ``C L U`` of small integers, L and U triangular with ones on their diagonals, so that nothing
 is rounded, neither in single precision nor in double, and so that the condition number can be as large as one likes.
 Each row of C appears twice, the second time three times as large. The solution x0 is of small integers, too; the
-right-hand side is ``A x0``, or ``A x0 + r`` with an r that is ``3 w`` at a row and ``-w`` at the row three times as large,
-so that r is orthogonal to the columns of A. Either way x0 is the exact solution, and no reference solver is needed. The
-condition number is that of the Gram matrix, inverted in rational arithmetic.
+right-hand side is ``A x0``, or ``A x0 + r`` with an r that is ``3 w`` at a row and ``-w`` at the one three times as
+large, so that r is orthogonal to the columns of A. Either way x0 is the exact solution, and no reference solver is
+needed. The condition number is that of the Gram matrix, inverted in rational arithmetic.
 
 The two rows must not be equal: a solver that treats equal rows alike makes the same rounding error E in both, and where
 their residuals are w and -w, ``Eᵀ r`` is zero, and with it the part of the error that grows with the square of the
