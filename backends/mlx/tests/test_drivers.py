@@ -5,7 +5,7 @@ from __future__ import annotations
 import mlx.core as mx
 import numpy as np
 import pytest
-from conftest import DRIVERS, DTYPES, reference, solve, to_mlx
+from conftest import DRIVERS, DTYPES, assert_same, reference, solve, to_mlx
 
 EPS = {"float32": 2.0**-23, "complex64": 2.0**-23, "float64": 2.0**-52}
 
@@ -151,8 +151,7 @@ def test_a_batch_is_its_elements(draw, driver, dtype):
     together = solve(a, b, 1e-5, driver)
     for index in np.ndindex(2, 3):
         alone = solve(a[index], b[index], 1e-5, driver)
-        for one, many in zip(alone, together):
-            np.testing.assert_array_equal(many[index], one)
+        assert_same((field[index] for field in together), alone)
     lost = [(1, 1), (1, 2)]
     for index in lost:
         assert np.isnan(together.x[index]).all()
@@ -181,5 +180,4 @@ def test_any_layout(draw, driver, shape):
     repeated = solve(
         mx.broadcast_to(to_mlx(a), (2, 3, *a.shape)), mx.broadcast_to(to_mlx(b), (2, 3, *b.shape)), driver=driver
     )
-    for one, other in zip(repeated, want):
-        np.testing.assert_array_equal(one, np.broadcast_to(other, (2, 3, *other.shape)))
+    assert_same(repeated, (np.broadcast_to(field, (2, 3, *field.shape)) for field in want))
