@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 
 import mlx.core as mx
 import numpy as np
 import pytest
-from conftest import DTYPES, reference, run_python, solve, to_mlx
+from conftest import DTYPES, assert_same, reference, run_python, solve, to_mlx
 
 from lstsq_mlx._native import native
 
@@ -70,8 +69,7 @@ def test_every_condition(draw, m, n, condition, dtype):
     if is_declined(certified):
         assert condition >= 1e4
     else:
-        for one, other in zip(certified, automatic):
-            np.testing.assert_array_equal(one, other)
+        assert_same(certified, automatic)
 
 
 @pytest.mark.parametrize(("m", "n"), [(2000, 40), (600, 200), (200, 600), (4, 9)])
@@ -121,14 +119,13 @@ def test_elements_that_are_declined_among_others(draw, m, n, count, dtype):
     together, certified = solve(a, b, rcond, "auto"), solve(a, b, rcond, "cholesky")
     for i in range(count):
         alone = solve(a[i], b[i], rcond, "auto")
-        for many, one in zip(together, alone):
-            np.testing.assert_array_equal(many[i], one)
+        assert_same((field[i] for field in together), alone)
         element = type(certified)(*(field[i] for field in certified))
         if i in kinds.values():
             assert is_declined(element)
         else:
             assert element.rank == min(m, n)
-            np.testing.assert_array_equal(element.x, alone.x)
+            assert_same(element, alone)
     want = reference(a[0], b[0], rcond)
     assert together.rank[0] == want.rank < min(m, n)
     np.testing.assert_allclose(together.x[0], want.x, rtol=0, atol=1e4 * EPS[dtype] * abs(want.x).max())
@@ -141,7 +138,7 @@ def test_elements_that_are_declined_among_others(draw, m, n, count, dtype):
             assert np.isnan(answer.x[50, :, 0]).all()
             assert np.isnan(answer.residuals[50, 0])
             assert answer.rank[50] == min(m, n)
-            np.testing.assert_array_equal(answer.s[50], without.s)
+            assert_same([answer.s[50]], [without.s])
             np.testing.assert_allclose(answer.x[50, :, 1], without.x[:, 1], rtol=1e3 * EPS[dtype])
             np.testing.assert_allclose(answer.residuals[50, 1], without.residuals[1], rtol=1e3 * EPS[dtype], atol=1e-26)
 
@@ -164,7 +161,7 @@ SCALED_SHAPES = [(8, 3), (300, 20), (20, 300), (400, 200), (200, 400), (100, 100
 @pytest.mark.parametrize("exponent", [-1040, -900, -500, -160, -80, 100, 150, 210, 470, 960])
 @pytest.mark.parametrize(("m", "n"), SCALED_SHAPES)
 def test_the_scale_of_the_matrix_decides_nothing(draw, m, n, exponent):
-    """A power of two changes neither rank nor digits, whether singular values lie on one side of the cutoff or on both."""
+    """A power of two changes neither rank nor digits, with all singular values above the cutoff and with some below."""
     a, b = draw(m, n), draw(m, 2)
     if exponent < -1000:
         a = np.round(a * 2**10) / 2**10  # so that all are numbers still
@@ -277,6 +274,7 @@ def test_gradient_of_the_residuals_at_deficient_rank(draw):
     np.testing.assert_allclose(gradient("auto"), want, rtol=0, atol=1e-10 * abs(want).max())
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are counted in /proc")
 @pytest.mark.parametrize("setting", ["1", "3", "0", "many"])
 def test_number_of_threads(setting):
     """LSTSQ_NUM_THREADS bounds the threads of the kernels; what is not a positive number leaves them all cores."""
@@ -297,30 +295,3 @@ def test_number_of_threads(setting):
     )
     started, cores = map(int, out.split())
     assert started == {"1": 0, "3": 2}.get(setting, cores - 1)
-
-
-MEMORY = """
-import mlx.core as mx
-from lstsq_mlx._native import native
-
-def field(name):
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) * 1024 for line in status if line.startswith(name))
-
-mx.set_default_device(mx.cpu)
-mx.eval(native().lstsq(mx.random.normal((300, 20)), mx.ones((300, 1)), 1e-6, "auto")[0])
-a, b = mx.random.normal((10_000_000, 8)), mx.ones((10_000_000, 1))
-mx.eval(a, b)
-mx.clear_cache()
-with open("/proc/self/clear_refs", "w") as peak:
-    peak.write("5")
-before = field("VmRSS")
-mx.eval(native().lstsq(a, b, 1e-6, "auto")[:2])
-print(field("VmHWM") - before)
-"""
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read from /proc")
-def test_a_long_problem_takes_no_memory_to_speak_of():
-    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, timeout=300, check=True)
-    assert int(done.stdout) <= 64 * 2**20
