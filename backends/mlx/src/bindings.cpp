@@ -10,6 +10,7 @@
 #include "lapack.h"
 #include "mlx/version.h"
 #include "ops.h"
+#include "tracing.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -54,6 +55,10 @@ NB_MODULE(_core, module) {
       "lapack_integer_bits",
       [] { return lstsq_mlx::lapack::largest_integer() > INT32_MAX ? 64 : 32; },
       "The width of the integers of the LAPACK that was loaded.");
+  module.def("is_tracer",
+             &lstsq_mlx::is_tracer,
+             "array"_a,
+             "Whether the array depends on an argument of a transformation that is being traced.");
   module.def("lstsq",
              &lstsq,
              "a"_a,

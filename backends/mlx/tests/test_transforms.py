@@ -154,3 +154,107 @@ def test_a_vector_is_a_matrix_of_one_column(draw, shape, driver, dtype):
     )
     same(got_x, want_x[:, 0])
     same(got_squares, want_squares)
+
+
+def _tracers_in(transform):
+    """What `is_tracer` says of an argument, of what is computed from it and of constants inside of a transformation."""
+    fixed, ready = mx.arange(3.0) * 2, mx.ones((3,))
+    mx.eval(ready)
+    seen = []
+
+    def loss(v):
+        seen.append([native().is_tracer(array) for array in (v, mx.sin(v) + ready, mx.stop_gradient(v))])
+        seen.append([native().is_tracer(array) for array in (ready, fixed, mx.ones((2,)) * ready[:2], mx.array(3.0))])
+        return mx.sum(v * v)
+
+    transform(loss, mx.arange(3.0))
+    return seen
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        lambda f, v: mx.grad(f)(v),
+        lambda f, v: mx.value_and_grad(f)(v),
+        lambda f, v: mx.vjp(f, [v], [mx.array(1.0)]),
+        lambda f, v: mx.jvp(f, [v], [v]),
+        lambda f, v: mx.vmap(f)(mx.stack([v, v])),
+        lambda f, v: mx.compile(f)(v),
+        lambda f, v: mx.compile(f, shapeless=True)(v),
+        lambda f, v: mx.grad(mx.checkpoint(f))(v),
+        lambda f, v: mx.vmap(mx.grad(f))(mx.stack([v, v])),
+        lambda f, v: mx.grad(lambda v: mx.sum(mx.grad(f)(v)))(v),
+        lambda f, v: mx.compile(mx.grad(f))(v),
+        lambda f, v: mx.grad(lambda v: mx.sum(mx.vmap(f)(mx.stack([v, v]))))(v),
+    ],
+    ids=[
+        *("grad", "value_and_grad", "vjp", "jvp", "vmap", "compile", "shapeless", "checkpoint"),
+        *("vmap of grad", "grad of grad", "compile of grad", "grad of vmap"),
+    ],
+)
+def test_is_tracer_tells_arguments_from_constants(transform):
+    seen = _tracers_in(transform)
+    assert len(seen) >= 2
+    assert all(all(of_arguments) for of_arguments in seen[::2])
+    assert not any(any(of_constants) for of_constants in seen[1::2])
+
+
+@pytest.mark.parametrize("outer", ["grad", "jvp", "vmap", "compile"])
+def test_is_tracer_after_an_inner_derivative_of_the_same_array(outer):
+    """MLX's own mark is gone then."""
+    seen = []
+
+    def loss(v):
+        inner = mx.grad(lambda w: mx.sum(w * w * mx.sin(v)))(v)
+        seen.extend(native().is_tracer(array) for array in (v, inner, v * 2))
+        return mx.sum(inner)
+
+    v = mx.arange(3.0)
+    {
+        "grad": lambda: mx.grad(loss)(v),
+        "jvp": lambda: mx.jvp(loss, [v], [v]),
+        "vmap": lambda: mx.vmap(loss)(mx.stack([v, v])),
+        "compile": lambda: mx.compile(loss)(v),
+    }[outer]()
+    assert seen == [True, True, True]
+
+
+def test_is_tracer_outside():
+    kept = []
+    mx.grad(lambda v: kept.append(v) or mx.sum(v))(mx.ones((2,)))
+    mx.vmap(lambda v: kept.append(v) or v)(mx.ones((2, 2)))
+    assert not any(native().is_tracer(array) for array in (*kept, mx.ones((2,)), mx.ones((2,)) + 1))
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_is_tracer_of_what_was_evaluated_inside(order):
+    """MLX evaluates inside of a derivative, and keeps the graph of what depends on the argument."""
+    seen = []
+
+    def loss(v):
+        square = v * v
+        mx.eval(square)
+        seen.append(native().is_tracer(square))
+        return mx.sum(square)
+
+    f = loss
+    for _ in range(order):
+        f = mx.grad(lambda v, f=f: mx.sum(f(v)))
+    f(mx.arange(3.0))
+    assert seen and all(seen)
+
+
+def test_is_tracer_inside_of_a_rule_of_the_callers():
+    seen = []
+
+    @mx.custom_function
+    def square(v):
+        return v * v
+
+    @square.vjp
+    def rule(primal, cotangent, output):
+        seen.append((native().is_tracer(primal), native().is_tracer(mx.ones((2,)))))
+        return 2 * primal * cotangent
+
+    mx.grad(lambda v: mx.sum(square(v)))(mx.arange(3.0))
+    assert seen == [(True, False)]
