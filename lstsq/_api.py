@@ -96,7 +96,7 @@ def lstsq(
         solver, owner = _named(backend, owner)
     plan = _prepare(solver, owner, a, b, rcond, driver)
     if plan.direct and solver is owner.backend:
-        result = LstsqResult(*solver.solve(a, b, plan.rcond, plan.driver))
+        result = LstsqResult(*solver.solve(a, b, plan.backend_rcond, plan.driver))
     else:
         result = _solve(a, b, plan, owner, solver)
     return _numpy_residuals(result, plan, owner.backend) if numpy_resid else result
@@ -189,7 +189,7 @@ def _plan(
         default_float or "float64",
         rcond,
         chosen,
-        claims.takes_vectors,
+        claims.follows_shapes,
     )
     reason = solver.refuse(plan.dtype, chosen)
     if reason is not None:
@@ -204,8 +204,10 @@ def _solve(a: Array, b: Array, plan: Plan, owner: Owner, solver: Backend) -> Lst
         a = xp.astype(a, getattr(xp, plan.dtype))
     if plan.cast_b:
         b = xp.astype(b, getattr(xp, plan.dtype))
+    if plan.as_given:
+        return LstsqResult(*_solution(a, b, plan, home, solver))
     if plan.vector:
-        b = xp.reshape(b, (plan.m, 1))
+        b = xp.expand_dims(b, axis=-1)
     if plan.empty:
         return _nothing_to_solve(b, plan, home, xp)
 
@@ -223,14 +225,17 @@ def _solve(a: Array, b: Array, plan: Plan, owner: Owner, solver: Backend) -> Lst
             finite = xp.all(xp.isfinite(b), axis=(-2, -1))
             b = xp.where(finite[..., None, None], b, home.zeros((), plan.dtype, b))
         right = _columns(b, plan, xp)
-    if solver is home:
-        solution = solver.solve(a, right, plan.rcond, plan.driver)
-    else:
-        there_a, there_b = (solver.from_numpy(home.to_numpy(array)) for array in (a, right))
-        answer = solver.solve(there_a, there_b, plan.rcond, plan.driver)
-        solution = Solution(*(home.from_numpy_like(solver.to_numpy(array), a) for array in answer))
-    result = _restore(solution, plan, home, xp)
+    result = _restore(_solution(a, right, plan, home, solver), plan, home, xp)
     return result if finite is None else _spoil(result, finite, plan, home, xp)
+
+
+def _solution(a: Array, b: Array, plan: Plan, home: Backend, solver: Backend) -> Solution:
+    """What the solver answers to these arrays, as arrays of the caller's library."""
+    if solver is home:
+        return solver.solve(a, b, plan.backend_rcond, plan.driver)
+    there_a, there_b = (solver.from_numpy(home.to_numpy(array)) for array in (a, b))
+    answer = solver.solve(there_a, there_b, plan.backend_rcond, plan.driver)
+    return Solution(*(home.from_numpy_like(solver.to_numpy(array), a) for array in answer))
 
 
 def _spoil(result: LstsqResult, finite: Array, plan: Plan, home: Backend, xp: Any) -> LstsqResult:
@@ -274,7 +279,7 @@ def _restore(solution: Solution, plan: Plan, home: Backend, xp: Any) -> LstsqRes
         rank = xp.reshape(rank, ones) + home.zeros(plan.batch, dtype_name(rank.dtype), s)
         s = xp.reshape(s, (*ones, smallest)) + home.zeros((*plan.batch, smallest), dtype_name(s.dtype), s)
     if plan.vector:
-        x = xp.reshape(x, (*plan.batch, plan.n))
+        x = xp.squeeze(x, axis=-1)
     return LstsqResult(x, residuals, rank, s)
 
 

@@ -7,7 +7,7 @@ arguments.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from numpy.linalg import LinAlgError
 
@@ -58,6 +58,12 @@ def promote(a: str, b: str, default_float: str) -> str:
     return "float64" if "float64" in widened else "float32"
 
 
+def default_cutoff(dtype: str) -> tuple[float, int]:
+    """The default cutoff as a rule of the shape: ``eps`` and ``growth`` in ``eps * min(max(M, N), growth)``."""
+    eps = EPS[dtype]
+    return eps, SINGLE_PRECISION_GROWTH if eps > EPS["float64"] else 2**31 - 1
+
+
 def cutoff(rcond: float | None, dtype: str, m: int, n: int) -> float:
     """The number that singular values are held against: one is zero iff ``s <= cutoff * s_max``.
 
@@ -66,11 +72,10 @@ def cutoff(rcond: float | None, dtype: str, m: int, n: int) -> float:
     >>> cutoff(None, "float32", 500_000, 3) == 16 * 2.0**-23
     True
     """
-    eps = EPS[dtype]
     if rcond is None:
-        growth = max(m, n)
-        return eps * (min(growth, SINGLE_PRECISION_GROWTH) if eps > EPS["float64"] else growth)
-    return eps if rcond < 0 else rcond
+        eps, growth = default_cutoff(dtype)
+        return eps * min(max(m, n), growth)
+    return EPS[dtype] if rcond < 0 else rcond
 
 
 class Plan(NamedTuple):
@@ -80,6 +85,8 @@ class Plan(NamedTuple):
     cast_a: bool
     cast_b: bool
     rcond: float
+    #: What the backend is given: `rcond`, or None where it applies the default rule to the shapes itself.
+    backend_rcond: Any
     driver: str
     m: int
     n: int
@@ -98,7 +105,9 @@ class Plan(NamedTuple):
     broadcast_b: bool
     #: Nothing to solve: a dimension of size 0.
     empty: bool
-    #: The arrays go to the backend, and its answer to the caller, just as they are.
+    #: The arrays go to the backend, and its answer to the caller, as they are once they have the dtype.
+    as_given: bool
+    #: `as_given`, and they have the dtype.
     direct: bool
 
 
@@ -110,9 +119,9 @@ def plan(
     default_float: str,
     rcond: float | None,
     driver: str,
-    takes_vectors: bool = False,
+    follows_shapes: bool = False,
 ) -> Plan:
-    """Apply the dtype, shape and cutoff rules. `takes_vectors` is the backend's claim.
+    """Apply the dtype, shape and cutoff rules. `follows_shapes` is the backend's claim.
 
     Raises
     ------
@@ -129,11 +138,16 @@ def plan(
     folded = tuple(i for i, size in enumerate(batch_a) if size == 1 and batch[i] != 1)
     kept = tuple(i for i in range(len(batch)) if i not in folded)
     a_kept = (*(batch[i] for i in kept), m, n)
+    as_given = 0 not in (*batch, m, n, k) and (
+        follows_shapes or not (vector or folded or a_kept != a_shape or batch != batch_b)
+    )
+    number = cutoff(rcond, dtype, m, n)
     return Plan(
         dtype=dtype,
         cast_a=cast_a,
         cast_b=cast_b,
-        rcond=cutoff(rcond, dtype, m, n),
+        rcond=number,
+        backend_rcond=None if rcond is None and follows_shapes else number,
         driver=driver,
         m=m,
         n=n,
@@ -146,10 +160,8 @@ def plan(
         reshape_a=a_kept != a_shape,
         broadcast_b=batch != batch_b,
         empty=m == 0 or n == 0 or 0 in batch,
-        direct=not (cast_a or cast_b or (vector and not takes_vectors) or folded)
-        and 0 not in (*batch, m, n, k)
-        and a_kept == a_shape
-        and batch == batch_b,
+        as_given=as_given,
+        direct=as_given and not (cast_a or cast_b),
     )
 
 
