@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
 
@@ -21,6 +22,9 @@ class MlxBackend(Backend):
     The environment variable ``LSTSQ_NUM_THREADS`` bounds the threads of the kernels (by default every core that the
     process may run on; read once, at the first solve). LAPACK's are bounded by its own, such as
     ``OPENBLAS_NUM_THREADS``; the two do not compute at the same time.
+
+    Where the default device is a GPU, which has no float64, problems in float64 are solved all the same. Derivatives
+    of them need ``with mx.stream(mx.cpu):`` around the transformation, which makes arrays on the default device.
     """
 
     name = "mlx"
@@ -54,9 +58,6 @@ class MlxBackend(Backend):
 
     def unavailable(self) -> str | None:
         """Why this backend cannot run here, as a sentence that says what to install, or None."""
-        reason = super().unavailable()
-        if reason is not None:
-            return reason
         try:
             from lstsq_mlx._native import native
 
@@ -83,17 +84,38 @@ class MlxBackend(Backend):
         """The name of the dtype that integers and bools become."""
         return "float32"
 
+    def context(self) -> AbstractContextManager[Any]:
+        """The CPU, where the solver computes and which alone has float64."""
+        mx = _mlx()
+        context: AbstractContextManager[Any] = mx.stream(mx.cpu)
+        return context
+
     def from_numpy(self, array: np.ndarray[Any, Any], namespace: str | None = None) -> Array:
         """Convert a NumPy array, keeping its dtype: MLX's own conversion would make float64 float32."""
         mx = _mlx()
         dtype = getattr(mx, "bool_" if array.dtype == np.bool_ else array.dtype.name, None)
         if dtype is None:
             raise TypeError(f"MLX has no {array.dtype.name}; convert the array to a dtype that it has first.")
-        # MLX refuses negative strides, and takes other orders for copies anyway.
-        return mx.array(np.asarray(array, order="C"), dtype=dtype)
+        # MLX refuses negative strides and the other byte order, and copies anyway.
+        return mx.array(np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C"), dtype=dtype)
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
-        """Convert to a NumPy array, keeping the dtype."""
+        """Convert to a NumPy array, keeping the dtype.
+
+        Raises
+        ------
+        TypeError
+            If a transformation of MLX is recording what is done with the array. In a gradient MLX itself would convert
+            it, and take the numbers for constants: the derivative would be 0 without a word.
+        """
+        from lstsq_mlx._native import native
+
+        if native().is_tracer(array):
+            raise TypeError(
+                "a transformation of MLX (grad, vjp, jvp, vmap, compile ...) records what is done with the array, and "
+                "cannot follow it to another library; expected an array outside of any transformation. Let the mlx "
+                "backend solve (backend=None), or solve outside and pass the result in."
+            )
         return np.array(array)
 
     def from_numpy_like(self, array: np.ndarray[Any, Any], like: Array) -> Array:
@@ -101,7 +123,7 @@ class MlxBackend(Backend):
         return self.from_numpy(array)
 
     def zeros(self, shape: tuple[int, ...], dtype: str, like: Array) -> Array:
-        """Zeros, made on the CPU where only the CPU has the dtype.
+        """Zeros, on the CPU as everything here.
 
         Raises
         ------
@@ -118,7 +140,7 @@ class MlxBackend(Backend):
                 "no dimension of 0, and no numpy_resid. Compile it with shapeless=False."
             )
         mx = _mlx()
-        return mx.zeros(shape, dtype=getattr(mx, dtype), stream=mx.cpu if dtype == "float64" else None)
+        return mx.zeros(shape, dtype=getattr(mx, dtype), stream=mx.cpu)
 
     def transform(self, name: str) -> Callable[..., Any]:
         """MLX's function transformation, with the signature of its namesake in JAX; see `lstsq_mlx._transforms`."""

@@ -77,12 +77,10 @@ void solve_certified(
     const Outputs<T> to = out.at(i, p, narrow);
     if (certified[i]) {
       // Rows that are independent leave nothing over, for any right-hand side.
-      std::fill_n(to.residuals, p.k, narrow == p.m ? RealOf<T>(0) : not_a_number<RealOf<T>>());
+      std::fill_n(to.residuals, p.k, narrow == p.m ? RealOf<T>(0) : sum_not_found<RealOf<T>>);
       *to.rank = static_cast<std::int32_t>(narrow);
       leave_open(narrow, to.core);
       *to.exponent = 0;
-    } else if (driver == Driver::cholesky) {
-      no_answer(driver, p, to);
     } else {
       if (!general) general = std::make_unique<ElementSolver<T>>(driver, rcond, p);
       general->solve(as[i], bs[i], to);

@@ -4,10 +4,9 @@
 
 #include "batched.h"
 #include "blas.h"
-#include "mlx/allocator.h"
-#include "mlx/backend/cpu/encoder.h"
 #include "mlx/ops.h"
 #include "shapes.h"
+#include "task.h"
 
 namespace lstsq_mlx {
 
@@ -49,18 +48,11 @@ std::vector<mx::Shape> Joined::output_shapes(const std::vector<mx::array>& input
 }
 
 void Joined::eval_cpu(const std::vector<mx::array>& inputs, mx::array& out) {
-  out.set_data(mx::allocator::malloc(out.nbytes()));
-  auto& encoder = mx::cpu::get_command_encoder(stream());
-  for (const auto& input : inputs) encoder.set_input_array(input);
-  encoder.set_output_array(out);
-  encoder.dispatch([axis = axis_,
-                    first = mx::array::unsafe_weak_copy(inputs[0]),
-                    second = mx::array::unsafe_weak_copy(inputs[1]),
-                    out = mx::array::unsafe_weak_copy(out)]() mutable {
-    const Int rows = first.shape(-2), cols = first.shape(-1), size = rows * cols;
+  dispatch(stream(), inputs, {out}, [axis = axis_](const std::vector<mx::array>& in, std::vector<mx::array>& outputs) {
+    const Batch<double> firsts(in[0]), seconds(in[1]);
+    const Int rows = in[0].shape(-2), cols = in[0].shape(-1), size = rows * cols;
     const Int ld = axis == -1 ? 2 * cols : cols, behind = axis == -1 ? cols : size;
-    const Batch<double> firsts(first), seconds(second);
-    double* to = out.data<double>();
+    double* to = outputs[0].data<double>();
     for (Int i = 0; i < firsts.count(); ++i, to += 2 * size) {
       load(transposed(firsts[i]), to, ld);
       load(transposed(seconds[i]), to + behind, ld);

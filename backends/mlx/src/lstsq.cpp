@@ -5,13 +5,12 @@
 
 #include "batched.h"
 #include "certified.h"
-#include "mlx/allocator.h"
-#include "mlx/backend/cpu/encoder.h"
 #include "mlx/ops.h"
 #include "residual_sums.h"
 #include "shapes.h"
 #include "side_by_side.h"
 #include "singular_values.h"
+#include "task.h"
 
 namespace lstsq_mlx {
 
@@ -208,32 +207,21 @@ void run(Driver driver,
 }  // namespace
 
 void Lstsq::eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) {
-  auto& encoder = mx::cpu::get_command_encoder(stream());
-  encoder.set_input_array(inputs[0]);
-  encoder.set_input_array(inputs[1]);
-  std::vector<mx::array> out;
-  for (auto& output : outputs) {
-    output.set_data(mx::allocator::malloc(output.nbytes()));
-    encoder.set_output_array(output);
-    out.push_back(mx::array::unsafe_weak_copy(output));
-  }
-  // MLX keeps the memory of inputs and outputs until the task has run. The task runs on the stream's own thread, which
-  // holds no GIL.
-  encoder.dispatch([driver = driver_,
-                    rcond = cutoff_.of(problem_of(inputs[0], inputs[1])),
-                    problem = problem_of(inputs[0], inputs[1]),
-                    a = mx::array::unsafe_weak_copy(inputs[0]),
-                    b = mx::array::unsafe_weak_copy(inputs[1]),
-                    out = std::move(out)]() mutable {
-    switch (a.dtype()) {
-      case mx::float32:
-        return run<float>(driver, rcond, problem, a, b, out);
-      case mx::float64:
-        return run<double>(driver, rcond, problem, a, b, out);
-      default:
-        return run<std::complex<float>>(driver, rcond, problem, a, b, out);
-    }
-  });
+  dispatch(stream(),
+           inputs,
+           outputs,
+           [driver = driver_, cutoff = cutoff_](const std::vector<mx::array>& in, std::vector<mx::array>& out) {
+             const auto &a = in[0], &b = in[1];
+             const Problem problem = problem_of(a, b);
+             switch (a.dtype()) {
+               case mx::float32:
+                 return run<float>(driver, cutoff.of(problem), problem, a, b, out);
+               case mx::float64:
+                 return run<double>(driver, cutoff.of(problem), problem, a, b, out);
+               default:
+                 return run<std::complex<float>>(driver, cutoff.of(problem), problem, a, b, out);
+             }
+           });
 }
 
 void Lstsq::eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) {

@@ -10,9 +10,9 @@
 namespace lstsq_mlx {
 
 /// Inputs a (..., m, n), b (..., m, k), or b (m) for one matrix, and then x is (n). Outputs x, residuals, rank, and the
-/// core and its exponent, from which `SingularValues` finds s. Of a driver that certifies, the residuals are NaN where
-/// they were not found, and `ResidualSums` finds them; for that there is one more output where the dtype is not
-/// float64, x before it was rounded.
+/// core and its exponent, from which `SingularValues` finds s. Of a driver that certifies, the residuals are
+/// sum_not_found where they were not found, and `ResidualSums` finds them; for that there is one more output where the
+/// dtype is not float64, x before it was rounded.
 class Lstsq final : public mx::Primitive {
  public:
   Lstsq(mx::Stream stream, Cutoff cutoff, Driver driver) : Primitive(stream), cutoff_(cutoff), driver_(driver) {}

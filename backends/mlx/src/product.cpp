@@ -5,10 +5,9 @@
 
 #include "batched.h"
 #include "blas.h"
-#include "mlx/allocator.h"
-#include "mlx/backend/cpu/encoder.h"
 #include "mlx/ops.h"
 #include "shapes.h"
+#include "task.h"
 
 namespace mx = mlx::core;
 
@@ -48,13 +47,11 @@ bool is_zero(const Matrix<double>& a) {
 }  // namespace
 
 void Product::eval_cpu(const std::vector<mx::array>& inputs, mx::array& out) {
-  out.set_data(mx::allocator::malloc(out.nbytes()));
-  mx::cpu::get_command_encoder(stream()).dispatch([a = mx::array::unsafe_weak_copy(inputs[0]),
-                                                   b = mx::array::unsafe_weak_copy(inputs[1]),
-                                                   out = mx::array::unsafe_weak_copy(out)]() mutable {
-    const Batch<double> as(a), bs(b);
-    const Int size = Int{out.shape(-2)} * out.shape(-1);
-    double* result = out.data<double>();
+  dispatch(stream(), inputs, {out}, [](const std::vector<mx::array>& in, std::vector<mx::array>& outputs) {
+    const Batch<double> as(in[0]), bs(in[1]);
+    mx::array& product = outputs[0];
+    const Int size = Int{product.shape(-2)} * product.shape(-1);
+    double* result = product.data<double>();
     for (Int i = 0; i < as.count(); ++i, result += size) {
       if (is_zero(as[i]) || is_zero(bs[i])) {
         std::fill_n(result, size, 0.0);

@@ -5,12 +5,11 @@
 #include "kernels/kernels.h"
 #include "kernels/pool.h"
 #include "lstsq.h"
-#include "mlx/allocator.h"
-#include "mlx/backend/cpu/encoder.h"
 #include "mlx/ops.h"
 #include "row_major.h"
 #include "shapes.h"
 #include "side_by_side.h"
+#include "task.h"
 
 namespace lstsq_mlx {
 
@@ -49,7 +48,7 @@ void run(const mx::array& a, const mx::array& b, const mx::array& x, const mx::a
 
   const auto find = [&](Int i, std::vector<double>& precise) {
     const RealOf<T>* const given = found.data<RealOf<T>>() + places[i];
-    if (!std::isnan(*given)) {
+    if (*given != sum_not_found<RealOf<T>>) {
       for (Int c = 0; c < k; ++c) sums[i * k + c] = given[c * given_stride];
       return;
     }
@@ -78,23 +77,14 @@ void run(const mx::array& a, const mx::array& b, const mx::array& x, const mx::a
 }  // namespace
 
 void ResidualSums::eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) {
-  auto& out = outputs[0];
-  out.set_data(mx::allocator::malloc(out.nbytes()));
-  auto& encoder = mx::cpu::get_command_encoder(stream());
-  for (const auto& input : inputs) encoder.set_input_array(input);
-  encoder.set_output_array(out);
-  encoder.dispatch([a = mx::array::unsafe_weak_copy(inputs[0]),
-                    b = mx::array::unsafe_weak_copy(inputs[1]),
-                    x = mx::array::unsafe_weak_copy(inputs[2]),
-                    found = mx::array::unsafe_weak_copy(inputs[3]),
-                    out = mx::array::unsafe_weak_copy(out)]() mutable {
-    switch (a.dtype()) {
+  dispatch(stream(), inputs, outputs, [](const std::vector<mx::array>& in, std::vector<mx::array>& out) {
+    switch (in[0].dtype()) {
       case mx::float32:
-        return run<float>(a, b, x, found, out);
+        return run<float>(in[0], in[1], in[2], in[3], out[0]);
       case mx::float64:
-        return run<double>(a, b, x, found, out);
+        return run<double>(in[0], in[1], in[2], in[3], out[0]);
       default:
-        return run<std::complex<float>>(a, b, x, found, out);
+        return run<std::complex<float>>(in[0], in[1], in[2], in[3], out[0]);
     }
   });
 }

@@ -5,10 +5,9 @@
 #include <stdexcept>
 
 #include "matrix.h"
-#include "mlx/allocator.h"
-#include "mlx/backend/cpu/encoder.h"
 #include "mlx/ops.h"
 #include "shapes.h"
+#include "task.h"
 
 namespace lstsq_mlx {
 
@@ -93,10 +92,6 @@ void copy(const T* from, const std::vector<Axis>& axes, std::size_t at, std::int
 }  // namespace
 
 void SideBySide::eval_cpu(const std::vector<mx::array>& inputs, mx::array& out) {
-  out.set_data(mx::allocator::malloc(out.nbytes()));
-  auto& encoder = mx::cpu::get_command_encoder(stream());
-  encoder.set_input_array(inputs[0]);
-  encoder.set_output_array(out);
   // The batch axes that stay, the rows, the axes that become columns, the columns.
   const auto& b = inputs[0];
   std::vector<Axis> order;
@@ -107,12 +102,12 @@ void SideBySide::eval_cpu(const std::vector<mx::array>& inputs, mx::array& out) 
   for (int axis : axes_) append(order, {b.shape(axis), b.strides(axis)});
   append(order, {b.shape(-1), b.strides(-1)});
   while (order.size() < 2) order.insert(order.begin(), Axis{1, 0});
-  encoder.dispatch([b = mx::array::unsafe_weak_copy(b), out = mx::array::unsafe_weak_copy(out), order]() mutable {
-    const auto size = static_cast<std::int64_t>(out.size());
-    if (b.itemsize() == 4) {
-      copy(b.data<std::uint32_t>(), order, 0, size, out.data<std::uint32_t>());
+  dispatch(stream(), inputs, {out}, [order](const std::vector<mx::array>& in, std::vector<mx::array>& outputs) {
+    const auto size = static_cast<std::int64_t>(outputs[0].size());
+    if (outputs[0].itemsize() == 4) {
+      copy(in[0].data<std::uint32_t>(), order, 0, size, outputs[0].data<std::uint32_t>());
     } else {
-      copy(b.data<std::uint64_t>(), order, 0, size, out.data<std::uint64_t>());
+      copy(in[0].data<std::uint64_t>(), order, 0, size, outputs[0].data<std::uint64_t>());
     }
   });
 }

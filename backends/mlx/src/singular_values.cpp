@@ -8,14 +8,13 @@
 
 #include "batched.h"
 #include "lstsq.h"
-#include "mlx/allocator.h"
-#include "mlx/backend/cpu/encoder.h"
 #include "mlx/ops.h"
 #include "places.h"
 #include "reduction.h"
 #include "row_major.h"
 #include "shapes.h"
 #include "shares.h"
+#include "task.h"
 
 namespace lstsq_mlx {
 
@@ -205,25 +204,17 @@ void run(Driver driver, const mx::array& a, const mx::array& core, const mx::arr
 }  // namespace
 
 void SingularValues::eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) {
-  auto& out = outputs[0];
-  out.set_data(mx::allocator::malloc(out.nbytes()));
-  auto& encoder = mx::cpu::get_command_encoder(stream());
-  for (const auto& input : inputs) encoder.set_input_array(input);
-  encoder.set_output_array(out);
-  encoder.dispatch([driver = driver_,
-                    a = mx::array::unsafe_weak_copy(inputs[0]),
-                    core = mx::array::unsafe_weak_copy(inputs[1]),
-                    exponent = mx::array::unsafe_weak_copy(inputs[2]),
-                    out = mx::array::unsafe_weak_copy(out)]() mutable {
-    switch (a.dtype()) {
-      case mx::float32:
-        return run<float>(driver, a, core, exponent, out);
-      case mx::float64:
-        return run<double>(driver, a, core, exponent, out);
-      default:
-        return run<std::complex<float>>(driver, a, core, exponent, out);
-    }
-  });
+  dispatch(
+      stream(), inputs, outputs, [driver = driver_](const std::vector<mx::array>& in, std::vector<mx::array>& out) {
+        switch (in[0].dtype()) {
+          case mx::float32:
+            return run<float>(driver, in[0], in[1], in[2], out[0]);
+          case mx::float64:
+            return run<double>(driver, in[0], in[1], in[2], out[0]);
+          default:
+            return run<std::complex<float>>(driver, in[0], in[1], in[2], out[0]);
+        }
+      });
 }
 
 void SingularValues::eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) {

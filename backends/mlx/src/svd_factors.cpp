@@ -7,11 +7,10 @@
 
 #include "batched.h"
 #include "blas.h"
-#include "mlx/allocator.h"
-#include "mlx/backend/cpu/encoder.h"
 #include "mlx/ops.h"
 #include "product.h"
 #include "shapes.h"
+#include "task.h"
 #include "thin_svd.h"
 
 namespace mx = mlx::core;
@@ -64,17 +63,11 @@ void factorise(const mx::array& a, mx::array& u, mx::array& s, mx::array& vh) {
 }  // namespace
 
 void SvdFactors::eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) {
-  for (auto& out : outputs) {
-    out.set_data(mx::allocator::malloc(out.nbytes()));
-  }
-  mx::cpu::get_command_encoder(stream()).dispatch([a = mx::array::unsafe_weak_copy(inputs[0]),
-                                                   u = mx::array::unsafe_weak_copy(outputs[0]),
-                                                   s = mx::array::unsafe_weak_copy(outputs[1]),
-                                                   vh = mx::array::unsafe_weak_copy(outputs[2])]() mutable {
-    if (a.dtype() == mx::complex64) {
-      factorise<std::complex<float>, float, std::complex<double>>(a, u, s, vh);
+  dispatch(stream(), inputs, outputs, [](const std::vector<mx::array>& in, std::vector<mx::array>& out) {
+    if (in[0].dtype() == mx::complex64) {
+      factorise<std::complex<float>, float, std::complex<double>>(in[0], out[0], out[1], out[2]);
     } else {
-      factorise<double, double, double>(a, u, s, vh);
+      factorise<double, double, double>(in[0], out[0], out[1], out[2]);
     }
   });
 }

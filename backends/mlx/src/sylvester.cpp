@@ -7,11 +7,10 @@
 
 #include "batched.h"
 #include "blas.h"
-#include "mlx/allocator.h"
-#include "mlx/backend/cpu/encoder.h"
 #include "mlx/ops.h"
 #include "product.h"
 #include "shapes.h"
+#include "task.h"
 #include "thin_svd.h"
 
 namespace mx = mlx::core;
@@ -71,16 +70,12 @@ void solve(const Matrix<double>& a, const Matrix<double>& x, const Matrix<double
 }  // namespace
 
 void Sylvester::eval_cpu(const std::vector<mx::array>& inputs, mx::array& out) {
-  out.set_data(mx::allocator::malloc(out.nbytes()));
-  mx::cpu::get_command_encoder(stream()).dispatch([a = mx::array::unsafe_weak_copy(inputs[0]),
-                                                   x = mx::array::unsafe_weak_copy(inputs[1]),
-                                                   y = mx::array::unsafe_weak_copy(inputs[2]),
-                                                   rank = mx::array::unsafe_weak_copy(inputs[3]),
-                                                   out = mx::array::unsafe_weak_copy(out)]() mutable {
-    const Batch<double> as(a), xs(x), ys(y);
-    const Batch<std::int32_t> ranks(rank);
-    const Int size = Int{out.shape(-1)} * out.shape(-1);
-    for (Int i = 0; i < as.count(); ++i) solve(as[i], xs[i], ys[i], ranks[i](0, 0), out.data<double>() + i * size);
+  dispatch(stream(), inputs, {out}, [](const std::vector<mx::array>& in, std::vector<mx::array>& outputs) {
+    const Batch<double> as(in[0]), xs(in[1]), ys(in[2]);
+    const Batch<std::int32_t> ranks(in[3]);
+    mx::array& z = outputs[0];
+    const Int size = Int{z.shape(-1)} * z.shape(-1);
+    for (Int i = 0; i < as.count(); ++i) solve(as[i], xs[i], ys[i], ranks[i](0, 0), z.data<double>() + i * size);
   });
 }
 

@@ -106,10 +106,14 @@ def test_float64_is_certified_up_to_1e6(draw, m, n, noise):
 @pytest.mark.parametrize("count", [1, 3, 100])
 @pytest.mark.parametrize(("m", "n"), [(6, 4), (4, 6), (40, 12), (80, 80)])
 def test_elements_that_are_declined_among_others(draw, m, n, count, dtype):
-    """Deficient, zero and not finite, one by one and in the batch kernel: each is as it is alone."""
+    """Deficient, zero and not finite, one by one and in the batch kernel: each is as it is alone.
+
+    A right-hand side that is not finite has no answer, and takes nothing from the other.
+    """
     a, b = draw(count, m, n, dtype=dtype), draw(count, m, 2, dtype=dtype)
-    kinds = {"deficient": 0, "zero": 3, "nan": 7, "inf in b": 50}
+    kinds = {"deficient": 0, "zero": 3, "nan": 7}
     kinds = {kind: place for kind, place in kinds.items() if place < count}
+    clean = b.copy()
     a[0, -1], a[0, :, -1] = a[0, 0], a[0, :, 0]
     if count > 10:
         a[3], a[7, 1, 1], b[50, 0, 0] = 0, np.nan, np.inf
@@ -129,10 +133,17 @@ def test_elements_that_are_declined_among_others(draw, m, n, count, dtype):
     assert together.rank[0] == want.rank < min(m, n)
     np.testing.assert_allclose(together.x[0], want.x, rtol=0, atol=1e4 * EPS[dtype] * abs(want.x).max())
     if count > 10:
-        assert together.rank[3] == together.rank[7] == together.rank[50] == 0
+        assert together.rank[3] == together.rank[7] == 0
         assert not together.x[3].any()
         assert np.isnan(together.x[7]).all()
-        assert np.isnan(together.x[50]).all()
+        without = solve(a[50], clean[50], rcond, "auto")
+        for answer in (together, certified):
+            assert np.isnan(answer.x[50, :, 0]).all()
+            assert np.isnan(answer.residuals[50, 0])
+            assert answer.rank[50] == min(m, n)
+            np.testing.assert_array_equal(answer.s[50], without.s)
+            np.testing.assert_allclose(answer.x[50, :, 1], without.x[:, 1], rtol=1e3 * EPS[dtype])
+            np.testing.assert_allclose(answer.residuals[50, 1], without.residuals[1], rtol=1e3 * EPS[dtype], atol=1e-26)
 
 
 @pytest.mark.parametrize("rcond", [0.6, 1.0, 7.0, np.inf])
@@ -146,12 +157,51 @@ def test_large_cutoffs_are_declined(draw, m, n, rcond):
     np.testing.assert_allclose(got.x, want.x, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("exponent", [-1000, -600, 600, 1000])
-def test_out_of_range_is_solved_by_auto_alone(draw, exponent):
-    a, b = draw(20, 4), draw(20, 2)
-    large = np.ldexp(a, exponent)
-    assert is_declined(solve(large, b, driver="cholesky"))
-    np.testing.assert_allclose(solve(large, b).x, np.ldexp(solve(a, b).x, -exponent), rtol=1e-11)
+# Batch kernel, tall, wide (each either side of 128 columns), LU.
+SCALED_SHAPES = [(8, 3), (300, 20), (20, 300), (400, 200), (200, 400), (100, 100)]
+
+
+@pytest.mark.parametrize("exponent", [-1040, -900, -500, -160, -80, 100, 150, 210, 470, 960])
+@pytest.mark.parametrize(("m", "n"), SCALED_SHAPES)
+def test_the_scale_of_the_matrix_decides_nothing(draw, m, n, exponent):
+    """A power of two changes neither rank nor digits, whether singular values lie on one side of the cutoff or on both."""
+    a, b = draw(m, n), draw(m, 2)
+    if exponent < -1000:
+        a = np.round(a * 2**10) / 2**10  # so that all are numbers still
+    s = np.linalg.svdvals(a)
+    between = (s[len(s) // 2 - 1] + s[len(s) // 2]) / (2 * s[0])
+    for rcond, drivers in ((1e-13, ("auto", "cholesky", "qr")), (between, ("auto", "qr", "gelsd", "svd"))):
+        want, _, rank, _ = np.linalg.lstsq(a, b, rcond)
+        for driver in drivers:
+            got = solve(np.ldexp(a, exponent), np.ldexp(b, exponent), rcond, driver)
+            assert got.rank == rank, driver
+            np.testing.assert_allclose(got.x, want, rtol=0, atol=1e-9 * abs(want).max(), err_msg=driver)
+            np.testing.assert_allclose(got.s, np.ldexp(s, exponent), rtol=1e-9, atol=0, err_msg=driver)
+        assert is_declined(solve(np.ldexp(a, exponent), b, between, "cholesky"))
+
+
+@pytest.mark.parametrize("driver", ["auto", "cholesky", "qr", "gelsd", "svd"])
+@pytest.mark.parametrize(("m", "n"), SCALED_SHAPES)
+def test_each_right_hand_side_has_a_scale_of_its_own(draw, m, n, driver):
+    """Side by side, none takes digits from another. What is too large for a number is inf, and not its neighbours."""
+    a, b = draw(m, n), draw(m, 6)
+    b[:, 2] = 0
+    exponents = np.array([0, -1000, 0, 960, 550, -195])
+    for exponent in (0, -100, -332, -800, 700):
+        want = solve(a, b, 1e-13, driver)
+        got = solve(np.ldexp(a, exponent), np.ldexp(b, exponents), 1e-13, driver)
+        assert got.rank == min(m, n)
+        with np.errstate(over="ignore", under="ignore"):
+            expected = np.ldexp(want.x, exponents - exponent)
+            sums = np.ldexp(want.residuals, 2 * exponents)
+        np.testing.assert_allclose(got.x, expected, rtol=1e-9, atol=np.finfo(float).tiny)
+        np.testing.assert_allclose(got.residuals, sums, rtol=1e-9, atol=np.finfo(float).tiny)
+
+
+def test_a_product_with_b_that_vanishes_is_seen():
+    for driver in ("auto", "cholesky", "qr", "gelsd", "svd"):
+        got = solve(np.array([[1e-80]]), np.array([[1e-250]]), driver=driver)
+        np.testing.assert_allclose(got.x, [[1e-170]], rtol=1e-15, err_msg=driver)
 
 
 @pytest.mark.parametrize("driver", CERTIFYING)

@@ -112,7 +112,7 @@ def test_importing_is_light():
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [
-        ('import mlx.core; mlx.core.__version__ = "0.1.2"', "0.1.2 is installed; run `pip install 'lstsq-mlx' 'mlx=="),
+        ('import mlx.core; mlx.core.__version__ = "0.1.2"', "0.1.2 is installed; run `pip install 'mlx=="),
         ('sys.modules["scipy.linalg.cython_lapack"] = None', "pip install --upgrade scipy"),
         ('sys.modules["lstsq_mlx._core"] = None', "pip install"),
         ('sys.modules["mlx.core"] = None', "pip install"),

@@ -1,4 +1,6 @@
 // Chooses the instruction set, once; keeps the threads' scratch memory.
+#include <pthread.h>
+
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -45,6 +47,22 @@ struct Slot {
   std::unique_ptr<void, Free> memory;
   int64_t bytes = 0;
 };
+struct Slots {
+  Slot slot[4];
+};
+
+// This thread's. Not `thread_local`: where memory is refused at the first use of that in a thread, the process ends.
+Slots& own_slots() {
+  static const pthread_key_t key = [] {
+    pthread_key_t made;
+    if (pthread_key_create(&made, [](void* slots) { delete static_cast<Slots*>(slots); }) != 0) throw std::bad_alloc();
+    return made;
+  }();
+  if (void* found = pthread_getspecific(key)) return *static_cast<Slots*>(found);
+  auto made = std::make_unique<Slots>();
+  if (pthread_setspecific(key, made.get()) != 0) throw std::bad_alloc();
+  return *made.release();
+}
 
 }  // namespace
 
@@ -58,8 +76,7 @@ const char* instruction_set() {
 }
 
 void* scratch(int slot, int64_t bytes) {
-  static thread_local Slot slots[4];
-  Slot& s = slots[slot];
+  Slot& s = own_slots().slot[slot];
   if (s.bytes < bytes) {
     s.memory.reset();
     s.bytes = 0;

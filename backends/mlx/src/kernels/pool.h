@@ -13,7 +13,8 @@ void parallel(int64_t tasks, void (*call)(void*, int64_t), void* context);
 }
 
 // Call f(0), ..., f(tasks - 1), spread over the pool's threads and this one; return when all are done. Where another
-// caller has the pool, or f is itself inside a parallel loop, this thread runs all the tasks. f must not throw.
+// caller has the pool, or f is itself inside a parallel loop, this thread runs all the tasks. If f throws, no more
+// tasks are begun, and the first exception is thrown here when no thread is at work on f any more.
 template <class F>
 void parallel(int64_t tasks, F&& f) {
   using Fn = std::remove_reference_t<F>;
