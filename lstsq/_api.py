@@ -102,7 +102,7 @@ def lstsq(
         solver, owner = _named(backend, owner)
     plan = _prepare(solver, owner, a, b, rcond, driver)
     if plan.direct and solver is owner.backend:
-        result = LstsqResult(*solver.solve(a, b, plan.rcond, plan.driver))
+        result = LstsqResult(*solver.solve(a, b, plan.backend_rcond, plan.driver))
     else:
         result = owner.backend.within(lambda a, b: _solve(a, b, plan, owner, solver), a, b)
     return _numpy_residuals(result, plan, owner.backend) if numpy_resid else result
@@ -205,7 +205,7 @@ def _prepare(
     reason = solver.refuse(plan.dtype, plan.driver)
     if reason is not None:
         raise TypeError(reason)
-    return plan if known is rcond else plan._replace(rcond=rcond)
+    return plan if known is rcond else plan._replace(rcond=rcond, backend_rcond=rcond)
 
 
 def _number(rcond: Any, solver: Backend) -> float | Array:
@@ -270,7 +270,7 @@ def _plan(
         default_float or "float64",
         rcond,
         claims.default_driver if driver is None else driver,
-        claims.takes_vectors,
+        claims.follows_shapes,
         claims.traced_rcond,
     )
 
@@ -282,7 +282,9 @@ def _solve(a: Array, b: Array, plan: Plan, owner: Owner, solver: Backend) -> Lst
         a = xp.astype(a, getattr(xp, plan.dtype))
     if plan.cast_b:
         b = xp.astype(b, getattr(xp, plan.dtype))
-    if plan.column:
+    if plan.as_given:
+        return LstsqResult(*_solution(a, b, plan, home, solver))
+    if plan.vector:
         b = b[:, None]
     if plan.empty:
         return _nothing_to_solve(b, plan, home, xp)
@@ -295,10 +297,7 @@ def _solve(a: Array, b: Array, plan: Plan, owner: Owner, solver: Backend) -> Lst
             b = xp.broadcast_to(b, (*plan.batch, plan.m, plan.k))
         right = _columns(b, plan, xp)
     try:
-        if solver is home:
-            solution = solver.solve(matrix, right, plan.rcond, plan.driver)
-        else:
-            solution = _solve_elsewhere(matrix, right, plan, home, solver)
+        solution = _solution(matrix, right, plan, home, solver)
     except LinAlgError:
         if plan.reshape_a:
             # The backend has named a place in a shape that the caller has never seen.
@@ -307,11 +306,13 @@ def _solve(a: Array, b: Array, plan: Plan, owner: Owner, solver: Backend) -> Lst
     return _restore(solution, plan, home, xp)
 
 
-def _solve_elsewhere(a: Array, b: Array, plan: Plan, home: Backend, solver: Backend) -> Solution:
-    """The answer of another library's backend, as arrays of this one."""
+def _solution(a: Array, b: Array, plan: Plan, home: Backend, solver: Backend) -> Solution:
+    """What the solver answers to these arrays, as arrays of the caller's library."""
+    if solver is home:
+        return solver.solve(a, b, plan.backend_rcond, plan.driver)
     with solver.context():
         there_a, there_b = (solver.from_numpy(_native(home.to_numpy(array))) for array in (a, b))
-        answer = solver.solve(there_a, there_b, plan.rcond, plan.driver)
+        answer = solver.solve(there_a, there_b, plan.backend_rcond, plan.driver)
         # Copies, since an array that shares the solver's memory may be read-only.
         ours = [np.array(solver.to_numpy(array)) for array in answer]
     return Solution(*(home.from_numpy_like(array, a) for array in ours))
@@ -360,7 +361,7 @@ def _restore(solution: Solution, plan: Plan, home: Backend, xp: Any) -> LstsqRes
         # Adding zeros repeats along the batch; a broadcast would be read-only in NumPy.
         rank = xp.reshape(rank, ones) + home.zeros(plan.batch, dtype_name(rank.dtype), s)
         s = xp.reshape(s, (*ones, smallest)) + home.zeros((*plan.batch, smallest), dtype_name(s.dtype), s)
-    if plan.column:
+    if plan.vector:
         x = xp.squeeze(x, axis=-1)
     return LstsqResult(x, residuals, rank, s)
 

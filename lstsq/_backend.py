@@ -52,9 +52,11 @@ class Capabilities:
     nonfinite: str = "nan"
     #: Dtypes whose arithmetic is done in double precision and rounded once at the end.
     solved_in_double: tuple[str, ...] = ()
-    #: Whether `Backend.solve` takes, beside the canonical problem, one matrix ``(M, N)`` with ``b (M,)``; ``x`` is then
-    #: ``(N,)``. It spares two reshapes, which count where a solve takes microseconds.
-    takes_vectors: bool = False
+    #: Whether `Backend.solve` takes shapes as the caller gives them, where none of them is 0, and applies the shape
+    #: rules and the default cutoff itself: batch dimensions that broadcast, ``b (M,)`` beside any `a`, and
+    #: ``rcond=None``. For a library that compiles functions for any shape: what is computed from a shape on the way to
+    #: `solve` is a constant to it.
+    follows_shapes: bool = False
     #: Drivers that give no answer where they cannot certify one: x, residuals and s NaN, rank 0. Only ill-conditioned,
     #: deficient or badly scaled problems may go unanswered.
     declines: tuple[str, ...] = ()
@@ -85,19 +87,20 @@ class Backend:
     capabilities: ClassVar[Capabilities]
 
     def solve(self, a: Array, b: Array, rcond: Any, driver: str) -> Solution:
-        """Solve for the canonical problem.
+        """Solve for the canonical problem, or for any where the backend claims ``follows_shapes``.
 
         Parameters
         ----------
         a : (..., M, N) array
             M, N and every batch dimension are at least 1.
         b : (..., M, K) array
-            The same batch dimensions and dtype as `a`; K is at least 1. ``(M,)`` too if ``capabilities.takes_vectors``.
+            The same batch dimensions and dtype as `a`; K is at least 1. With ``capabilities.follows_shapes``: batch
+            dimensions that broadcast, or ``(M,)``.
         rcond : float
             A singular value is zero iff ``s <= rcond * s_max``. Any number from 0 up; never negative or NaN. With the
             claim ``traced_rcond`` also a traced 0-d array of the library, of any real dtype and value: what is negative
             stands for 2^-53 in double precision and 2^-24 in single, and NaN makes everything NaN and the rank 0. And
-            None, the default, where M or N is symbolic.
+            None, the default: with ``traced_rcond`` where M or N is symbolic, with ``follows_shapes`` always.
         driver : str
             One of ``capabilities.drivers``, or ``capabilities.default_driver``.
 

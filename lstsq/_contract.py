@@ -73,6 +73,12 @@ def promote(a: str, b: str, default_float: str) -> str:
     return "float64" if "float64" in widened else "float32"
 
 
+def default_cutoff(dtype: str) -> tuple[float, int]:
+    """The default cutoff as a rule of the shape: ``eps`` and ``growth`` in ``eps * min(max(M, N), growth)``."""
+    eps = EPS[dtype]
+    return eps, SINGLE_PRECISION_GROWTH if eps > EPS["float64"] else 2**31 - 1
+
+
 def join(name: str, plain: str, beside: str, default_float: str) -> str:
     """The dtype of a list beside an array: the precision is the array's, and complex it is if its own numbers are.
 
@@ -97,11 +103,10 @@ def cutoff(rcond: float | None, dtype: str, m: int, n: int) -> float:
     >>> cutoff(-1.0, "float64", 100, 3) == 2.0**-53  # LAPACK's machine precision, by which it rounds
     True
     """
-    eps = EPS[dtype]
     if rcond is None:
-        growth = max(m, n)
-        return eps * (min(growth, SINGLE_PRECISION_GROWTH) if eps > EPS["float64"] else growth)
-    return eps / 2 if rcond < 0 else rcond
+        eps, growth = default_cutoff(dtype)
+        return eps * min(max(m, n), growth)
+    return EPS[dtype] / 2 if rcond < 0 else rcond
 
 
 class Plan(NamedTuple):
@@ -113,14 +118,14 @@ class Plan(NamedTuple):
     #: Where its value is not known yet, a 0-d array of the backend's library, which may be negative; or None, which is
     #: the default where M or N is symbolic.
     rcond: Any
+    #: What the backend is given: `rcond`, or None where it applies the default rule to the shapes itself.
+    backend_rcond: Any
     driver: str
     m: int
     n: int
     k: int
     #: b is (M,), and x is to be a vector.
     vector: bool
-    #: b is (M,), and goes to the backend as a matrix of one column.
-    column: bool
     #: The broadcast batch dimensions.
     batch: Shape
     #: Batch axes over which `a` is one matrix: their right-hand sides become columns, factorised once.
@@ -133,7 +138,9 @@ class Plan(NamedTuple):
     broadcast_b: bool
     #: Nothing to solve: a dimension of size 0.
     empty: bool
-    #: The arrays go to the backend, and its answer to the caller, just as they are.
+    #: The arrays go to the backend, and its answer to the caller, as they are once they have the dtype.
+    as_given: bool
+    #: `as_given`, and they have the dtype.
     direct: bool
 
 
@@ -145,10 +152,10 @@ def plan(
     default_float: str,
     rcond: float | None,
     driver: str,
-    takes_vectors: bool = False,
+    follows_shapes: bool = False,
     traced_rcond: bool = False,
 ) -> Plan:
-    """Apply the dtype, shape and cutoff rules. `takes_vectors` and `traced_rcond` are the backend's claims.
+    """Apply the dtype, shape and cutoff rules. `follows_shapes` and `traced_rcond` are the backend's claims.
 
     Raises
     ------
@@ -167,18 +174,21 @@ def plan(
     a_kept = (*(batch[i] for i in kept), m, n)
     empty = m == 0 or n == 0 or 0 in batch
     symbolic = not (isinstance(m, int) and isinstance(n, int))
-    column = vector and not (takes_vectors and not batch and not empty)
+    number = None if rcond is None and traced_rcond and symbolic else cutoff(rcond, dtype, m, n)
+    as_given = not (empty or k == 0) and (
+        follows_shapes or not (vector or folded or a_kept != a_shape or batch != batch_b)
+    )
     return Plan(
         dtype=dtype,
         cast_a=cast_a,
         cast_b=cast_b,
-        rcond=None if rcond is None and traced_rcond and symbolic else cutoff(rcond, dtype, m, n),
+        rcond=number,
+        backend_rcond=None if rcond is None and follows_shapes else number,
         driver=driver,
         m=m,
         n=n,
         k=k,
         vector=vector,
-        column=column,
         batch=batch,
         folded=folded,
         kept=kept,
@@ -186,7 +196,8 @@ def plan(
         reshape_a=a_kept != a_shape,
         broadcast_b=batch != batch_b,
         empty=empty,
-        direct=not (cast_a or cast_b or column or folded or empty or k == 0) and a_kept == a_shape and batch == batch_b,
+        as_given=as_given,
+        direct=as_given and not (cast_a or cast_b),
     )
 
 

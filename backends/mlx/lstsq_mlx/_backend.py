@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from lstsq._backend import Array, Backend, Capabilities, Solution
+from lstsq._backend import Array, Backend, Capabilities, Solution, dtype_name
+from lstsq._contract import default_cutoff
 
 
 class MlxBackend(Backend):
@@ -37,18 +38,22 @@ class MlxBackend(Backend):
         transforms=("jit", "vmap", "grad", "vjp", "jvp", "jacfwd", "jacrev", "checkpoint"),
         nonfinite="nan",
         solved_in_double=("float32", "complex64"),
-        takes_vectors=True,
+        follows_shapes=True,
         declines=("cholesky",),
     )
 
-    def solve(self, a: Array, b: Array, rcond: float, driver: str) -> Solution:
-        """Solve for the canonical problem; see `lstsq._backend.Backend.solve`.
+    def solve(self, a: Array, b: Array, rcond: float | None, driver: str) -> Solution:
+        """Solve for batches that broadcast; see `lstsq._backend.Backend.solve`.
 
         All four arrays are lazy: nothing is computed before they are read. `s`, and of the certified drivers the
         residuals, are nodes of their own, and cost nothing if they are never read.
         """
         from lstsq_mlx._native import native
 
+        if rcond is None:
+            # As a rule, since a function compiled for any shape meets other shapes than those of the trace.
+            eps, growth = default_cutoff(dtype_name(a.dtype))
+            return Solution(*native().lstsq(a, b, eps, driver, growth))
         return Solution(*native().lstsq(a, b, rcond, driver))
 
     def unavailable(self) -> str | None:
@@ -118,7 +123,22 @@ class MlxBackend(Backend):
         return self.from_numpy(array)
 
     def zeros(self, shape: tuple[int, ...], dtype: str, like: Array) -> Array:
-        """Zeros, on the CPU as everything here."""
+        """Zeros, on the CPU as everything here.
+
+        Raises
+        ------
+        ValueError
+            If ``mx.compile(shapeless=True)`` traces. Zeros are the answer to a problem of size 0, and would stay that
+            when the function is called with other shapes.
+        """
+        from lstsq_mlx._native import native
+
+        if native().in_shapeless_trace():
+            raise ValueError(
+                "mx.compile(shapeless=True) traces a problem whose answer is a constant, since a dimension is 0 or "
+                "numpy_resid=True leaves the residuals out, and would return that for all other shapes too; expected "
+                "no dimension of 0, and no numpy_resid. Compile it with shapeless=False."
+            )
         mx = _mlx()
         return mx.zeros(shape, dtype=getattr(mx, dtype), stream=mx.cpu)
 

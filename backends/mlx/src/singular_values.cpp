@@ -12,6 +12,7 @@
 #include "places.h"
 #include "reduction.h"
 #include "row_major.h"
+#include "shapes.h"
 #include "shares.h"
 #include "task.h"
 
@@ -222,17 +223,9 @@ void SingularValues::eval_gpu(const std::vector<mx::array>&, std::vector<mx::arr
 
 std::pair<std::vector<mx::array>, std::vector<int>> SingularValues::vmap(const std::vector<mx::array>& inputs,
                                                                          const std::vector<int>& axes) {
-  const mx::Stream s = stream();
-  int count = 0;
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    if (axes[i] >= 0) count = inputs[i].shape(axes[i]);
-  }
   // An input that is not mapped is repeated without a copy, and what lies at one place is computed once.
-  std::vector<mx::array> mapped;
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    mapped.push_back(axes[i] >= 0 ? at_front(inputs[i], axes[i], s) : repeated(inputs[i], count, s));
-  }
-  return {{singular_values_node(mapped[0], mapped[1], mapped[2], driver_, s)}, {0}};
+  const auto mapped = all_mapped(inputs, axes, stream());
+  return {{singular_values_node(mapped[0], mapped[1], mapped[2], driver_, stream())}, {0}};
 }
 
 }  // namespace lstsq_mlx

@@ -1,4 +1,4 @@
-// Whether an array depends on an argument of a function transformation.
+// What is being traced. MLX's library does not export its own functions for that, so that its behaviour is asked.
 
 #pragma once
 
@@ -8,16 +8,22 @@
 #include <vector>
 
 #include "mlx/array.h"
+#include "mlx/ops.h"
 #include "mlx/primitives.h"
 
 namespace lstsq_mlx {
 
-/// Whether a transformation is being traced. MLX's library does not export its own function for that, but an array that
-/// is marked asks it.
+/// Whether a transformation is being traced: then a marked array says so.
 inline bool in_tracing() {
   mlx::core::array probe(0.0f);
   probe.set_tracer(true);
   return probe.is_tracer();
+}
+
+/// Whether mx.compile(shapeless=True) is tracing: then two arrays of one shape are broadcast nevertheless.
+inline bool in_shapeless_trace() {
+  const mlx::core::array one(0.0f), other(0.0f);
+  return mlx::core::broadcast_arrays({one, other}, mlx::core::Device::cpu)[0].has_primitive();
 }
 
 /// Whether the array depends on an argument of a transformation (grad, vjp, jvp, vmap, compile) that is being traced:
