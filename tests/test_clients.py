@@ -8,17 +8,19 @@ from pathlib import Path
 import pytest
 
 CLIENTS = Path(__file__).resolve().parents[1] / "clients"
-#: Only ours takes a batch; NumPy's returns a tuple; and what imported the function by its name has ours, too.
+#: What has imported the function by its name has ours, too.
 CLIENT = """
+import inspect
 import numpy as np
 from numpy.linalg import lstsq
 
 def test_is_ours():
     assert np.linalg.lstsq is lstsq
-    assert lstsq(np.ones((2, 3, 1)), np.ones((3, 1)))[0].shape == (2, 1, 1)
+    assert lstsq.__module__ == "swap"
+    assert lstsq(np.ones((3, 1)), 2 * np.ones(3))[0].round(9) == 2
 
 def test_polyfit_calls_it():
-    assert np.polyfit.__globals__["lstsq"] is lstsq
+    assert inspect.unwrap(np.polyfit).__globals__["lstsq"] is lstsq
 
 def test_fails():
     assert False
@@ -34,18 +36,14 @@ def run(folder: Path, known: str) -> tuple[int, str]:
     (plugin / "known_failures.txt").write_text(known)
     (folder / "test_client.py").write_text(CLIENT)
     path = os.pathsep.join([str(plugin), *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-c",
-        plugin / "pytest.ini",
-        "--swap",
-        "numpy",
-        folder / "test_client.py",
-    ]
+    options = ["-c", plugin / "pytest.ini", "--swap", "numpy", folder / "test_client.py"]
     done = subprocess.run(
-        command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False, cwd=folder
+        [sys.executable, "-m", "pytest", *options],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
     )
     return done.returncode, done.stdout + done.stderr
 

@@ -31,7 +31,5 @@ def test_pins_agree():
 def test_nothing_is_there_twice_for_one_python():
     """Of one name there is one line, or lines whose markers tell the Pythons apart."""
     lines = [line for line in CONSTRAINTS.splitlines() if "==" in line and not line.startswith("#")]
-    several = [
-        line for line in lines if sum(other.partition("==")[0] == line.partition("==")[0] for other in lines) > 1
-    ]
-    assert all("python_full_version" in line for line in several)
+    names = [line.partition("==")[0] for line in lines]
+    assert all("python_full_version" in line for line, name in zip(lines, names) if names.count(name) > 1)
