@@ -618,7 +618,12 @@ class TestEnding:
 def _interrupted(code, *arguments, begun):
     """How this program ends, and what it says, if it gets Ctrl-C a while after it has made the file `begun`."""
     process = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where the tests run in the background of a shell, they ignore Ctrl-C, and would hand that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not begun.exists():
         assert process.poll() is None, process.stderr.read()
