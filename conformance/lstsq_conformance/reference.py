@@ -40,7 +40,8 @@ def cutoff(rcond: float | None, dtype: str, m: int, n: int) -> float:
     eps = eps_of(dtype)
     if rcond is None:
         return eps * max(m, n) if real_of(dtype) == "float64" else eps * min(max(m, n), 16)
-    return eps if rcond < 0 else rcond
+    # LAPACK's machine precision is half the spacing of the numbers.
+    return eps / 2 if rcond < 0 else rcond
 
 
 def solve(a: NumpyArray, b: NumpyArray, relative_cutoff: float) -> Truth:

@@ -20,7 +20,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lstsq_conformance.reference import NumpyArray, split, two_product, two_sum
+from lstsq_conformance.ranges import joined, parts
+from lstsq_conformance.reference import NumpyArray, two_product, two_sum
+from lstsq_conformance.sensitivity import changes, rounding
 
 #: Columns are orthogonal when the cosine of their angle is below this.
 _ORTHOGONAL = 1e-28
@@ -238,6 +240,40 @@ def residual(a: NumpyArray, x: Pair, b: NumpyArray) -> Pair:
     return subtract(pair(b), product(pair(a), x))
 
 
+def beyond(b: NumpyArray, c: Pair) -> NumpyArray:
+    """The norm of what of b lies beyond the range of u, for ``c = u^T b``."""
+    squares = (total(multiply(part, part)) for part in (transpose(pair(b)), transpose(c)))
+    return np.asarray(np.sqrt(np.maximum(subtract(*squares).high, 0.0)))
+
+
 def _divisor(f: Factors) -> Pair:
     zero = f.s.high == 0
     return Pair(np.where(zero, 1.0, f.s.high), np.where(zero, 0.0, f.s.low))[..., None]
+
+
+class ExactTruth(NamedTuple):
+    """The answer to one problem of ordinary size, and what rounding may do to it."""
+
+    s: NumpyArray
+    rank: int
+    x: NumpyArray
+    #: What errors whose roundings are of 1 do to each column of x (`sensitivity.changes`), and to a singular value.
+    changes: NumpyArray
+    rounding: float
+
+
+def solve(a: NumpyArray, b: NumpyArray, relative_cutoff: float) -> ExactTruth:
+    """Solve one problem ``(m, n)``, ``(m, K)`` of ordinary size with this cutoff."""
+    complex_ = np.iscomplexobj(a)
+    matrix, columns = real_form(a)[None], np.concatenate(parts(b), axis=-2)[None]
+    f, converged = decompose(matrix)
+    if not converged.all():
+        raise ArithmeticError("rotations did not make the columns orthogonal")
+    s, c = f.s.high, coefficients(f, columns)
+    kept = int(np.sum(s > relative_cutoff * s[:, :1]))
+    x = solution(f, c, np.array([kept])).high[0]
+    size = rounding(matrix, s[:, 0])
+    moved, _ = changes(matrix.shape[-2:], s, c.high, columns, beyond(columns, c), kept, size)
+    if complex_:
+        return ExactTruth(s[0, ::2], kept // 2, joined(np.split(x, 2)), moved[0], float(size[0]))
+    return ExactTruth(s[0], kept, x, moved[0], float(size[0]))

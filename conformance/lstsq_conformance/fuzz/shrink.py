@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -12,17 +13,16 @@ from lstsq_conformance.reference import NumpyArray
 Fails = Callable[[Group], bool]
 
 
-def shrink(group: Group, fails: Fails, attempts: int = 400) -> Group:
-    """A smaller group that still fails; at most so many are tried."""
-    tried = 0
+def shrink(group: Group, fails: Fails, seconds: float = 20.0) -> Group:
+    """A smaller group that still fails, as small as can be found in this time."""
+    end = time.monotonic() + seconds
     smaller = True
     while smaller:
         smaller = False
         for candidate in _candidates(group):
             if not _finite_alike(group, candidate):
                 continue
-            tried += 1
-            if tried > attempts:
+            if time.monotonic() > end:
                 return group
             if fails(candidate):
                 group, smaller = candidate, True

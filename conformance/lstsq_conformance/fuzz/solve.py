@@ -36,10 +36,20 @@ def verdict(target: Target, driver: str, mode: str, judge: Judge) -> Verdict:
     if driver in target.claims.declines:
         declined = np.isnan(answer.x).all(axis=(-2, -1)) & (answer.rank == 0) & judge.finite_a & ~raised
     right = declined | (due & raised)
+    if not target.library_has("subnormals"):
+        right |= _has_subnormals(group.a, (-2, -1)) | _has_subnormals(group.b, (-2,))
     wrong = (raised & ~due) | (due & ~raised)
     kinds = [np.where(right | raised, 0.0, ratios) for ratios in found]
     kinds[0] = np.where(wrong, np.inf, kinds[0])
     return Verdict(*kinds)
+
+
+def _has_subnormals(array: NumpyArray, axes: tuple[int, ...]) -> NumpyArray:
+    """For which problems it changes the answer to take numbers below the normal ones for zeros."""
+    tiny = np.finfo(real_of(str(array.dtype))).tiny
+    parts = np.stack([np.abs(array.real), np.abs(array.imag)])
+    below = ((parts > 0) & (parts < tiny)).any(axis=0).any(axis=axes)
+    return np.asarray(below & (parts.max(axis=0).max(axis=axes) < tiny * 2.0**60)).reshape(len(array), -1).any(axis=-1)
 
 
 def _empty(group: Group) -> Answer:
