@@ -52,6 +52,15 @@ _FAULTS = [
     ("rank-off-at-tie", "test_cutoff", "cutoff"),
     ("float-rank", "test_contract", "dtypes"),
     ("writes-to-its-input", "test_contract", "shapes"),
+    ("nan-column-spreads", "test_nonfinite", "nonfinite"),
+    ("nan-column-swallowed", "test_nonfinite", "nonfinite"),
+    ("nan-column-takes-the-rank", "test_nonfinite", "nonfinite"),
+    ("negative-is-the-spacing", "test_cutoff", "cutoff"),
+    ("scale-of-b-shared", "test_values", "solution"),
+    ("squares-underflow", "test_values", "solution"),
+    ("sloppy-at-the-cutoff", "test_cutoff", "cutoff"),
+    ("neighbour-overflows", "test_values", "residuals"),
+    ("no-svd", "test_errors", "drivers"),
 ]
 
 #: The same for what only transformations show: fault, tests, row.

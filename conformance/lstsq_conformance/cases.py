@@ -12,14 +12,19 @@ the same up to rounding in every dtype.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import itertools
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from lstsq_conformance import reference_extended
+from lstsq_conformance.ranges import exponent_of, parts, scaled
 from lstsq_conformance.reference import NumpyArray, Truth, cutoff, solve
+from lstsq_conformance.reference_extended import ExactTruth
 
 DTYPES = ("float32", "float64", "complex64", "complex128")
 
@@ -39,6 +44,9 @@ TAGS = {
     "named cutoff": "the rank depends on the caller's rcond",
     "tie": "a singular value that equals the cutoff exactly, and so counts as zero",
     "arithmetic": "condition 1e5, where single precision arithmetic is wrong by per cents and double by nothing",
+    "scaled": "A, single rows and columns of it, and each right-hand side at scales of their own, to the ends of the range",
+    "subnormal": "entries below the normal numbers: not for libraries that take these for zeros",
+    "straddled": "the cutoff between two singular values that are close: judged in extended precision",
     "answer": "a known exact solution",
     "large": "too large for the oracle: judged by its known answer alone",
 }
@@ -57,8 +65,6 @@ class Problem:
     consistent: int = 0
     #: The exact solution.
     answer: NumpyArray | None = None
-    #: A and B are 2**exponent times numbers of ordinary size.
-    exponent: int = 0
 
     @property
     def dtype(self) -> str:
@@ -66,22 +72,36 @@ class Problem:
         return str(self.a.dtype)
 
     @functools.cached_property
+    def exponent(self) -> int:
+        """A is 2**exponent times a matrix of ordinary size."""
+        return int(exponent_of(self.a, (-2, -1))[0, 0])
+
+    @functools.cached_property
+    def exponents(self) -> NumpyArray:
+        """The same for each right-hand side."""
+        return exponent_of(self.b, -2)[0]
+
+    @property
+    def powers(self) -> NumpyArray:
+        """The same for each column of x."""
+        return self.exponents - self.exponent
+
+    @functools.cached_property
     def base(self) -> tuple[NumpyArray, NumpyArray]:
         """A and B in double precision, brought to ordinary size without rounding."""
-        return scaled(self.a, -self.exponent), scaled(self.b, -self.exponent)
+        return scaled(self.a, -self.exponent), scaled(self.b, -self.exponents)
 
     @functools.cached_property
     def truth(self) -> Truth:
-        """The oracle's answer for `base`: the same x, singular values 2**-exponent times those of A."""
+        """The oracle's answer for `base`: x is `powers` of two smaller or larger than that for A and B, and so on."""
         a, b = self.base
         return solve(a, b, cutoff(self.rcond, self.dtype, *self.a.shape))
 
-
-def scaled(a: NumpyArray, exponent: int) -> NumpyArray:
-    """``a * 2**exponent`` in double precision."""
-    parts = np.stack([a.real.astype(float), a.imag.astype(float)])
-    real, imaginary = np.ldexp(parts, exponent)
-    return real + 1j * imaginary if np.iscomplexobj(a) else np.asarray(real)
+    @functools.cached_property
+    def exact(self) -> ExactTruth:
+        """The same in extended precision."""
+        a, b = self.base
+        return reference_extended.solve(a, b, cutoff(self.rcond, self.dtype, *self.a.shape))
 
 
 @dataclass(frozen=True)
@@ -104,8 +124,7 @@ def _build(case: Case, dtype: str) -> Problem:
     rng = np.random.default_rng(zlib.crc32(case.name.encode()))
     p = case.recipe(rng, dtype.startswith("complex"))
     with np.errstate(under="ignore"):
-        a, b = (scaled(array, p.exponent).astype(dtype) for array in (p.a, p.b))
-    return Problem(a, b, p.rcond, p.rank, p.consistent, p.answer, p.exponent)
+        return dataclasses.replace(p, a=p.a.astype(dtype), b=p.b.astype(dtype))
 
 
 def select(*tags: str, quick: bool = False) -> list[Case]:
@@ -162,7 +181,7 @@ def right_sides(rng: np.random.Generator, complex_: bool, a: NumpyArray) -> tupl
     return np.concatenate([a @ gaussian(rng, complex_, n, 1), np.zeros((m, 1)), inconsistent], axis=1), 2
 
 
-# Recipes. Each returns a problem of ordinary size; `_build` scales and rounds it.
+# Recipes. Each returns a problem in double precision; `_build` rounds it.
 
 
 def full_rank(m: int, n: int, exponent: int = 0) -> Callable[[np.random.Generator, bool], Problem]:
@@ -172,7 +191,7 @@ def full_rank(m: int, n: int, exponent: int = 0) -> Callable[[np.random.Generato
         p = min(m, n)
         a = with_spectrum(rng, complex_, m, n, np.geomspace(1, 0.1, p) if p > 1 else np.ones(p))
         b, consistent = right_sides(rng, complex_, a)
-        return Problem(a, b, None, p, consistent if m > n else b.shape[1], exponent=exponent)
+        return Problem(scaled(a, exponent), scaled(b, exponent), None, p, consistent if m > n else b.shape[1])
 
     return recipe
 
@@ -186,7 +205,7 @@ def deficient(
         rank = 3 * min(m, n) // 4
         a = integer_product(rng, complex_, m, n, rank)
         b, consistent = right_sides(rng, complex_, a)
-        return Problem(a, b, rcond, rank, consistent, exponent=exponent)
+        return Problem(scaled(a, exponent), scaled(b, exponent), rcond, rank, consistent)
 
     return recipe
 
@@ -205,6 +224,44 @@ def spectrum(
         return Problem(a, b, rcond, len(s) if rank is None else rank, consistent if rank is None else 0)
 
     return recipe
+
+
+def straddled(
+    m: int, n: int, s: NumpyArray, rcond: float | None, rank: int
+) -> Callable[[np.random.Generator, bool], Problem]:
+    """These singular values, the cutoff just below as many of them as `rank` says; consistent and inconsistent b."""
+
+    def recipe(rng: np.random.Generator, complex_: bool) -> Problem:
+        a = with_spectrum(rng, complex_, m, n, s)
+        b = np.concatenate([a @ gaussian(rng, complex_, n, 1), gaussian(rng, complex_, m, 1)], axis=1)
+        return Problem(a, b, rcond, rank)
+
+    return recipe
+
+
+def at_scales(
+    recipe: Callable[[np.random.Generator, bool], Problem],
+    of_a: int = 0,
+    of_b: tuple[int, ...] = (0,),
+    columns: tuple[int, ...] = (0,),
+    rows: tuple[int, ...] = (0,),
+    rank: int | None = None,
+) -> Callable[[np.random.Generator, bool], Problem]:
+    """The problem with A, each right-hand side, and columns and rows of A multiplied by powers of two.
+
+    Each tuple is repeated to the length that it is wanted in. Where columns or rows are scaled, the rank is to be given.
+    """
+
+    def scaled_recipe(rng: np.random.Generator, complex_: bool) -> Problem:
+        p = recipe(rng, complex_)
+        m, n, k = *p.a.shape, p.b.shape[1]
+        of_rows, of_columns = np.resize(rows, m)[:, None], np.resize(columns, n)
+        a = scaled(p.a, of_a + of_rows + of_columns)
+        b = scaled(p.b, of_rows + np.resize(of_b, k))
+        alike = rows == columns == (0,)
+        return dataclasses.replace(p, a=a, b=b, rank=p.rank if alike else rank, consistent=p.consistent if alike else 0)
+
+    return scaled_recipe
 
 
 def equilibrium(m: int, n: int, decades: float) -> Callable[[np.random.Generator, bool], Problem]:
@@ -274,6 +331,8 @@ def _every_case() -> Iterator[Case]:
     yield from _spectra()
     yield from _conditions()
     yield from _cutoffs()
+    yield from _straddled()
+    yield from _scales()
     yield from _answers()
 
 
@@ -369,6 +428,12 @@ def _cutoffs() -> Iterator[Case]:
                 frozenset({"ratios", "named cutoff"} | ({"quick"} if (m, n) == (20, 6) else set())),
                 spectrum(m, n, s, rcond, rank),
             )
+        # Close together, but not so close that single precision does not tell them apart.
+        yield Case(
+            f"named cutoff/between two that are close {m}x{n}",
+            frozenset({"ratios", "named cutoff"}),
+            spectrum(m, n, np.r_[np.geomspace(1, 0.1001, 4), np.geomspace(0.0999, 0.02, min(m, n) - 4)], 0.1, 4),
+        )
     tags = frozenset({"ratios", "tie", "quick"})
     yield Case("tie/square 3x3", tags, tie(3, 3, [1, 0.5, 0.25], 0.5, 1))
     yield Case("tie/tall 5x3", tags, tie(5, 3, [4, 2, 1], 0.25, 2))
@@ -379,7 +444,147 @@ def _cutoffs() -> Iterator[Case]:
     yield Case("tie/just below", tags, tie(3, 3, [1, 0.5, 0.25], 0.5 + 2**-20, 1))
     yield Case("tie/rcond above 1", tags, tie(3, 2, [2, 1], 7.0, 0))
     yield Case("tie/rcond 0", tags, tie(3, 3, [1, 2**-30, 0], 0.0, 2))
-    yield Case("tie/negative rcond is eps", tags, tie(3, 3, [1, 2**-20, 2**-60], -1.0, 2))
+    yield Case("tie/negative rcond", tags, tie(3, 3, [1, 2**-20, 2**-60], -1.0, 2))
+
+
+def _straddled() -> Iterator[Case]:
+    # LAPACK divides and conquers from 26 columns on, and where the singular values reach down to eps its gelsd is then
+    # less exact there than a singular value decomposition. That is where the cutoffs of least squares usually lie.
+    for m, n in ((40, 60), (40, 100), (60, 60), (60, 40), (20, 30)):
+        p = min(m, n)
+        most, default = 3 * p // 4, max(m, n) * 2.0**-52
+        for name, rcond, high, low, least in (
+            ("4.8e-14", 4.8e-14, 4.9e-14, 4.5e-14, 1e-16),
+            ("default cutoff", None, 1.3 * default, 0.7 * default, 1e-17),
+            ("1e-9", 1e-9, 1e-9 + 1e-13, 1e-9 - 1e-13, 1e-16),
+        ):
+            recipe = straddled(m, n, np.r_[np.geomspace(1, high, most), np.geomspace(low, least, p - most)], rcond, most)
+            # Extended precision takes long for complex numbers.
+            quick = {"quick"} if (m, n, name) == (40, 60, "4.8e-14") else set()
+            yield Case(f"straddled/{name} {m}x{n}", frozenset({"straddled"} | quick), recipe, ("float64",))
+            if m != n and max(m, n) <= 60:
+                yield Case(f"straddled/{name} {m}x{n} complex", frozenset({"straddled"}), recipe, ("complex128",))
+
+
+#: Powers of two from one end of the range to the other; past some of them squares, fourth powers, products vanish.
+_SCALES = {"double": (-996, -400, -332, -100, -75, 0, 100, 146, 550, 996), "single": (-110, -60, 0, 60, 103)}
+#: For four right-hand sides, the second of which is zero.
+_OWN_SCALES = {"double": (-963, 0, 900, -500), "single": (-100, 0, 90, -50)}
+_DTYPES_OF = {"double": ("float64", "complex128"), "single": ("float32", "complex64")}
+
+
+def _scales() -> Iterator[Case]:
+    small = ((5, 3), (3, 5), (4, 4))
+    for precision, scales in _SCALES.items():
+        own = _OWN_SCALES[precision]
+        for (m, n), scale in itertools.product(small, scales):
+            for name, of_b in (("b alike", (scale,)), ("b ordinary", (0,)), ("b at its own", own)):
+                for rcond in (0.0, 0.1):
+                    quick = (rcond, name) == (0.1, "b at its own") and scale in (-332, 146, -60)
+                    yield _scaled(precision, m, n, rcond, scale, of_b, name, quick)
+        for (m, n), scale in itertools.product(small, (scales[1], scales[-2])):
+            for rcond in (None, 1e-15, 1e-3, 0.5, 1.0, 2.0):
+                yield _scaled(precision, m, n, rcond, scale, own, "b at its own", False)
+        for (m, n), scale in itertools.product(((32, 8), (8, 32)), scales):
+            yield _scaled(precision, m, n, 0.1, scale, own, "b at its own", False)
+        for scale in (scales[1], 0):
+            yield _overflowing(precision, scale)
+    # Large enough for every other method that a solver may have.
+    own = _OWN_SCALES["double"]
+    for (m, n), scale, rcond in itertools.product(((100, 100), (70, 70)), (-996, -75, 100, 996), (1e-3, 0.1, 0.5)):
+        yield _scaled("double", m, n, rcond, scale, own, "b at its own", (m, scale, rcond) == (70, -75, 0.1))
+    for (m, n), scale in itertools.product(((400, 200), (200, 400)), (-700, 146)):
+        yield _scaled("double", m, n, 0.1, scale, own, "b at its own", False)
+    yield from _vanishing_products()
+    yield from _unlike_columns()
+    for m, n in ((10, 3), (3, 10), (5, 5)):
+        # Small integers times the smallest number that there is.
+        tags = frozenset({"scaled", "subnormal", "deficient"})
+        recipe = at_scales(deficient(m, n), -149, (-149, 0, 90, -149))
+        yield Case(f"scaled/2**-149, deficient {m}x{n} single", tags, recipe, _DTYPES_OF["single"])
+
+
+def _scaled(
+    precision: str, m: int, n: int, rcond: float | None, scale: int, of_b: tuple[int, ...], name: str, quick: bool
+) -> Case:
+    """Singular values on both sides of the cutoff, where it leaves any, and well away from it."""
+    p = min(m, n)
+    above = (p + 1) // 2
+    if rcond is None or rcond < 1e-10:
+        recipe = spectrum(m, n, np.geomspace(1, 0.1, p), rcond)
+    elif rcond < 1:
+        s = np.r_[np.geomspace(1, min(2 * rcond, 0.8), above), np.geomspace(rcond / 2, rcond / 5, p - above)]
+        recipe = spectrum(m, n, s, rcond, above)
+    else:
+        recipe = spectrum(m, n, np.geomspace(1, 0.1, p), rcond, 0)
+    tags = frozenset({"scaled", *(["quick"] if quick else [])})
+    title = f"scaled/2**{scale}, rcond {rcond}, {name} {m}x{n} {precision}"
+    return Case(title, tags, at_scales(recipe, scale, of_b), _DTYPES_OF[precision])
+
+
+def _overflowing(precision: str, of_b: int) -> Case:
+    """Entries that are numbers, and a largest singular value that is none."""
+    top = 1024 if precision == "double" else 128
+
+    def recipe(rng: np.random.Generator, complex_: bool) -> Problem:
+        p = spectrum(6, 4, np.geomspace(1, 0.1, 4))(rng, complex_)
+        p = dataclasses.replace(p, a=p.a / np.max([np.abs(part).max() for part in parts(p.a)]) * 0.9)
+        return at_scales(lambda *_: p, top, (of_b, of_b, top - 40, of_b))(rng, complex_)
+
+    tags = frozenset({"scaled", *(["quick"] if of_b == 0 else [])})
+    return Case(f"scaled/largest singular value overflows, b 2**{of_b} 6x4 {precision}", tags, recipe, _DTYPES_OF[precision])
+
+
+def _vanishing_products() -> Iterator[Case]:
+    """A and b whose products are below what there is, and answers that are numbers like any others."""
+    for of_a, of_b in ((-266, -830), (-399, -648), (-100, -963), (-332, -997), (380, -650)):
+        for m, n in ((1, 1), (6, 3), (3, 6)):
+            quick = {"quick"} if m == 6 and of_a in (-266, -332) else set()
+            yield Case(
+                f"scaled/product of 2**{of_a} and 2**{of_b} {m}x{n}",
+                frozenset({"scaled"} | quick),
+                at_scales(full_rank(m, n), of_a, (of_b,)),
+                _DTYPES_OF["double"],
+            )
+    for of_b in (0, 550, -700):
+        yield Case(
+            f"scaled/all but deficient, b 2**{of_b} 8x3",
+            frozenset({"scaled"}),
+            at_scales(spectrum(8, 3, np.array([1, 1e-3, 3e-7])), 0, (of_b,)),
+            _DTYPES_OF["double"],
+        )
+
+
+def _unlike_columns() -> Iterator[Case]:
+    """Columns, or rows, that are so much smaller than others that they do not count; and such that just do."""
+    own = (-300, 0, 300, 0)
+    for m, n in ((6, 4), (4, 6), (5, 5)):
+        for far, of_a in ((700, 0), (600, -400), (900, 90)):
+            some = 2
+            columns, rows = (*[0] * some, *[-far] * (n - some)), (*[0] * some, *[-far] * (m - some))
+            for name, of_columns, of_rows in (("columns", columns, (0,)), ("rows", (0,), rows)):
+                yield Case(
+                    f"scaled/{name} 2**-{far} of others, 2**{of_a} {m}x{n}",
+                    frozenset({"scaled"}),
+                    at_scales(_gaussian(m, n, None), of_a, own, of_columns, of_rows, some),
+                    _DTYPES_OF["double"],
+                )
+        for of_a in (-900, -300, 0, 300, 900):
+            yield Case(
+                f"scaled/columns of 2**0 to 2**-12, 2**{of_a} {m}x{n}",
+                frozenset({"scaled"}),
+                at_scales(_gaussian(m, n, 0.0), of_a, own, (0, -3, -12, -7), (0,), min(m, n)),
+                _DTYPES_OF["double"],
+            )
+
+
+def _gaussian(m: int, n: int, rcond: float | None) -> Callable[[np.random.Generator, bool], Problem]:
+    def recipe(rng: np.random.Generator, complex_: bool) -> Problem:
+        a = gaussian(rng, complex_, m, n)
+        b, consistent = right_sides(rng, complex_, a)
+        return Problem(a, b, rcond, min(m, n), consistent)
+
+    return recipe
 
 
 def _answers() -> Iterator[Case]:

@@ -16,6 +16,8 @@ A test of the suite takes `target` and, where it wants them, `case`, `dtype` and
     Only where the backend claims this answer to non-finite input.
 ``library(feature)``
     Only where the library has it: a dtype, or one of those in `Target.library_has`.
+``traced_rcond``
+    Only where the backend claims to take a cutoff that is traced.
 ``may_decline``
     Only for the drivers that may decline to answer; a test without it is not for these.
 ``costly``
@@ -56,6 +58,7 @@ _MARKS = (
     "claims(*transforms): generated only where the backend claims these transformations",
     "nonfinite(kind): generated only where the backend claims this answer to non-finite input",
     "library(feature): generated only where the library has it",
+    "traced_rcond: generated only where the backend claims to take a traced cutoff",
     "may_decline: run for the drivers that may decline to answer, and no others",
     "costly: in the quick selection for double precision alone",
     "thorough: left out of the quick selection",
@@ -141,6 +144,8 @@ class Suite:
         chosen = cases.select(*tags, quick=self.quick) if "case" in names else [None]
         declining = definition.get_closest_marker("may_decline") is not None
         drivers = [name for name in self.target.drivers if (name in self.target.claims.declines) == declining]
+        if not self.target.library_has("subnormals"):
+            chosen = [case for case in chosen if case is None or "subnormal" not in case.tags]
         for case in chosen:
             for dtype in dtypes:
                 if case is not None and dtype not in case.dtypes:
@@ -184,6 +189,7 @@ class Suite:
             and all(self.target.library_has(feature) for feature in features)
             and transforms <= set(claims.transforms)
             and nonfinite <= {claims.nonfinite}
+            and (item.get_closest_marker("traced_rcond") is None or getattr(claims, "traced_rcond", False))
             and not (self.quick and item.get_closest_marker("thorough"))
         )
 

@@ -6,6 +6,9 @@ in LAPACK's own tests, 30 is the limit, for every backend, dtype and size. Nothi
 In the denominators, eps is that of the dtype, ``size`` is ``max(M, N)``, and ``gap`` is the distance from the smallest
 singular value that counts to the largest that does not: what decides how firmly the range and row space are fixed.
 
+Everything is measured on the problem at ordinary size, A and each right-hand side being scaled by powers of two, and so
+is the answer. What the dtype cannot hold is not wrong (`ranges`).
+
 References
 ----------
 E. Anderson et al., LAPACK 3.12, TESTING/LIN: ddrvls.f (the limit), dqrt12.f (`singular_values`), dqrt14.f
@@ -19,8 +22,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lstsq_conformance.cases import Problem, scaled
-from lstsq_conformance.reference import NumpyArray, dagger, eps_of, residual
+from lstsq_conformance.cases import Problem
+from lstsq_conformance.ranges import brought_back, root_brought_back, scaled
+from lstsq_conformance.reference import NumpyArray, dagger, eps_of, real_of, residual
 
 LIMIT = 30.0
 
@@ -36,15 +40,17 @@ class Answer(NamedTuple):
 
 def singular_values(problem: Problem, answer: Answer) -> float:
     """``max |s - sigma| / (sigma_1 size eps)``."""
-    truth, s = problem.truth.s, scaled(answer.s, -problem.exponent)
-    return _worst(np.abs(s - truth), truth[0] * _size(problem) * eps_of(problem.dtype))
+    truth = problem.truth.s
+    unit = truth[0] * _size(problem) * eps_of(problem.dtype)
+    s = brought_back(answer.s, truth, problem.exponent, LIMIT * unit, problem.dtype)
+    return _worst(np.abs(s - truth), unit)
 
 
 def optimality(problem: Problem, answer: Answer) -> float:
     """``||A_k^H r|| / (||A|| (||r|| + ||A|| ||x||) size eps)``: the residual is orthogonal to the range that counts."""
     a, b = problem.base
     u, s, _, kept, _, _ = problem.truth
-    x = _double(answer.x)
+    x = _solution(problem, answer)
     r = residual(a, x, b)
     slope = _norms((s * kept)[:, None] * (dagger(u) @ r))
     return _worst(slope, s[0] * (_norms(r) + s[0] * _norms(x)) * _size(problem) * eps_of(problem.dtype))
@@ -53,7 +59,7 @@ def optimality(problem: Problem, answer: Answer) -> float:
 def minimum_norm(problem: Problem, answer: Answer) -> float:
     """``||x - V_k V_k^H x|| / (||x|| size eps sigma_1 / gap)``: x lies in the row space that counts."""
     _, s, vh, kept, _, _ = problem.truth
-    x = _double(answer.x)
+    x = _solution(problem, answer)
     if not kept.any():
         return 0.0 if not x.any() else np.inf
     outside = x - dagger(vh) @ (kept[:, None] * (vh @ x))
@@ -63,31 +69,20 @@ def minimum_norm(problem: Problem, answer: Answer) -> float:
 def consistent_residual(problem: Problem, answer: Answer) -> float:
     """``||b - A x|| / (||A|| ||x|| size eps)``, of the right-hand sides that lie in the range of A."""
     a, b = (array[:, : problem.consistent] if array is problem.base[1] else array for array in problem.base)
-    x = _double(answer.x)[:, : problem.consistent]
+    x = _solution(problem, answer)[:, : problem.consistent]
     return _worst(_norms(residual(a, x, b)), problem.truth.s[0] * _norms(x) * _size(problem) * eps_of(problem.dtype))
 
 
 def residuals(problem: Problem, answer: Answer) -> float:
-    """``|sqrt(residuals) - ||b - A x||| / ((||A|| ||x|| + ||b||) size eps)``.
-
-    Where the sum of squares leaves the range of the dtype, it must do so as the dtype's numbers do: to inf, or to 0.
-    """
-    norms = np.sqrt(problem.truth.residuals)
-    unit = (problem.truth.s[0] * _norms(problem.truth.x) + _norms(problem.base[1])) * _size(problem)
-    unit = unit * eps_of(problem.dtype)
-    info = np.finfo(answer.residuals.dtype)
-    with np.errstate(over="ignore", under="ignore"):
-        lowest, highest = (
-            np.ldexp(np.maximum(norms + side * LIMIT * unit, 0.0) ** 2, 2 * problem.exponent) for side in (-1, 1)
-        )
-        got = answer.residuals.astype(float)
-        # Below the normal numbers a library may round to zero.
-        low = np.where(lowest > info.max, np.inf, np.where(lowest < info.tiny, 0.0, lowest))
-        high = np.where(highest > info.max, np.inf, np.maximum(highest, info.tiny))
-        within = (low <= got) & (got <= high)
-        error = np.abs(np.ldexp(np.sqrt(got), -problem.exponent) - norms)
-    ordinary = np.isfinite(high) & (low > 0)
-    return _worst(np.where(ordinary, error, np.where(within, 0.0, np.inf)), np.where(ordinary, unit, 1.0))
+    """``|sqrt(residuals) - ||b - A x||| / ((||A|| ||x|| + ||b||) size eps)``."""
+    norms, lengths, x = np.sqrt(problem.truth.residuals), _norms(problem.base[1]), _norms(problem.truth.x)
+    largest = problem.truth.s[0]
+    unit = (largest * x + lengths) * _size(problem) * eps_of(problem.dtype)
+    # Where x is below the normal numbers, the residual may be that of the truth, or of what is left of x.
+    lost = scaled(np.full_like(x, np.finfo(real_of(problem.dtype)).tiny), -problem.powers)
+    unit = unit + largest * np.minimum(np.sqrt(problem.a.shape[1]) * lost, x) / LIMIT
+    got = root_brought_back(answer.residuals, norms, problem.exponents, LIMIT * unit, problem.dtype)
+    return _worst(np.abs(got - norms), unit)
 
 
 def solution(problem: Problem, answer: Answer) -> float:
@@ -101,13 +96,36 @@ def double_arithmetic(problem: Problem, answer: Answer) -> float:
 
 
 def _forward(problem: Problem, answer: Answer, arithmetic: float) -> float:
-    _, s, _, kept, truth, squares = problem.truth
-    error = _norms(_double(answer.x) - truth)
+    return _error_of(problem, answer, problem.truth.x, _change(problem, arithmetic))
+
+
+def _change(problem: Problem, arithmetic: float) -> NumpyArray:
+    """What one rounding of x and errors in A of this size can do to x, for any A of this condition."""
+    _, s, _, kept, x, squares = problem.truth
+    unit = eps_of(problem.dtype) * _norms(x)
     if not kept.any():
-        return 0.0 if not error.any() else np.inf
-    smallest = s[kept > 0][-1]
-    sensitivity = s[0] / _gap(problem) * (_norms(truth) + np.sqrt(squares) / smallest)
-    return _worst(error, eps_of(problem.dtype) * _norms(truth) + arithmetic * sensitivity)
+        return unit
+    return unit + arithmetic * s[0] / _gap(problem) * (_norms(x) + np.sqrt(squares) / s[kept > 0][-1])
+
+
+def close_to_cutoff(problem: Problem, answer: Answer) -> float:
+    """``||x - x*||`` over what rounding errors do to this very x, to first order, and not to any of its condition.
+
+    For problems whose entries are all of one size. See `sensitivity`.
+    """
+    eps, (_, _, x, changes, _) = eps_of(problem.dtype), problem.exact
+    return _error_of(problem, answer, x, eps * (_norms(x) + changes))
+
+
+def _error_of(problem: Problem, answer: Answer, truth: NumpyArray, unit: NumpyArray) -> float:
+    x = brought_back(answer.x, truth, problem.powers, LIMIT * unit, problem.dtype)
+    return _worst(_norms(x - truth), unit)
+
+
+def _solution(problem: Problem, answer: Answer) -> NumpyArray:
+    """The solution at ordinary size; what the dtype cannot hold is taken from the truth."""
+    slack = LIMIT * _change(problem, _size(problem) * eps_of(problem.dtype))
+    return brought_back(answer.x, problem.truth.x, problem.powers, slack, problem.dtype)
 
 
 def _gap(problem: Problem) -> float:
@@ -118,10 +136,6 @@ def _gap(problem: Problem) -> float:
 
 def _size(problem: Problem) -> int:
     return int(max(problem.a.shape))
-
-
-def _double(x: NumpyArray) -> NumpyArray:
-    return x.astype(np.result_type(x.dtype, np.float64))
 
 
 def _norms(columns: NumpyArray) -> NumpyArray:

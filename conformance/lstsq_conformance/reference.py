@@ -40,7 +40,8 @@ def cutoff(rcond: float | None, dtype: str, m: int, n: int) -> float:
     eps = eps_of(dtype)
     if rcond is None:
         return eps * max(m, n) if real_of(dtype) == "float64" else eps * min(max(m, n), 16)
-    return eps if rcond < 0 else rcond
+    # LAPACK's machine precision is half the spacing of the numbers.
+    return eps / 2 if rcond < 0 else rcond
 
 
 def solve(a: NumpyArray, b: NumpyArray, relative_cutoff: float) -> Truth:
@@ -95,30 +96,30 @@ def residual(a: NumpyArray, x: NumpyArray, b: NumpyArray) -> NumpyArray:
         tall = np.concatenate([a.imag, a.real], axis=-1)
         parts = np.concatenate([x.real, x.imag], axis=-2)
         return np.asarray(residual(wide, parts, b.real) + 1j * residual(tall, parts, b.imag))
-    product, lost = _two_product(-a[..., :, :, None], x[..., None, :, :])
+    product, lost = two_product(-a[..., :, :, None], x[..., None, :, :])
     first = np.broadcast_to(b[..., None, :], (*product.shape[:-2], 1, product.shape[-1]))
     terms, error = np.concatenate([first, product], axis=-2), lost.sum(axis=-2)
     while terms.shape[-2] > 1:
         half = terms.shape[-2] // 2
-        total, more = _two_sum(terms[..., :half, :], terms[..., half : 2 * half, :])
+        total, more = two_sum(terms[..., :half, :], terms[..., half : 2 * half, :])
         terms, error = np.concatenate([total, terms[..., 2 * half :, :]], axis=-2), error + more.sum(axis=-2)
     return np.asarray(terms[..., 0, :] + error)
 
 
-def _two_sum(p: NumpyArray, q: NumpyArray) -> tuple[NumpyArray, NumpyArray]:
+def two_sum(p: NumpyArray, q: NumpyArray) -> tuple[NumpyArray, NumpyArray]:
     total = p + q
     virtual = total - p
     return total, (p - (total - virtual)) + (q - virtual)
 
 
-def _two_product(p: NumpyArray, q: NumpyArray) -> tuple[NumpyArray, NumpyArray]:
+def two_product(p: NumpyArray, q: NumpyArray) -> tuple[NumpyArray, NumpyArray]:
     product = p * q
-    p_high, p_low = _split(p)
-    q_high, q_low = _split(q)
+    p_high, p_low = split(p)
+    q_high, q_low = split(q)
     return product, p_low * q_low - (((product - p_high * q_high) - p_low * q_high) - p_high * q_low)
 
 
-def _split(p: NumpyArray) -> tuple[NumpyArray, NumpyArray]:
+def split(p: NumpyArray) -> tuple[NumpyArray, NumpyArray]:
     scaled = p * (2.0**27 + 1)
     high = scaled - (scaled - p)
     return high, p - high

@@ -9,14 +9,16 @@ ROWS = {
     "residuals": "the sum of squares of b - a x for each right-hand side, always; numpy_resid=True gives NumPy's",
     "singular values": "s is real and descending, and as accurate as its dtype allows",
     "cutoff": "a singular value is zero iff s <= rcond * s_max; rcond=None is eps * max(M, N) in double precision and "
-    "eps * min(max(M, N), 16) in single; rcond < 0 is eps",
+    "eps * min(max(M, N), 16) in single; rcond < 0 is eps / 2",
     "dtypes": "a and b are promoted to one floating dtype: integers to the default float, half precision to float32; "
     "s and residuals are real, rank is an integer",
     "arithmetic": "float32 and complex64 are solved in double precision where the backend claims it",
     "namespaces": "results are of the input's library; two libraries mixed are refused; backend=... converts back",
     "empty": "M = 0, N = 0, K = 0 and empty batches work as NumPy's do",
     "batch": "every batch element is solved as if it were alone",
-    "nonfinite": "NaN or inf: LinAlgError, or NaN and rank 0 in that batch element alone",
+    "nonfinite": "NaN or inf in a: LinAlgError, or NaN and rank 0 in that batch element alone; in b: NaN in x and "
+    "residuals of that right-hand side alone",
+    "drivers": "svd on every backend; gelsd where there is LAPACK's; any other name is refused with the list",
     "errors": "LinAlgError for bad shapes, ValueError for an unknown driver or backend: got, expected, what to do",
     "lazy": "under jit the answer is the eager answer",
     "transforms": "every claimed transformation, and their compositions, equal the loop or the eager call",

@@ -86,6 +86,10 @@ class Target:
             except (ValueError, IndexError, TypeError):
                 return False
             return True
+        if feature == "subnormals":
+            # Some compute as if the numbers without all their digits were 0.
+            smallest = np.array([np.finfo(np.float32).smallest_subnormal])
+            return bool(np.all(self.numpy(self.array(smallest) * 2) == 2 * smallest))
         if feature == "bfloat16":
             # NumPy has none to convert from.
             return hasattr(self.xp, feature)

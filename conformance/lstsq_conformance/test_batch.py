@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lstsq_conformance import ratios
-from lstsq_conformance.cases import Case, Problem, gaussian
-from lstsq_conformance.ratios import LIMIT, Answer
+from lstsq_conformance.cases import Case, Problem, gaussian, select
+from lstsq_conformance.ratios import Answer
+from lstsq_conformance.reference import real_of
 from lstsq_conformance.target import Target
-from lstsq_conformance.test_values import check_known_answer
+from lstsq_conformance.test_values import check_known_answer, judge_all
 
 
 def _with_neighbours(problem: Problem, deficient_first: bool) -> tuple[list[Problem], int]:
@@ -38,10 +38,7 @@ def _solve(target: Target, problems: list[Problem], driver: str) -> list[Answer]
 def test_deficient_among_full_rank(target: Target, case: Case, dtype: str, driver: str, deficient_first: bool) -> None:
     problems, _ = _with_neighbours(case.build(dtype), deficient_first)
     for i, (problem, answer) in enumerate(zip(problems, _solve(target, problems, driver))):
-        assert int(answer.rank) == problem.rank, f"element {i}"
-        for ratio in (ratios.solution, ratios.minimum_norm, ratios.residuals, ratios.singular_values):
-            value = ratio(problem, answer)
-            assert value < LIMIT, f"element {i}: {ratio.__name__} ratio {value:.3g}, limit {LIMIT:g}"
+        judge_all(problem, answer, f"element {i}")
 
 
 @pytest.mark.contract("batch")
@@ -75,7 +72,25 @@ def test_batch_equals_loop(target: Target, dtype: str, driver: str, m: int, n: i
     for i in np.ndindex(2, 3):
         problem = Problem(a[i], b[i], None, min(m, n))
         answer = Answer(*(field[i] for field in together))
-        assert int(answer.rank) == problem.rank, f"element {i}"
-        for ratio in (ratios.solution, ratios.minimum_norm, ratios.residuals, ratios.singular_values):
-            value = ratio(problem, answer)
-            assert value < LIMIT, f"element {i}: {ratio.__name__} ratio {value:.3g}, limit {LIMIT:g}"
+        judge_all(problem, answer, f"element {i}")
+
+
+@pytest.mark.contract("batch")
+@pytest.mark.parametrize("shape", ["5x3", "3x5", "4x4"])
+def test_each_element_has_its_own_scale(target: Target, dtype: str, driver: str, shape: str) -> None:
+    precision = "double" if real_of(dtype) == "float64" else "single"
+    ending = f", rcond 0.1, b at its own {shape} {precision}"
+    problems = [case.build(dtype) for case in select("scaled") if case.name.endswith(ending)]
+    assert len(problems) > 3
+    for i, (problem, answer) in enumerate(zip(problems, _solve(target, problems, driver))):
+        judge_all(problem, answer, f"element {i}")
+
+
+@pytest.mark.contract("batch")
+@pytest.mark.thorough
+@pytest.mark.dtypes("float64")
+def test_each_large_element_has_its_own_scale(target: Target, dtype: str, driver: str) -> None:
+    problems = [case.build(dtype) for case in select("scaled") if "rcond 0.5, b at its own 70x70" in case.name]
+    assert len(problems) > 3
+    for i, (problem, answer) in enumerate(zip(problems, _solve(target, problems, driver))):
+        judge_all(problem, answer, f"element {i}")

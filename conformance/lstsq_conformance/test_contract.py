@@ -92,6 +92,13 @@ def test_result_is_a_named_tuple_in_numpys_order(target: Target) -> None:
     assert (x is result.x, residuals is result.residuals, rank is result.rank, s is result.s) == (True,) * 4
 
 
+@pytest.mark.contract("shapes")
+def test_result_answers_to_torchs_names(target: Target) -> None:
+    result = target.lstsq(target.array(_random(5, 3, dtype=target.dtype)), target.array(_random(5, dtype=target.dtype)))
+    assert result.solution is result.x
+    assert result.singular_values is result.s
+
+
 @pytest.mark.contract("dtypes")
 def test_dtypes_are_kept(target: Target, dtype: str, driver: str) -> None:
     answer = target.solve(_random(5, 3, dtype=dtype), _random(5, 2, dtype=dtype), driver=driver)

@@ -43,6 +43,28 @@ def test_unknown_driver(target: Target) -> None:
         assert driver in str(caught.value)
 
 
+@pytest.mark.contract("drivers")
+def test_svd_is_a_driver_of_every_backend(target: Target) -> None:
+    assert "svd" in target.claims.drivers
+    assert "svd" not in target.claims.declines
+    answer = target.solve(np.eye(3, 2, dtype=target.dtype), np.ones(3, target.dtype), driver="svd")
+    np.testing.assert_allclose(answer.x, [1, 1], rtol=1e-5)
+
+
+@pytest.mark.contract("drivers")
+@pytest.mark.parametrize("name", ["gelsd", "gelss", "gelsy", "gels", "", "SVD"])
+def test_what_is_no_driver_here_is_refused_with_the_list(target: Target, name: str) -> None:
+    if name in target.claims.drivers:
+        # What is claimed is tested everywhere else.
+        assert target.accepts(target.dtype, name)
+        return
+    for a, b in ((np.eye(2), np.ones(2)), (np.ones((0, 2)), np.ones(0)), (np.ones((2, 3, 2)), np.ones((2, 3, 1)))):
+        with pytest.raises(ValueError, match=f"{name!r}|driver") as caught:
+            target.solve(a.astype(target.dtype), b.astype(target.dtype), driver=name)
+        for driver in target.claims.drivers:
+            assert driver in str(caught.value)
+
+
 @pytest.mark.contract("errors")
 def test_unknown_backend(target: Target) -> None:
     with pytest.raises(ValueError, match="no such backend") as caught:

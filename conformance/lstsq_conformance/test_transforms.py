@@ -138,6 +138,45 @@ def test_vmap_of_each_shape(target: Target, dtype: str, driver: str) -> None:
         _assert_loop(target, result, list(a), list(b), driver)
 
 
+@pytest.mark.contract("transforms")
+@pytest.mark.claims("vmap")
+@pytest.mark.parametrize("axes", [(0, 0), (None, 0), (None, 1), (None, 2), (1, 2)], ids=str)
+def test_vmap_of_a_right_hand_side_that_is_not_finite(
+    target: Target, dtype: str, driver: str, axes: tuple[int | None, int]
+) -> None:
+    rng = np.random.default_rng(6)
+    a, b = (gaussian(rng, dtype.startswith("complex"), _SIZE, _SIZE, _SIZE).astype(dtype) for _ in range(2))
+    clean = [target.solve(a[0 if axes[0] is None else i], b[i], 1e-3, driver) for i in range(_SIZE)]
+    b[1, 0, 2], b[2, 1, 0] = np.nan, np.inf
+    moved = [
+        array[0] if axis is None else np.ascontiguousarray(np.moveaxis(array, 0, axis))
+        for array, axis in zip((a, b), axes)
+    ]
+    answer = target.to_answer(target.transform("vmap")(_solver(target, driver), axes)(*map(target.array, moved)))
+    for i, expected in enumerate(clean):
+        spoilt = ~np.isfinite(b[i]).all(axis=0)
+        x, residuals = expected.x.copy(), expected.residuals.copy()
+        x[:, spoilt], residuals[spoilt] = np.nan, np.nan
+        for field, got, wanted in zip(answer._fields, (part[i] for part in answer), (x, residuals, *expected[2:])):
+            assert np.array_equal(np.isnan(got), np.isnan(wanted)), f"{field} of element {i} is {got}"
+            _assert_same(np.nan_to_num(got), np.nan_to_num(wanted), f"{field} of element {i}")
+
+
+@pytest.mark.contract("transforms")
+@pytest.mark.claims("jit")
+def test_jit_of_a_right_hand_side_that_is_not_finite(target: Target, dtype: str, driver: str) -> None:
+    a, b = (array[0] for array in _batch(dtype, _SIZE))
+    clean = target.solve(a, b, 1e-3, driver)
+    b = b.copy()
+    b[1, 1] = np.nan
+    answer = target.to_answer(target.transform("jit")(_solver(target, driver))(target.array(a), target.array(b)))
+    assert np.isnan(answer.x[:, 1]).all()
+    assert np.isnan(answer.residuals[1])
+    _assert_same(answer.x[:, [0, 2]], clean.x[:, [0, 2]], "x of the others")
+    _assert_same(answer.rank, clean.rank, "rank")
+    _assert_same(answer.s, clean.s, "s")
+
+
 def _gradients_in_a_loop(target: Target, dtype: str, driver: str) -> list[NumpyArray]:
     grad = target.transform("grad")(_scalar(target, driver), (0, 1))
     pairs = [grad(target.array(a), target.array(b)) for a, b in zip(*_generic(dtype))]
@@ -235,3 +274,57 @@ def test_jit_of_vmap_of_grad(target: Target, dtype: str, driver: str) -> None:
     got = target.transform("jit")(target.transform("vmap")(grad, (0, 0)))(*map(target.array, _generic(dtype)))
     for name, mapped, expected in zip("ab", got, _gradients_in_a_loop(target, dtype, driver)):
         _assert_same(target.numpy(mapped), expected, f"compiled gradients with respect to {name}")
+
+
+#: A cutoff, and the rank of ``diag(8, 1, 0.125)``.
+_CUTOFFS = ((0.5, 1), (0.125, 1), (0.0625, 2), (0.0, 3), (1.0, 0), (2.0, 0), (-1.0, 3))
+
+
+def _traced(target: Target, dtype: str, driver: str) -> tuple[Callable[[Array], tuple[Array, ...]], list[Array]]:
+    """The solution as a function of the cutoff alone, and cutoffs as arrays."""
+    a, b = target.array(np.diag([8, 1, 0.125]).astype(dtype)), target.array(np.ones((3, 1), dtype))
+    real = str(np.empty(0, dtype).real.dtype)
+    return lambda rcond: tuple(target.lstsq(a, b, rcond, driver)), [target.array(np.array(c, real)) for c, _ in _CUTOFFS]
+
+
+def _assert_cut(answer: Answer, rank: int, dtype: str) -> None:
+    assert int(answer.rank) == rank
+    expected = np.where(np.arange(3) < rank, 1 / np.array([8, 1, 0.125]), 0)
+    np.testing.assert_allclose(answer.x[:, 0], expected, rtol=8 * eps_of(dtype))
+
+
+@pytest.mark.contract("transforms")
+@pytest.mark.traced_rcond
+@pytest.mark.claims("jit")
+def test_jit_over_the_cutoff(target: Target, dtype: str, driver: str) -> None:
+    solve, cutoffs = _traced(target, dtype, driver)
+    compiled = target.transform("jit")(solve)
+    for rcond, (_, rank) in zip(cutoffs, _CUTOFFS):
+        _assert_cut(target.to_answer(compiled(rcond)), rank, dtype)
+
+
+@pytest.mark.contract("transforms")
+@pytest.mark.traced_rcond
+@pytest.mark.claims("vmap")
+def test_vmap_over_the_cutoff(target: Target, dtype: str, driver: str) -> None:
+    solve, cutoffs = _traced(target, dtype, driver)
+    answer = target.to_answer(target.transform("vmap")(solve, 0)(target.xp.stack(cutoffs)))
+    for i, (_, rank) in enumerate(_CUTOFFS):
+        _assert_cut(Answer(*(field[i] for field in answer)), rank, dtype)
+
+
+@pytest.mark.contract("transforms")
+@pytest.mark.traced_rcond
+@pytest.mark.claims("grad")
+def test_gradient_with_a_traced_cutoff(target: Target, dtype: str, driver: str) -> None:
+    a, b = (target.array(array[0]) for array in _generic(dtype))
+    xp, rcond = target.xp, target.array(np.array(0.5, str(np.empty(0, dtype).real.dtype)))
+
+    def loss(a: Array, b: Array, rcond: Array | float) -> Array:
+        x = target.lstsq(a, b, rcond, driver).x
+        return xp.sum(xp.real(x * xp.conj(x)) if "complex" in str(x.dtype) else x * x)
+
+    got = target.transform("grad")(loss, (0, 1))(a, b, rcond)
+    expected = target.transform("grad")(loss, (0, 1))(a, b, 0.5)
+    for name, one, other in zip("ab", got, expected):
+        _assert_same(target.numpy(one), target.numpy(other), f"gradient with respect to {name}")

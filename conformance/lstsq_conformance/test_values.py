@@ -10,7 +10,7 @@ import pytest
 from lstsq_conformance import ratios
 from lstsq_conformance.cases import Case, Problem
 from lstsq_conformance.ratios import LIMIT, Answer
-from lstsq_conformance.reference import eps_of
+from lstsq_conformance.reference import eps_of, real_of
 from lstsq_conformance.target import Target
 
 
@@ -64,6 +64,38 @@ def test_rank(target: Target, case: Case, dtype: str, driver: str) -> None:
     assert int(target.answer(case, dtype, driver).rank) == expected
 
 
+@pytest.mark.contract("solution")
+@pytest.mark.cases("scaled")
+def test_scales_of_a_and_of_each_right_hand_side(
+    target: Target, case: Case, dtype: str, driver: str
+) -> None:
+    judge_all(case.build(dtype), target.answer(case, dtype, driver))
+
+
+@pytest.mark.contract("residuals")
+def test_one_right_hand_side_overflows(target: Target, dtype: str, driver: str) -> None:
+    huge = 1e160 if real_of(dtype) == "float64" else 1e25
+    a, b = np.ones((3, 1), dtype), np.array([[huge, 1], [huge, 2], [3 * huge, 4]], dtype)
+    for order in ([0, 1], [1, 0], [1, 0, 1]):
+        answer = target.solve(a, b[:, order], driver=driver)
+        expected = np.array([[np.inf, 14 / 3][column] for column in order])
+        np.testing.assert_allclose(answer.residuals, expected, rtol=16 * eps_of(dtype))
+        np.testing.assert_allclose(answer.x[0] / np.array([huge, 1])[order], np.array([5, 7])[order] / 3, rtol=1e-6)
+
+
+@pytest.mark.contract("solution")
+def test_a_solution_that_overflows_is_inf(target: Target, dtype: str, driver: str) -> None:
+    tiny, huge = (1e-200, 1e200) if real_of(dtype) == "float64" else (1e-25, 1e25)
+    a = np.array([[tiny, 0], [0, 1]], dtype)
+    answer = target.solve(a, np.array([[huge, 1, huge], [0, 2, 2]], dtype), 0, driver)
+    assert int(answer.rank) == 2
+    assert np.isinf(answer.x[0, [0, 2]]).all()
+    np.testing.assert_allclose(answer.x[:, 1], [1 / tiny, 2], rtol=1e-6)
+    np.testing.assert_allclose(answer.x[1, 2], 2, rtol=1e-6)
+    # It solves the equations, though no number says so.
+    assert answer.residuals[1] == 0
+
+
 @pytest.mark.contract("arithmetic")
 @pytest.mark.cases("arithmetic")
 @pytest.mark.solved_in_double
@@ -83,6 +115,17 @@ def test_known_answer(target: Target, case: Case, dtype: str, driver: str) -> No
 def test_large_known_answer(target: Target, case: Case, dtype: str, driver: str) -> None:
     problem = case.build(dtype)
     check_known_answer(problem, target.solve(problem.a, problem.b, problem.rcond, driver))
+
+
+def judge_all(problem: Problem, answer: Answer, which: str = "it") -> None:
+    """The rank, and every ratio; `which` names the problem where there are several."""
+    assert int(answer.rank) == problem.rank, f"the rank of {which}"
+    for ratio in (
+        ratios.solution, ratios.optimality, ratios.minimum_norm, ratios.consistent_residual, ratios.residuals,
+        ratios.singular_values,
+    ):  # fmt: skip
+        value = ratio(problem, answer)
+        assert value < LIMIT, f"{ratio.__name__} ratio of {which} is {value:.3g}, limit {LIMIT:g}"
 
 
 def check_known_answer(problem: Problem, answer: Answer) -> None:

@@ -5,6 +5,7 @@ The folder is a distribution in the least form that `importlib.metadata` takes f
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -161,3 +162,103 @@ class WritesToItsInput(NumpyBackend):
         solution = super().solve(a, b, rcond, driver)
         a[...] = 0
         return solution
+
+
+class NanColumnSpreads(NumpyBackend):
+    """One right-hand side that is not finite takes the others with it."""
+
+    name = "planted-nan-column-spreads"
+
+    def solve(self, a: Any, b: Any, rcond: float, driver: str) -> Solution:
+        solution = super().solve(a, b, rcond, driver)
+        lost = np.where(np.isfinite(b).all(axis=(-2, -1)), 0, np.nan)
+        return solution._replace(
+            x=(solution.x + lost[..., None, None]).astype(a.dtype),
+            residuals=(solution.residuals + lost[..., None]).astype(solution.residuals.dtype),
+        )
+
+
+class NanColumnSwallowed(NumpyBackend):
+    """A right-hand side that is not finite gets a solution of numbers."""
+
+    name = "planted-nan-column-swallowed"
+
+    def solve(self, a: Any, b: Any, rcond: float, driver: str) -> Solution:
+        return super().solve(a, np.where(np.isfinite(b), b, 0), rcond, driver)
+
+
+class NanColumnTakesTheRank(NumpyBackend):
+    """Rank and singular values are lost with a right-hand side, as if the matrix were not finite."""
+
+    name = "planted-nan-column-takes-the-rank"
+
+    def solve(self, a: Any, b: Any, rcond: float, driver: str) -> Solution:
+        solution = super().solve(a, b, rcond, driver)
+        finite = np.isfinite(b).all(axis=(-2, -1))
+        s = np.where(finite[..., None], solution.s, np.nan)
+        return solution._replace(rank=np.where(finite, solution.rank, 0)[()], s=s.astype(solution.s.dtype))
+
+
+class NegativeIsTheSpacing(NumpyBackend):
+    """A negative cutoff means the spacing of the numbers, 2**-52, and not LAPACK's 2**-53."""
+
+    name = "planted-negative-is-the-spacing"
+
+    def solve(self, a: Any, b: Any, rcond: float, driver: str) -> Solution:
+        eps = float(np.finfo(a.dtype).eps)
+        return super().solve(a, b, eps if rcond == eps / 2 else rcond, driver)
+
+
+class ScaleOfBShared(NumpyBackend):
+    """All right-hand sides are scaled by the largest, next to which small ones vanish."""
+
+    name = "planted-scale-of-b-shared"
+
+    def solve(self, a: Any, b: Any, rcond: float, driver: str) -> Solution:
+        largest = np.abs(b).max(axis=(-2, -1), keepdims=True)
+        tiny = np.finfo(np.float64).tiny / np.finfo(np.float64).eps
+        return super().solve(a, np.where(np.abs(b) > tiny * largest, b, 0), rcond, driver)
+
+
+class SquaresUnderflow(NumpyBackend):
+    """Certifies full rank from squares that may be zero: ``0 <= 0`` takes any matrix of small numbers for sound."""
+
+    name = "planted-squares-underflow"
+
+    def solve(self, a: Any, b: Any, rcond: float, driver: str) -> Solution:
+        with np.errstate(under="ignore"):
+            sure = (np.linalg.norm(a.astype(np.result_type(a, float)) ** 4, axis=(-2, -1)) == 0).all()
+        return super().solve(a, b, 0.0 if sure else rcond, driver)
+
+
+class SloppyAtTheCutoff(NumpyBackend):
+    """Backward stable, by the bounds for any matrix, and off wherever the cutoff lies between close singular values."""
+
+    name = "planted-sloppy-at-the-cutoff"
+
+    def solve(self, a: Any, b: Any, rcond: float, driver: str) -> Solution:
+        solution = super().solve(a, b, rcond, driver)
+        if a.ndim != 2:
+            return solution
+        noise = np.random.default_rng(0).standard_normal(a.shape) / np.sqrt(min(a.shape))
+        u, s, vh = np.linalg.svd(a + 30 * np.finfo(float).eps * solution.s[0] * noise, full_matrices=False)
+        k = int(solution.rank)
+        return solution._replace(x=(vh[:k].conj().T @ ((u[:, :k].conj().T @ b) / s[:k, None])).astype(a.dtype))
+
+
+class NeighbourOverflows(NumpyBackend):
+    """Where one sum of squares overflows, all are computed from smaller numbers, and the small ones are lost."""
+
+    name = "planted-neighbour-overflows"
+
+    def solve(self, a: Any, b: Any, rcond: float, driver: str) -> Solution:
+        solution = super().solve(a, b, rcond, driver)
+        overflow = np.isinf(solution.residuals)
+        return solution._replace(residuals=np.where(overflow.any(axis=-1, keepdims=True) & ~overflow, 0, solution.residuals))
+
+
+class NoSvd(NumpyBackend):
+    """Has no driver of the name that every backend has."""
+
+    name = "planted-no-svd"
+    capabilities = dataclasses.replace(NumpyBackend.capabilities, drivers=("gelsd",), default_driver="gelsd")

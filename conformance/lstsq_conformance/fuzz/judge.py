@@ -1,0 +1,210 @@
+"""Right or wrong: answers to a group of problems against the decomposition in extended precision.
+
+Each number is an error over what rounding may do, as in `ratios`, and the limit is the same. Three things differ. The
+truth has thirty digits. The denominator for x is not one bound for every A of this size and condition, but what errors
+of this size do to this x: where the cutoff lies between two singular values that are close, the first says nothing.
+And where rounding leaves the rank open, an answer is judged by the rank that it states.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from lstsq_conformance import reference_extended as extended
+from lstsq_conformance.fuzz.problems import Group
+from lstsq_conformance.ranges import brought_back, exponent_of, joined, parts, root_brought_back, scaled
+from lstsq_conformance.ratios import LIMIT, Answer
+from lstsq_conformance.reference import NumpyArray, cutoff, eps_of, real_of
+from lstsq_conformance.sensitivity import changes, rounding
+
+#: Up to so many singular values there is time for extended precision.
+_EXACT = 48
+#: What is judged, in the order in which it is reported.
+KINDS = ("nonfinite", "rank", "x", "residuals", "s")
+
+
+class Verdict(NamedTuple):
+    """One ratio for each problem of the group and each kind; beyond the limit is wrong."""
+
+    nonfinite: NumpyArray
+    rank: NumpyArray
+    x: NumpyArray
+    residuals: NumpyArray
+    s: NumpyArray
+
+    def wrong(self) -> NumpyArray:
+        """Which problems were not answered right in any way."""
+        return np.asarray(np.max(self, axis=0) > LIMIT)
+
+
+class Judge:
+    """The truth about one group of problems."""
+
+    def __init__(self, group: Group):
+        self.group = group
+        self.dtype = group.dtype
+        self.complex = self.dtype.startswith("complex")
+        self.finite_a = np.isfinite(group.a).all(axis=(-2, -1))
+        self.finite_b = np.isfinite(group.b).all(axis=-2)
+        a = np.where(self.finite_a[:, None, None], group.a, 0)
+        b = np.where(self.finite_b[:, None, :], group.b, 0)
+        # Of all entries of A at once, and of each right-hand side.
+        self.exponent_a, a = _to_ordinary_size(a, (-2, -1))
+        self.exponent_b, b = _to_ordinary_size(b, (-2,))
+        self.a, self.b = extended.real_form(a), _stacked(b)
+        self.exact = min(self.a.shape[-2:]) <= _EXACT
+        self.factors, self.converged = extended.decompose(self.a) if self.exact else _in_double(self.a)
+        self.c = extended.coefficients(self.factors, self.b)
+        self.rounding = rounding(self.a, self.factors.s.high[:, 0])
+        step = 2 if self.complex else 1
+        self.s = self.factors.s.high[:, ::step]
+        self.relative = cutoff(group.rcond, self.dtype, *group.a.shape[-2:])
+
+    def ranks(self, eps: float) -> tuple[NumpyArray, NumpyArray]:
+        """The least and the most that the rank may be, where singular values have errors of some eps."""
+        largest = self.s[:, :1]
+        if self.relative >= 1:
+            none = np.zeros(len(self.s), int)
+            return none, none
+        doubt = self._doubt(eps)
+        edge = self.relative * largest
+        return np.sum(self.s > edge + doubt, axis=-1), np.sum((self.s > edge - doubt) & (largest > 0), axis=-1)
+
+    def _doubt(self, eps: float) -> NumpyArray:
+        """How far off a singular value may be."""
+        if self.exact:
+            # In what the errors of the large ones have in common, no rounding is to the other side.
+            return eps * (16 * self.rounding[:, None] + 8 * min(self.relative, 1.0) * self.s[:, :1])
+        return eps * 4 * max(self.group.a.shape[-2:]) * self.s[:, :1]
+
+    def __call__(self, answer: Answer, in_double: bool) -> Verdict:
+        """The ratios. `in_double`: whether single precision is claimed to be solved in double."""
+        size, k = self.group.b.shape[0], self.group.b.shape[-1]
+        eps = eps_of("float64") if in_double else eps_of(self.dtype)
+        low, high = self.ranks(eps)
+        rank = np.asarray(answer.rank).astype(int)
+        known = self.finite_a & self.converged
+        wrong_rank = np.where(known & ((rank < low) | (rank > high)), np.inf, 0.0)
+        x, residuals = np.zeros((size, k)), np.zeros((size, k))
+        for value in np.unique(rank[known & (wrong_rank == 0)]):
+            chosen = np.flatnonzero(known & (wrong_rank == 0) & (rank == value))
+            x[chosen], residuals[chosen] = self._columns(chosen, int(value), answer, eps)
+        s = self._singular_values(answer.s)
+        columns = self.finite_b & known[:, None]
+        return Verdict(
+            self._nonfinite(answer),
+            wrong_rank,
+            np.where(columns, x, 0.0).max(axis=-1),
+            np.where(columns, residuals, 0.0).max(axis=-1),
+            np.where(known, s, 0.0),
+        )
+
+    def _nonfinite(self, answer: Answer) -> NumpyArray:
+        """All NaN and rank 0 where A is not finite, NaN in its own columns where b is not."""
+        lost = np.isnan(answer.x).all(axis=(-2, -1)) & np.isnan(answer.residuals).all(axis=-1)
+        lost &= np.isnan(answer.s).all(axis=-1) & (answer.rank == 0)
+        columns = np.isnan(answer.x).all(axis=-2) & np.isnan(answer.residuals)
+        right = np.where(self.finite_a, (columns | self.finite_b).all(axis=-1), lost)
+        return np.where(right, 0.0, np.inf)
+
+    def _singular_values(self, s: NumpyArray) -> NumpyArray:
+        unit = self.s[:, :1] * max(self.group.a.shape[-2:]) * eps_of(self.dtype)
+        found = brought_back(s, self.s, self.exponent_a[:, 0], LIMIT * unit, self.dtype)
+        return _ratio(np.abs(found - self.s), unit).max(axis=-1)
+
+    def _columns(
+        self, chosen: NumpyArray, rank: int, answer: Answer, eps: float
+    ) -> tuple[NumpyArray, NumpyArray]:
+        """Ratios of x and of the residuals of these problems, all of this rank."""
+        kept = rank * (2 if self.complex else 1)
+        factors = self._factors(chosen)
+        a, b, c = self.a[chosen], self.b[chosen], extended.Pair(*(part[chosen] for part in self.c))
+        ranks = np.full(len(chosen), kept)
+        exact = extended.solution(factors, c, ranks)
+        r = extended.residual(a, exact, b).high
+        if not self.exact:
+            # A step of refinement.
+            step = extended.solution(factors, extended.coefficients(factors, r), ranks)
+            exact = extended.add(exact, step)
+            r = extended.residual(a, exact, b).high
+        truth, norms, lengths = self._complex(exact.high), np.linalg.norm(exact.high, axis=-2), np.linalg.norm(b, axis=-2)
+        largest = self.s[chosen, :1]
+        if self.exact:
+            beyond = extended.beyond(b, c)
+            moved_x, moved_r = changes(a.shape[-2:], factors.s.high, c.high, b, beyond, kept, self.rounding[chosen])
+        else:
+            moved_x, moved_r = _bound(factors.s.high, kept, norms, np.linalg.norm(r, axis=-2), lengths)
+            moved_x, moved_r = (max(self.group.a.shape[-2:]) * moved for moved in (moved_x, moved_r))
+        if kept:
+            # Of singular values that rounding leaves open, nothing is known but that the rank may count them.
+            open_ = factors.s.high[:, kept - 1] <= self._doubt(eps)[chosen, 0]
+            moved_x, moved_r = (np.where(open_[:, None], np.inf, moved) for moved in (moved_x, moved_r))
+        precision = eps_of(self.dtype)
+        exponent_b, exponent_a = self.exponent_b[chosen], self.exponent_a[chosen]
+
+        unit = precision * norms + eps * moved_x
+        powers = exponent_b - exponent_a
+        found = brought_back(answer.x[chosen], truth, powers, LIMIT * unit[:, None, :], self.dtype)
+        x = _ratio(np.linalg.norm(found - truth, axis=-2), unit)
+
+        size = max(self.group.a.shape[-2:])
+        unit = precision * size * (largest * norms + lengths) + eps * moved_r
+        # Where x is below the normal numbers, the residual may be that of the truth or that of what is left of it.
+        lost = np.sqrt(a.shape[-1]) * scaled(np.full_like(norms, np.finfo(real_of(self.dtype)).tiny), -powers[:, 0])
+        unit += largest * np.minimum(lost, norms) / LIMIT
+        length = np.linalg.norm(r, axis=-2)
+        found = root_brought_back(answer.residuals[chosen], length, exponent_b[:, 0], LIMIT * unit, self.dtype)
+        residuals = _ratio(np.abs(found - length), unit)
+        return x, residuals
+
+    def _complex(self, stacked: NumpyArray) -> NumpyArray:
+        """What `_stacked` made two of."""
+        return joined(np.split(stacked, 2, axis=-2)) if self.complex else stacked
+
+    def _factors(self, chosen: NumpyArray) -> extended.Factors:
+        u, s, v = (extended.Pair(*(part[chosen] for part in whole)) for whole in self.factors[:3])
+        return extended.Factors(u, s, v, self.factors.tall)
+
+
+def _in_double(a: NumpyArray) -> tuple[extended.Factors, NumpyArray]:
+    """The factors in double precision, for matrices that are too large for more."""
+    u, s, vh = np.linalg.svd(a, full_matrices=False)
+    v, tall = np.swapaxes(vh, -1, -2), a.shape[-2] >= a.shape[-1]
+    long, short = (u, v) if tall else (v, u)
+    pairs = extended.pair(long * s[:, None, :]), extended.pair(short)
+    u, v = pairs if tall else pairs[::-1]
+    return extended.Factors(u, extended.pair(s), v, tall), np.ones(len(a), bool)
+
+
+def _bound(
+    s: NumpyArray, kept: int, norms: NumpyArray, r: NumpyArray, lengths: NumpyArray
+) -> tuple[NumpyArray, NumpyArray]:
+    """The same as `sensitivity.changes`, as one bound for every A of this size and condition: see `ratios.solution`."""
+    if kept == 0:
+        return np.zeros_like(norms), np.zeros_like(norms)
+    smallest, largest = s[:, kept - 1, None], s[:, :1]
+    gap = smallest - s[:, kept, None] if kept < s.shape[-1] else smallest
+    with np.errstate(divide="ignore", invalid="ignore"):
+        x = np.nan_to_num(largest / gap * (norms + r / smallest), nan=np.inf)
+        turned = largest / gap * lengths if kept < s.shape[-1] else np.zeros_like(lengths)
+        return x, np.nan_to_num(turned, nan=np.inf)
+
+
+def _to_ordinary_size(array: NumpyArray, axes: tuple[int, ...]) -> tuple[NumpyArray, NumpyArray]:
+    """The exponent of the largest entry along these axes, which are kept, and the array without it."""
+    exponent = exponent_of(array, axes)
+    return exponent, scaled(array, -exponent)
+
+
+def _stacked(b: NumpyArray) -> NumpyArray:
+    """Real and imaginary parts under each other, as doubles."""
+    return np.concatenate(parts(b), axis=-2)
+
+
+def _ratio(error: NumpyArray, unit: NumpyArray) -> NumpyArray:
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        ratio = np.where(error == 0, 0.0, error / unit)
+    return np.where(np.isnan(ratio), np.where(np.isinf(unit), 0.0, np.inf), ratio)
