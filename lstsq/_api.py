@@ -373,12 +373,13 @@ def _nothing_to_solve(b: Array, plan: Plan, home: Backend, xp: Any) -> LstsqResu
         squares = xp.real(b * xp.conj(b)) if plan.dtype.startswith("complex") else b * b
         left = xp.sum(squares, axis=-2)
         real = dtype_name(left.dtype)
-        nan = home.zeros((), real, b) * float("nan")
+        nan = home.from_numpy_like(np.full((), np.nan, real), b)
         left = xp.where(xp.all(xp.isfinite(b), axis=-2), left, nan)
     shape = (*plan.batch, plan.n) if plan.vector else (*plan.batch, plan.n, plan.k)
     return LstsqResult(
         home.zeros(shape, plan.dtype, b),
-        left + home.zeros((*plan.batch, plan.k), real, b),
+        # Adding zeros repeats along the batch; a broadcast alone would be read-only in NumPy.
+        xp.broadcast_to(left, (*plan.batch, plan.k)) + home.zeros((*plan.batch, plan.k), real, b),
         home.zeros(plan.batch, "int32", b),
         home.zeros((*plan.batch, min(plan.m, plan.n)), real, b),
     )
