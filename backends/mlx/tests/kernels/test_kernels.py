@@ -304,6 +304,7 @@ def test_other_instruction_sets(isa):
         subprocess.run([*command, *chosen], check=True, env=told, timeout=600)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the shim repeats with alarm and fork, which Windows lacks")
 @pytest.mark.parametrize("forked", [False, True], ids=["threads", "fork"])
 def test_repeats(forked):
     """Several callers at once, and a child of fork, get the answers that a single caller gets."""
