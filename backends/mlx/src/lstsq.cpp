@@ -218,7 +218,7 @@ std::vector<mx::array> solve_side_by_side(
   const mx::array columns = mx::reshape(mx::moveaxis(clean, 0, -2, s), with({m, v * k}), s);
   const auto solved = lstsq_node(a, columns, rcond, driver, s);
 
-  const auto nan_like = [&s](const mx::array& like) {
+  const auto nan_like = [](const mx::array& like) {
     return mx::array(std::numeric_limits<float>::quiet_NaN(),
                      like.dtype() == mx::complex64 ? mx::complex64 : like.dtype());
   };
