@@ -55,13 +55,15 @@ os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style: ruff and clang-format. `nox -s lint -- --fix` repairs what it can."""
+    """Check style: ruff, clang-format, and the workflows' schema. `nox -s lint -- --fix` repairs what it can."""
     session.install(*group("lint"))
     fix = "--fix" in session.posargs
     session.run("ruff", "check", *(["--fix"] if fix else []))
     session.run("ruff", "format", *([] if fix else ["--check"]))
     cpp = [str(path) for path in sorted(Path("backends/mlx/src").rglob("*")) if path.suffix in (".cpp", ".h", ".hpp")]
     session.run("clang-format", *(["-i"] if fix else ["--dry-run", "-Werror"]), *cpp)
+    workflows = map(str, sorted(Path(".github/workflows").iterdir()))
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
 
 
 @nox.session
