@@ -29,7 +29,7 @@ nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv"
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
-PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
+PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
 
 #: What each distribution is made of: its folder, and the files that a new build depends on.
 DISTRIBUTIONS = {
@@ -87,13 +87,15 @@ os.environ.update(dict.fromkeys(CONSTRAINED, CONSTRAINTS.as_uri()))
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style: ruff and clang-format. `nox -s lint -- --fix` repairs what it can."""
+    """Check style: ruff, clang-format, and the workflows' schema. `nox -s lint -- --fix` repairs what it can."""
     session.install(*group("lint"))
     fix = "--fix" in session.posargs
     session.run("ruff", "check", *(["--fix"] if fix else []))
     session.run("ruff", "format", *([] if fix else ["--check"]))
     cpp = [str(path) for path in sorted(Path("backends/mlx/src").rglob("*")) if path.suffix in (".cpp", ".h", ".hpp")]
     session.run("clang-format", *(["-i"] if fix else ["--dry-run", "-Werror"]), *cpp)
+    workflows = map(str, sorted(Path(".github/workflows").iterdir()))
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
 
 
 @nox.session(default=False)
@@ -141,6 +143,41 @@ assert abs(x - xp.array([1.0, 2.0])).max() < 1e-6 and rank == 2 and residuals.sh
 assert "{library}".partition(".")[0] in [info.name for info in lstsq.backends() if info.available], lstsq.backends()
 print("lstsq", lstsq.__version__, "works on {library} from", lstsq.__file__)
 """
+
+
+@nox.session(python=PYTHONS, default=False)
+def wheels(session: nox.Session) -> None:
+    """Make this system's wheels in dist/wheels, as they are uploaded, and try them where there is no compiler."""
+    session.install(*group("wheels"))
+    pure, mlx = wheel(session, "."), wheel(session, "backends/mlx")
+    aside = Path(session.create_tmp()).resolve()
+    if sys.platform == "linux":
+        # MLX's library comes with MLX: a second copy in our wheel would have arrays of its own.
+        shutil.rmtree(aside / "repaired", ignore_errors=True)
+        session.run("auditwheel", "repair", "--exclude", "libmlx.so*", "--wheel-dir", str(aside / "repaired"), str(mlx))
+        (mlx,) = (aside / "repaired").glob("*.whl")
+    session.run("uv", "venv", "-q", "--clear", "--python", f"{session.bin}/python", str(aside / "empty"))
+    programs = aside / "empty" / ("Scripts" if sys.platform == "win32" else "bin")
+    python = shutil.which("python", path=programs)
+    install_there = ["uv", "pip", "install", "-q", "--only-binary=:all:", "--python", str(python)]
+    pinned = nox.project.load_toml("backends/mlx/pyproject.toml")["build-system"]["requires"]
+    session.run(*install_there, *(requirement for requirement in pinned if requirement.startswith("mlx")))
+    before = mlx_libraries(aside / "empty")
+    session.run(*install_there, str(pure), str(mlx))
+    if not before or mlx_libraries(aside / "empty") != before:
+        session.error("MLX's library is not what it was before lstsq-mlx was installed")
+    with session.chdir(aside):
+        session.run(str(python), "-c", TRY.format(library="mlx.core"), env={"PATH": str(programs)}, external=True)
+    made = Path("dist", "wheels")
+    made.mkdir(parents=True, exist_ok=True)
+    for path in (pure, mlx):
+        session.log("made: %s", shutil.copy2(path, made))
+
+
+def mlx_libraries(environment: Path) -> dict[str, str]:
+    """MLX's libraries in an environment, and the checksum of each."""
+    files = [path for path in environment.rglob("*mlx.*") if path.suffix in (".so", ".dylib", ".dll", ".lib")]
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 @nox.session(default=False)
@@ -255,7 +292,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS, default=False)
 def pythons(session: nox.Session) -> None:
-    """Run the same tests on each Python found. With pyenv: `PYENV_VERSION=3.10:3.11:3.12:3.13 nox -s pythons`."""
+    """Run the same tests on each Python found. With pyenv: `PYENV_VERSION=3.10:3.11:3.12:3.13:3.14 nox -s pythons`."""
     run_tests(session)
 
 
@@ -283,7 +320,8 @@ def newest(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def sanitize(session: nox.Session) -> None:
-    """Run the native tests on C++ built with GCC's address and undefined-behaviour sanitizers."""
+    """Run the native tests on C++ built with GCC's address and undefined-behaviour sanitizers. On Linux."""
+    need_system(session, "linux")
     sanitizers = "address,undefined,float-cast-overflow"
     # Little optimisation: what is found is the same, and with sanitizers -O3 takes minutes of compiling.
     flags = "CMAKE_CXX_FLAGS_DEBUG=-O1 -g1"
@@ -317,13 +355,14 @@ mx.eval(native().lstsq(mx.as_strided(mx.ones(4), (100, 3), (3, 1)), mx.ones((100
 def kernels(session: nox.Session) -> None:
     """Test the compute kernels of the MLX backend alone, with a build of their own. Takes some minutes."""
     session.install(*group("test", "native"))
-    library = build_kernels(session, "kernels_shim") / "libkernels_shim.so"
+    library = build_kernels(session, "kernels_shim") / shared_library("kernels_shim")
     run_kernel_tests(session, {"LSTSQ_KERNELS_LIBRARY": str(library)})
 
 
 @nox.session(default=False)
 def neon(session: nox.Session) -> None:
     """Test the kernels on arm64: cross-compiled, under qemu. `apt-get install g++-aarch64-linux-gnu qemu-user`."""
+    need_system(session, "linux")
     compiler, emulator = "aarch64-linux-gnu-g++", "qemu-aarch64"
     missing = [tool for tool in (compiler, emulator) if not shutil.which(tool)]
     if missing:
@@ -335,9 +374,21 @@ def neon(session: nox.Session) -> None:
     run_kernel_tests(session, {"LSTSQ_KERNELS_SERVER": shlex.join([emulator, str(server)])}, "-k", "not fork")
 
 
+@nox.session
+def cross(session: nox.Session) -> None:
+    """Compile and link the extension for macOS, and compile the kernels for Windows, from any Linux or macOS."""
+    need_system(session, "linux", "darwin")
+    session.install(*group("native", "cross"))
+    session.run("python", "backends/mlx/tests/cross.py", "--build", str(Path(session.create_tmp(), "build").resolve()))
+
+
 @nox.session(default=False)
 def leak(session: nox.Session) -> None:
-    """Measure the peak memory of large problems; solve 100 000 small and 300 large ones: it must stay where it was."""
+    """Measure the peak memory of large problems; solve 100 000 small and 300 large ones: it must stay where it was.
+
+    On Linux with glibc.
+    """
+    need_system(session, "linux")
     install(session, "test")
     session.run("pytest", "backends/mlx/tests/test_memory.py", env=ONE_THREAD)
     # One arena, and Python's objects in it too: leak.py says why.
@@ -439,6 +490,16 @@ def wheel(session: nox.Session, project: str, *settings: str) -> Path:
             with contextlib.suppress(OSError):
                 built.rename(home)
     return next(home.glob("*.whl"))
+
+
+def shared_library(name: str) -> str:
+    """What CMake calls the file of a shared library on this system."""
+    return {"darwin": f"lib{name}.dylib", "win32": f"{name}.dll"}.get(sys.platform, f"lib{name}.so")
+
+
+def need_system(session: nox.Session, *systems: str) -> None:
+    if sys.platform not in systems:
+        session.error(f"this session runs on {' and '.join(systems)}, and this is {sys.platform}")
 
 
 def gcc_library(name: str) -> str:
