@@ -190,7 +190,8 @@ def test_layout_in_memory_does_not_matter(
 ) -> None:
     a, b = _random(m, n, dtype=dtype), _random(m, 2, dtype=dtype)
     expected = target.solve(a, b, driver=driver)
-    a_laid, b_laid = layout(target, a), layout(target, b)
+    with target.backend.context():
+        a_laid, b_laid = layout(target, a), layout(target, b)
     before = target.numpy(a_laid).copy(), target.numpy(b_laid).copy()
     answer = target.to_answer(target.lstsq(a_laid, b_laid, driver=driver))
     np.testing.assert_allclose(answer.x, expected.x, rtol=100 * _close(target, dtype), atol=100 * _close(target, dtype))
