@@ -185,6 +185,15 @@ class Backend:
         xp = self.namespace(like)
         return xp.zeros(shape, dtype=getattr(xp, dtype), device=array_api_compat.device(like))
 
+    def examine(self, array: Array) -> None:
+        """Look at an operand before its shape and dtype are used: not every array of a library can be solved with.
+
+        Raises
+        ------
+        TypeError
+            If it has a form that cannot, such as a sparse layout; the message says what to do.
+        """
+
     def transform(self, name: str) -> Callable[..., Any]:
         """The library's function transformation, with the signature of its namesake in JAX.
 
