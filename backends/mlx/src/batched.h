@@ -9,6 +9,7 @@
 #include "mlx/array.h"
 #include "places.h"
 #include "right_sides.h"
+#include "shares.h"
 
 namespace lstsq_mlx {
 
@@ -147,9 +148,11 @@ class ElementSolver {
 template <class T>
 void solve_batch(
     Driver driver, double rcond, const Problem& p, const Batch<T>& as, const Batch<T>& bs, const Outputs<T>& out) {
-  ElementSolver<T> solver(driver, rcond, p);
   const Int size = core_size(driver, p.smallest(), Field<T>::is_complex);
-  for (Int i = 0; i < as.count(); ++i) solver.solve(as[i], bs[i], out.at(i, p, size));
+  in_shares(as.count(), [&](Int from, Int to) {
+    ElementSolver<T> solver(driver, rcond, p);
+    for (Int i = from; i < to; ++i) solver.solve(as[i], bs[i], out.at(i, p, size));
+  });
 }
 
 }  // namespace lstsq_mlx
