@@ -22,13 +22,12 @@ from lstsq_conformance.sensitivity import changes, rounding
 
 #: Up to so many singular values there is time for extended precision.
 _EXACT = 48
-#: What is judged, in the order in which it is reported.
-KINDS = ("nonfinite", "rank", "x", "residuals", "s")
 
 
 class Verdict(NamedTuple):
-    """One ratio for each problem of the group and each kind; beyond the limit is wrong."""
+    """One ratio for each problem of the group and each thing that may be wrong; beyond the limit it is."""
 
+    raised: NumpyArray
     nonfinite: NumpyArray
     rank: NumpyArray
     x: NumpyArray
@@ -38,6 +37,10 @@ class Verdict(NamedTuple):
     def wrong(self) -> NumpyArray:
         """Which problems were not answered right in any way."""
         return np.asarray(np.max(self, axis=0) > LIMIT)
+
+    def worst(self, i: int) -> tuple[str, float]:
+        """The first thing that is wrong about this problem, and its ratio."""
+        return next((name, float(ratios[i])) for name, ratios in self._asdict().items() if ratios[i] > LIMIT)
 
 
 class Judge:
@@ -95,6 +98,7 @@ class Judge:
         s = self._singular_values(answer.s)
         columns = self.finite_b & known[:, None]
         return Verdict(
+            np.zeros(size),
             self._nonfinite(answer),
             wrong_rank,
             np.where(columns, x, 0.0).max(axis=-1),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from lstsq import LinAlgError
 from lstsq_conformance.fuzz.judge import Judge, Verdict
 from lstsq_conformance.fuzz.problems import Group
 from lstsq_conformance.ratios import Answer
@@ -15,33 +14,54 @@ MODES = ("batch", "single")
 
 
 def verdict(target: Target, driver: str, mode: str, judge: Judge) -> Verdict:
-    """How right the driver is about each problem of the group; an exception that is not due is infinitely wrong."""
+    """How right the driver is about each problem of the group."""
     group = judge.group
-    in_double = group.dtype in target.claims.solved_in_double
-    raises = target.claims.nonfinite == "raises"
+    nothing, everything = np.arange(0), np.arange(len(group.a))
     answer, raised = _empty(group), np.zeros(len(group.a), bool)
-    if mode == "batch":
-        # What is to raise would take its neighbours with it.
-        together = np.flatnonzero(judge.finite_a) if raises else np.arange(len(group.a))
-        if len(together):
-            _fill(target, driver, group, together, answer, raised)
-        alone = np.flatnonzero(~judge.finite_a) if raises else np.arange(0)
-    else:
-        alone = np.arange(len(group.a))
-    for i in alone:
-        _fill(target, driver, group, int(i), answer, raised)
-    found = judge(answer, in_double)
-    due = ~judge.finite_a if raises else np.zeros(len(raised), bool)
-    declined = np.zeros(len(raised), bool)
+    due = ~judge.finite_a if target.claims.nonfinite == "raises" else np.zeros(len(group.a), bool)
+    # What is to raise would take its neighbours with it.
+    together = np.flatnonzero(~due) if mode == "batch" else nothing
+    if len(together):
+        _solve(target, driver, group, together, answer, raised)
+    for i in np.flatnonzero(due) if mode == "batch" else everything:
+        _solve(target, driver, group, int(i), answer, raised)
+    found = judge(answer, in_double=group.dtype in target.claims.solved_in_double)
+
+    right = due & raised
     if driver in target.claims.declines:
-        declined = np.isnan(answer.x).all(axis=(-2, -1)) & (answer.rank == 0) & judge.finite_a & ~raised
-    right = declined | (due & raised)
+        right |= np.isnan(answer.x).all(axis=(-2, -1)) & (answer.rank == 0) & judge.finite_a & ~raised
     if not target.library_has("subnormals"):
         right |= _has_subnormals(group.a, (-2, -1)) | _has_subnormals(group.b, (-2,))
-    wrong = (raised & ~due) | (due & ~raised)
-    kinds = [np.where(right | raised, 0.0, ratios) for ratios in found]
-    kinds[0] = np.where(wrong, np.inf, kinds[0])
-    return Verdict(*kinds)
+    found = found._replace(raised=np.where(raised != due, np.inf, 0.0))
+    return Verdict(*(np.where(right | (raised & (ratios is not found.raised)), 0.0, ratios) for ratios in found))
+
+
+def _empty(group: Group) -> Answer:
+    (size, m, n), k, real = group.a.shape, group.b.shape[-1], real_of(group.dtype)
+    x, residuals, s = np.zeros((size, n, k), group.dtype), np.zeros((size, k), real), np.zeros((size, min(m, n)), real)
+    return Answer(x, residuals, np.zeros(size, int), s)
+
+
+def _solve(
+    target: Target, driver: str, group: Group, index: int | NumpyArray, answer: Answer, raised: NumpyArray
+) -> None:
+    """Solve one problem, or these as a batch, and write the answer down."""
+    a, b = group.a[index], group.b[index]
+    vector = isinstance(index, int) and b.shape[-1] == 1 and index % 2 == 1
+    if vector:
+        b = b[:, 0]
+    elif a.ndim == 3 and np.array_equal(a, np.broadcast_to(a[0], a.shape), equal_nan=True):
+        # One matrix with many right-hand sides has a path of its own.
+        a = a[0]
+    try:
+        found = target.solve(a, b, group.rcond, driver)
+    except Exception:  # Whatever it is, it is not an answer.
+        raised[index] = True
+        return
+    if a.ndim < b.ndim:
+        found = found._replace(rank=np.broadcast_to(found.rank, len(b)))
+    answer.x[index] = found.x[:, None] if vector else found.x
+    answer.residuals[index], answer.rank[index], answer.s[index] = found.residuals, found.rank, found.s
 
 
 def _has_subnormals(array: NumpyArray, axes: tuple[int, ...]) -> NumpyArray:
@@ -50,21 +70,3 @@ def _has_subnormals(array: NumpyArray, axes: tuple[int, ...]) -> NumpyArray:
     parts = np.stack([np.abs(array.real), np.abs(array.imag)])
     below = ((parts > 0) & (parts < tiny)).any(axis=0).any(axis=axes)
     return np.asarray(below & (parts.max(axis=0).max(axis=axes) < tiny * 2.0**60)).reshape(len(array), -1).any(axis=-1)
-
-
-def _empty(group: Group) -> Answer:
-    (size, m, n), k = group.a.shape, group.b.shape[-1]
-    real = real_of(group.dtype)
-    return Answer(
-        np.zeros((size, n, k), group.dtype), np.zeros((size, k), real), np.zeros(size, int), np.zeros((size, min(m, n)), real)
-    )
-
-
-def _fill(target: Target, driver: str, group: Group, index: int | NumpyArray, answer: Answer, raised: NumpyArray) -> None:
-    try:
-        found = target.solve(group.a[index], group.b[index], group.rcond, driver)
-    except (LinAlgError, ValueError, RuntimeError, TypeError, MemoryError):
-        raised[index] = True
-        return
-    for field, part in zip(answer, found):
-        field[index] = part
