@@ -162,7 +162,9 @@ def check_extension(sources: Path, mlx: Path, build: Path) -> None:
     override = build / "override.cmake"
     override.write_text(f'set(CMAKE_CXX_CREATE_SHARED_MODULE "{link} <OBJECTS> <LINK_LIBRARIES>")\n')
     target, settings = MACOS_BUILD
-    extension = {"CMAKE_USER_MAKE_RULES_OVERRIDE_CXX": override, "MLX_ROOT": mlx, "Python_EXECUTABLE": sys.executable}
+    extension = {"CMAKE_USER_MAKE_RULES_OVERRIDE_CXX": override, "Python_EXECUTABLE": sys.executable}
+    # Found as any package is; to import it would fail, for it is a Mac's.
+    os.environ["PYTHONPATH"] = str(mlx.parent)
     cmake(sources, build, target, {**settings, **extension}, "_core")
     (library,) = build.glob("_core*.so")
     check_symbols(library, mlx / "lib" / "libmlx.dylib")
