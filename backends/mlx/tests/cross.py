@@ -191,7 +191,18 @@ def cmake(source: Path, build: Path, target: str, settings: dict[str, object], *
         "CMAKE_COMPILE_WARNING_AS_ERROR": "ON",
         **settings,
     }
-    run("cmake", "-G", "Ninja", "-S", str(source), "-B", str(build), *(f"-D{k}={v}" for k, v in everything.items()))
+    # There, since what CMake tries leaves a file where it runs.
+    run(
+        "cmake",
+        "-G",
+        "Ninja",
+        "-S",
+        str(source),
+        "-B",
+        str(build),
+        *(f"-D{k}={v}" for k, v in everything.items()),
+        folder=build,
+    )
     run("cmake", "--build", str(build), "--target", *goals, "--", "-k", "0")
 
 
@@ -243,8 +254,8 @@ def macos_mlx(folder: Path) -> Path:
     return folder / "mlx"
 
 
-def run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
+def run(*command: str, folder: Path | None = None) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
     if done.returncode:
         raise FaultError(f"{shlex.join(command)}\n{done.stdout}{done.stderr}")
 
