@@ -162,7 +162,9 @@ def check_extension(sources: Path, mlx: Path, build: Path) -> None:
     override = build / "override.cmake"
     override.write_text(f'set(CMAKE_CXX_CREATE_SHARED_MODULE "{link} <OBJECTS> <LINK_LIBRARIES>")\n')
     target, settings = MACOS_BUILD
-    extension = {"CMAKE_USER_MAKE_RULES_OVERRIDE_CXX": override, "MLX_ROOT": mlx, "Python_EXECUTABLE": sys.executable}
+    extension = {"CMAKE_USER_MAKE_RULES_OVERRIDE_CXX": override, "Python_EXECUTABLE": sys.executable}
+    # Found as any package is; to import it would fail, for it is a Mac's.
+    os.environ["PYTHONPATH"] = str(mlx.parent)
     cmake(sources, build, target, {**settings, **extension}, "_core")
     (library,) = build.glob("_core*.so")
     check_symbols(library, mlx / "lib" / "libmlx.dylib")
@@ -189,7 +191,18 @@ def cmake(source: Path, build: Path, target: str, settings: dict[str, object], *
         "CMAKE_COMPILE_WARNING_AS_ERROR": "ON",
         **settings,
     }
-    run("cmake", "-G", "Ninja", "-S", str(source), "-B", str(build), *(f"-D{k}={v}" for k, v in everything.items()))
+    # There, since what CMake tries leaves a file where it runs.
+    run(
+        "cmake",
+        "-G",
+        "Ninja",
+        "-S",
+        str(source),
+        "-B",
+        str(build),
+        *(f"-D{k}={v}" for k, v in everything.items()),
+        folder=build,
+    )
     run("cmake", "--build", str(build), "--target", *goals, "--", "-k", "0")
 
 
@@ -241,8 +254,8 @@ def macos_mlx(folder: Path) -> Path:
     return folder / "mlx"
 
 
-def run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
+def run(*command: str, folder: Path | None = None) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
     if done.returncode:
         raise FaultError(f"{shlex.join(command)}\n{done.stdout}{done.stderr}")
 
