@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lstsq import lstsq
 from lstsq_numpy import NumpyBackend
 
 jax = pytest.importorskip("jax")
@@ -168,16 +169,67 @@ def test_derivatives_do_not_overflow_in_between(exponent):
         np.testing.assert_array_equal(scaled * scale, expected)  # Scaling by a power of two changes no digit.
 
 
-def test_nan_stays_in_its_element_and_in_its_gradient(x64):
-    a, b = jnp.stack([jnp.eye(3)] * 4), jnp.ones((4, 3, 1))
-    a, b = a.at[1, 0, 0].set(jnp.nan), b.at[2, 0, 0].set(jnp.inf)
-    lost = np.array([False, True, True, False])
-    answer = jax.jit(solve)(a, b)
-    np.testing.assert_array_equal(answer.rank, np.where(lost, 0, 3))
-    gradients = jax.grad(lambda a, b: solve(a, b).x.sum(), (0, 1))(a, b)
-    for array in (answer.x, answer.residuals, answer.s, *gradients):
-        expected = np.broadcast_to(lost.reshape(-1, *[1] * (array.ndim - 1)), array.shape)
-        np.testing.assert_array_equal(np.isnan(array), expected)
+def spoilt():
+    """Four problems of two columns: the second has a matrix that is not finite, the third a right-hand side."""
+    a, b = jnp.asarray(random((4, 5, 3), "float64")), jnp.asarray(random((4, 5, 2), "float64", 1))
+    lost = np.array([[False, False], [True, True], [False, True], [False, False]])
+    return a, b, a.at[1, 0, 0].set(jnp.nan), b.at[2, 4, 1].set(jnp.inf), lost
+
+
+def test_nan_stays_in_its_matrix_or_in_its_column(x64):
+    a, b, bad_a, bad_b, lost = spoilt()
+    clean, answer = (jax.jit(solve)(*problem) for problem in ((a, b), (bad_a, bad_b)))
+    nan = np.where(lost, np.nan, 1)
+    np.testing.assert_array_equal(answer.x, clean.x * nan[:, None, :])
+    np.testing.assert_array_equal(answer.residuals, clean.residuals * nan)
+    np.testing.assert_array_equal(answer.rank, [3, 0, 3, 3])
+    np.testing.assert_array_equal(answer.s, clean.s * np.array([[1], [np.nan], [1], [1]]))
+
+
+@pytest.mark.parametrize("m", [5, 2], ids=["tall", "wide"])
+def test_nan_in_a_column_of_one_matrix(x64, m):
+    a, b = jnp.asarray(random((m, 3), "complex128")), jnp.asarray(random((6, m, 2), "complex128", 1))
+    bad = b.at[2, 1, 1].set(jnp.nan).at[3, 0, 0].set(1j * jnp.inf)
+    clean, answer = lstsq(a, b), jax.jit(lstsq)(a, bad)
+    lost = ~np.isfinite(np.asarray(bad)).all(1)
+    assert lost.sum() == 2
+    np.testing.assert_array_equal(np.isnan(answer.x), np.repeat(lost[:, None], 3, 1))
+    np.testing.assert_array_equal(np.isnan(answer.residuals), lost)
+    np.testing.assert_allclose(np.where(lost[:, None], 0, answer.x), np.where(lost[:, None], 0, clean.x), rtol=1e-5)
+    np.testing.assert_array_equal(answer.rank, clean.rank)
+    np.testing.assert_array_equal(answer.s, clean.s)
+
+
+def test_derivatives_are_nan_where_the_answer_is(x64):
+    _, _, a, b, lost = spoilt()
+
+    def f(a, b):
+        return solve(a, b)[:2]
+
+    for x, residuals in (jax.jvp(f, (a, b), (a, b))[1], jax.jvp(lambda b: f(a, b), (b,), (jnp.zeros_like(b),))[1]):
+        np.testing.assert_array_equal(np.isnan(x), np.repeat(lost[:, None], 3, 1))
+        np.testing.assert_array_equal(np.isnan(residuals), lost)
+    of_a, of_b = jax.grad(lambda a, b: sum(map(jnp.sum, f(a, b))), (0, 1))(a, b)
+    np.testing.assert_array_equal(np.isnan(of_a), np.broadcast_to(lost.any(1)[:, None, None], a.shape))
+    np.testing.assert_array_equal(np.isnan(of_b), np.broadcast_to(lost[:, None], b.shape))
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_what_is_left_out_spoils_no_gradient(x64, mapped):
+    a, b, bad_a, bad_b, lost = spoilt()
+    keep, weights = ~lost, random((4, 3, 2), "float64", 2)
+
+    def loss(a, b):
+        x, residuals, _, s = jax.vmap(solve)(a, b) if mapped else solve(a, b)
+        x, residuals = jnp.where(keep[:, None], x, 0), jnp.where(keep, residuals, 0)
+        return (weights * x**2).sum() + residuals.sum() + jnp.where(keep.any(1, keepdims=True), s, 0).sum()
+
+    for f in (jax.grad(loss, (0, 1)), jax.grad(lambda a, b: jax.grad(loss)(a, b)[keep.any(1)].sum(), (0, 1))):
+        for got, expected in zip(f(bad_a, bad_b), f(a, b)):
+            np.testing.assert_allclose(got, expected, rtol=1e-12 if x64 else 1e-5, atol=1e-12 if x64 else 1e-5)
+    of_a, of_b = jax.grad(loss, (0, 1))(bad_a, bad_b)
+    assert not of_a[1].any()
+    assert not of_b[2, :, 1].any()
 
 
 def test_mapping_over_b_alone_factorises_once():
@@ -185,6 +237,51 @@ def test_mapping_over_b_alone_factorises_once():
     jaxpr = str(jax.make_jaxpr(jax.vmap(lambda b: solve(a, b)))(b))
     (line,) = [line for line in jaxpr.split("\n") if " = svd[" in line]
     assert "[7" not in line
+
+
+def test_mapping_over_the_cutoff_alone_factorises_once():
+    a, b = jnp.eye(3), jnp.ones((3, 1))
+    jaxpr = str(jax.make_jaxpr(jax.vmap(lambda rcond: solve(a, b, rcond)))(jnp.ones(7)))
+    (line,) = [line for line in jaxpr.split("\n") if " = svd[" in line]
+    assert "[7" not in line
+
+
+def test_a_cutoff_may_be_traced(x64):
+    a, b = jnp.asarray(matrix(6, 4, (1, 0.5, 1e-2, 1e-3))), jnp.asarray(random((6, 2), "float64"))
+    cutoffs = np.array([0, 5e-3, 0.1, 0.7, 1, 2, np.inf])
+    ranks = [4, 3, 2, 1, 0, 0, 0]
+    for mapped in (jax.vmap(lstsq, (None, None, 0)), jax.jit(jax.vmap(lstsq, (None, None, 0)))):
+        answer = mapped(a, b, jnp.asarray(cutoffs))
+        np.testing.assert_array_equal(answer.rank, ranks)
+        for i, rcond in enumerate(cutoffs):
+            for got, expected in zip(answer, lstsq(a, b, float(rcond))):
+                np.testing.assert_allclose(got[i], expected, rtol=1e-11 if x64 else 3e-4, atol=1e-7)
+    for rcond in (5e-3, np.float32(5e-3), jnp.float16(5e-3), 0):
+        assert jax.jit(lstsq)(a, b, rcond).rank == (3 if rcond else 4)
+    of_cutoff = jax.grad(lambda r: lstsq(a, b, r).x.sum())
+    assert of_cutoff(5e-3) == 0
+    assert jax.jvp(lambda r: lstsq(a, b, r).x, (5e-3,), (1.0,))[1].any() == False  # noqa: E712
+    for got, expected in zip(
+        jax.jit(jax.grad(lambda a, b, r: lstsq(a, b, r).x.sum(), (0, 1)))(a, b, 5e-3),
+        jax.grad(lambda a, b: lstsq(a, b, 5e-3).x.sum(), (0, 1))(a, b),
+    ):
+        np.testing.assert_allclose(got, expected, rtol=1e-10 if x64 else 1e-2)
+
+
+def test_a_traced_cutoff_that_is_nan_gives_nan(x64):
+    answer = jax.jit(lstsq)(jnp.eye(3, 2), jnp.ones(3), jnp.nan)
+    assert answer.rank == 0
+    assert all(np.isnan(array).all() for array in (answer.x, answer.residuals, answer.s))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "complex64", "float64", "complex128"])
+def test_a_negative_cutoff_means_the_unit_roundoff(double, dtype):
+    unit = float(np.finfo(dtype).eps) / 2
+    for factor, rank in ((1.5, 2), (0.75, 1)):
+        a = jnp.asarray(np.diag([1, factor * unit]).astype(dtype))
+        assert jax.jit(lstsq)(a, jnp.ones(2, a.dtype), -1.0).rank == rank
+        assert jax.jit(lstsq)(a, jnp.ones(2, a.dtype), -1).rank == rank
+        assert lstsq(a, jnp.ones(2, a.dtype), -1).rank == rank
 
 
 def test_float32_is_solved_in_double_where_jax_has_it(double):
@@ -236,3 +333,147 @@ def test_from_numpy_copies():
     converted = JaxBackend().from_numpy(array)
     array[:] = 2
     np.testing.assert_array_equal(converted, 1)
+
+
+def test_a_traced_array_is_not_converted_to_numpy():
+    a, b = jnp.eye(3), jnp.ones(3)
+    for transformed in (jax.jit, jax.vmap, jax.grad, jax.jacfwd):
+        with pytest.raises(TypeError, match="transformation of JAX .* expected an array outside of any") as raised:
+            transformed(lambda b: lstsq(a, b, backend="numpy").x.sum())(
+                jnp.stack([b]) if transformed is jax.vmap else b
+            )
+        assert not isinstance(raised.value, jax.errors.JAXTypeError)
+
+
+@pytest.mark.parametrize("big", [3_000_000_000, 2**40, -(2**62), 2**63 + 2**62])
+def test_integers_of_a_list_do_not_wrap_round(x64, big):
+    ones = jnp.ones((3, 1), jnp.float32)
+    rtol = 1e-12 if x64 else 1e-6
+    for like in (ones, ones.astype(int), ones.astype(jnp.float16), ones.astype(jnp.complex64)):
+        np.testing.assert_allclose(lstsq(like, [big] * 3).x, [big], rtol=1e-6)
+    np.testing.assert_allclose(lstsq([[big], [big], [big]], ones).x, [[1 / big]], rtol=1e-6)
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(lstsq(jnp.ones((3, 1)), [big + 1] * 3).x, [big + 1], rtol=1e-15)
+    # Milliseconds since 1970, all but equal in int32 that has wrapped round, and distinct in any float.
+    times = 1_700_000_000_000 + 86_400_000 * np.arange(5)
+    table = [[1, int(t)] for t in times]
+    answer = lstsq(table, jnp.arange(5.0), 1e-30)
+    assert answer.rank == 2
+    np.testing.assert_allclose(answer.s, np.linalg.svd(np.asarray(table, "f8" if x64 else "f4"))[1], rtol=rtol * 1e3)
+
+
+def test_a_list_lands_beside_the_array():
+    backend, like = JaxBackend(), jnp.ones(3)
+    for dtype in ("bool", "int8", "uint32", ">i4", "float16", "float32", ">c8"):
+        array = np.arange(3).astype(dtype)
+        converted = backend.from_numpy_like(array, like)
+        assert converted.dtype == array.dtype.newbyteorder("=")
+        assert converted.sharding == like.sharding
+        np.testing.assert_array_equal(converted, array)
+    with jax.enable_x64(False):
+        assert backend.from_numpy_like(np.arange(3), like).dtype == np.float32
+        for dtype in ("float64", "complex128"):
+            with pytest.raises(TypeError, match="jax_enable_x64"):
+                backend.from_numpy_like(np.ones(3, dtype), like)
+
+
+def test_the_switch_of_precision_is_seen_each_time():
+    a, b = np.eye(4, 2), np.ones(4)
+    with jax.enable_x64(True):
+        wide = jnp.asarray(a), jnp.asarray(b)
+        assert lstsq(*wide).x.dtype == np.float64
+        integers = wide[0].astype(int), wide[1].astype(int)
+    for _ in range(2):
+        with jax.enable_x64(False), pytest.raises(TypeError, match="jax_enable_x64"):
+            lstsq(*wide)
+        with jax.enable_x64(True):
+            assert lstsq(*wide).x.dtype == np.float64
+            assert lstsq(*integers).x.dtype == np.float64
+        with jax.enable_x64(False):
+            assert lstsq(jnp.asarray(a, int), jnp.asarray(b, int)).x.dtype == np.float32
+
+
+@pytest.mark.parametrize(("m", "n"), [(6, 4), (4, 6)], ids=["tall", "wide"])
+def test_scales_of_double_precision(double, m, n):
+    check_scales(m, n, (-990, -500, 0, 500, 990), "float64", 1e-12)
+
+
+def test_scales_of_single_precision(x64):
+    check_scales(6, 4, (-110, -60, 0, 60, 110), "float32", 1e-5)
+
+
+def check_scales(m, n, exponents, dtype, rtol):
+    """The second right-hand side is of another size than the first, and neither touches the other."""
+    a, b = random((m, n), dtype), random((m, 2), dtype, 1)
+    x = np.linalg.lstsq(a.astype("f8"), b.astype("f8"))[0]
+    residuals = ((b.astype("f8") - a.astype("f8") @ x) ** 2).sum(0)
+    s = np.linalg.svd(a.astype("f8"), compute_uv=False)
+    smallest = np.finfo(dtype).smallest_normal
+
+    def scaled(number, exponent):
+        with np.errstate(over="ignore", under="ignore"):
+            return np.ldexp(number, exponent).astype(dtype)
+
+    def assert_scaled(got, number, exponent):
+        # What is below the normal numbers may be zero.
+        np.testing.assert_allclose(got, scaled(number, exponent), rtol=rtol, atol=smallest)
+
+    for size_a in exponents:
+        for size_b in exponents:
+            right = np.stack([np.ldexp(b[:, 0], size_b), b[:, 1]], 1)
+            answer = lstsq(jnp.asarray(np.ldexp(a, size_a)), jnp.asarray(right))
+            assert answer.rank == min(m, n)
+            assert_scaled(answer.s, s, size_a)
+            for column, size in enumerate((size_b, 0)):
+                assert_scaled(answer.x[:, column], x[:, column], size - size_a)
+                if m > n:
+                    assert_scaled(answer.residuals[column], residuals[column], 2 * size)
+                else:
+                    noise = 1000 * float(np.finfo(dtype).eps) ** 2
+                    assert answer.residuals[column] <= scaled(noise, 2 * size) + smallest
+
+
+def test_what_overflows_is_infinite_and_nothing_else(x64):
+    dtype = np.float64 if x64 else np.float32
+    big, tiny = float(np.finfo(dtype).max) / 2, float(np.finfo(dtype).smallest_normal) * 4
+    # x overflows, the residuals do not.
+    for a in ([[tiny], [tiny]], [[tiny * 1j], [tiny * 1j]]):
+        answer = lstsq(jnp.asarray(a), jnp.asarray([[1e9, tiny], [3e9, tiny]], dtype))
+        assert answer.rank == 1
+        assert np.isinf(answer.x[0, 0])
+        assert not np.isnan(answer.x).any()
+        np.testing.assert_allclose(answer.x[0, 1], 1 if a[0][0].imag == 0 else -1j)
+        np.testing.assert_allclose(answer.residuals[0], 2e18, rtol=1e-6)
+    # The largest singular value overflows: the rank and x do not depend on it.
+    a = jnp.full((4, 4), big, dtype) + jnp.diag(jnp.full(4, big / 2, dtype))
+    answer = lstsq(a, a @ jnp.full(4, 1e-3, dtype))
+    assert answer.rank == 4
+    assert np.isinf(answer.s[0])
+    np.testing.assert_allclose(answer.s[1:], big / 2, rtol=1e-5)
+    np.testing.assert_allclose(answer.x, 1e-3, rtol=1e-4)
+    # The residuals of one column overflow, those of its neighbours do not.
+    answer = lstsq(jnp.ones((3, 1), dtype), jnp.asarray([[big / 4, 1], [big / 4, 2], [big, 4]], dtype))
+    assert np.isinf(answer.residuals[0])
+    np.testing.assert_allclose(answer.residuals[1], 14 / 3, rtol=1e-5)
+    np.testing.assert_allclose(answer.x, [[big / 2, 7 / 3]], rtol=1e-5)
+
+
+def test_two_values_that_straddle_the_cutoff(double):
+    rng = np.random.default_rng(113)
+    for m, n, cut, gap in (
+        (27, 27, 5.7e-14, 1.015),
+        (40, 40, 1e-14, 1.05),
+        (60, 20, 1e-13, 1.02),
+        (24, 40, 5e-14, 1.1),
+    ):
+        q = min(m, n)
+        s = np.logspace(0, -12, q)
+        s[-4:] = 3 * cut, cut * gap, cut / gap, cut / 5
+        u, v = (np.linalg.qr(rng.standard_normal((size, q)))[0] for size in (m, n))
+        b = rng.standard_normal(m)
+        answer = lstsq(jnp.asarray((u * s) @ v.T), jnp.asarray(b), cut)
+        assert answer.rank == q - 2
+        expected = (v[:, :-2] / s[:-2]) @ (u[:, :-2].T @ b)
+        # What rounding the matrix may turn the kept directions towards those cut off.
+        allowed = 2.0**-52 / (s[-3] - s[-2])
+        assert np.linalg.norm(answer.x - expected) <= allowed * np.linalg.norm(expected)

@@ -48,9 +48,10 @@ class JaxBackend(Backend):
         default_driver="svd",
         dtypes=("float32", "float64", "complex64", "complex128"),
         transforms=("jit", "vmap", "grad", "vjp", "jvp", "jacfwd", "jacrev", "checkpoint"),
+        traced_rcond=True,
     )
 
-    def solve(self, a: Array, b: Array, rcond: float, driver: str) -> Solution:
+    def solve(self, a: Array, b: Array, rcond: float | Array | None, driver: str) -> Solution:
         """Solve with the SVD. See `Backend.solve`."""
         from lstsq_jax._solve import solve
 
@@ -71,14 +72,9 @@ class JaxBackend(Backend):
             The dtype has 64-bit numbers and ``jax_enable_x64`` is off: JAX would round them without a word.
         """
         import jax
-        from jax.dtypes import canonicalize_dtype
 
+        self._require_exact(array.dtype)
         native = array.astype(array.dtype.newbyteorder("="))
-        if canonicalize_dtype(native.dtype) != native.dtype:
-            raise TypeError(
-                f"the array has dtype {native.dtype}, which JAX would turn into {canonicalize_dtype(native.dtype)} "
-                f"while jax_enable_x64 is off; {_ENABLE_X64}, or convert the array first."
-            )
         # The copy is ours, so JAX may keep it; jnp.array would compile a copying function for each shape.
         return jax.device_put(native)
 
@@ -100,6 +96,37 @@ class JaxBackend(Backend):
             )
         return np.asarray(array)
 
+    def from_numpy_like(self, array: np.ndarray[Any, Any], like: Array) -> Array:
+        """Copy a NumPy array to each device of `like`, keeping its dtype.
+
+        Integers of 64 bits become float32 while ``jax_enable_x64`` is off, as JAX would wrap them round.
+        """
+        import jax
+
+        from lstsq_jax._place import beside
+
+        if array.dtype.kind in "iu" and array.dtype.itemsize == 8 and not _x64():
+            array = array.astype(np.float32)
+        self._require_exact(array.dtype)
+        return jax.device_put(array.astype(array.dtype.newbyteorder("=")), beside(like))
+
+    def zeros(self, shape: tuple[int, ...], dtype: str, like: Array) -> Array:
+        """Zeros on each device of `like`."""
+        import jax
+
+        from lstsq_jax._place import beside
+
+        if isinstance(like, jax.core.Tracer):
+            return jax.numpy.zeros(shape, dtype)
+        # Explicitly, since the caller may have forbidden JAX all other transfers.
+        return jax.device_put(np.zeros(shape, dtype), beside(like))
+
+    def within(self, function: Callable[[Array, Array], Any], a: Array, b: Array) -> Any:
+        """``function(a, b)``, where arrays of explicit sharding may be reshaped. See `Backend.within`."""
+        from lstsq_jax._place import in_auto_axes
+
+        return in_auto_axes(function, a, b)
+
     def transform(self, name: str) -> Callable[..., Any]:
         """JAX's function of this name. See `Backend.transform`."""
         import jax
@@ -108,6 +135,17 @@ class JaxBackend(Backend):
             return super().transform(name)
         transformation: Callable[..., Any] = getattr(jax, name)
         return transformation
+
+    @staticmethod
+    def _require_exact(dtype: np.dtype[Any]) -> None:
+        from jax.dtypes import canonicalize_dtype
+
+        native = dtype.newbyteorder("=")
+        if canonicalize_dtype(native) != native:
+            raise TypeError(
+                f"the array has dtype {native}, which JAX would turn into {canonicalize_dtype(native)} "
+                f"while jax_enable_x64 is off; {_ENABLE_X64}, or convert the array first."
+            )
 
 
 def _x64() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -21,21 +22,34 @@ class Factors(NamedTuple):
     keep: jax.Array
     """(..., N), bool."""
     inverse: jax.Array
-    """(..., N), real: one over each singular value that is kept, zero for the others."""
+    """(..., N), of the matrix's dtype: one over each singular value that is kept, zero for the others."""
 
 
-def factorise(a: jax.Array, rcond: jax.Array) -> Factors:
-    """Decompose ``a (..., M, N)`` with ``M >= N``. To JAX the factors are constants: `_gradient` has the rules."""
+def factorise(a: jax.Array, rcond: jax.Array, smallest: int) -> Factors:
+    """Decompose ``a (..., M, N)`` with ``M >= N``. To JAX the factors are constants: `_gradient` has the rules.
+
+    No more than the `smallest` largest singular values are kept.
+    """
     a = lax.stop_gradient(a)
     m, n = a.shape[-2:]
-    if m >= 2 * n:  # The SVD then works on N x N matrices.
+    if known(lambda: m >= 2 * n) is not False:  # The SVD then works on N x N matrices.
         q, triangle = lax.linalg.qr(a, full_matrices=False)
         u, s, vh = lax.linalg.svd(triangle, full_matrices=False)
         u = matmul(q, u)
     else:
         u, s, vh = lax.linalg.svd(a, full_matrices=False)
     keep = s > rcond * s[..., :1]
-    return Factors(u, s, adjoint(vh), keep, 1 / jnp.where(keep, s, jnp.inf))
+    if smallest != n:
+        keep &= jnp.arange(n) < smallest
+    return Factors(u, s, adjoint(vh), keep, (1 / jnp.where(keep, s, jnp.inf)).astype(a.dtype))
+
+
+def known(comparison: Callable[[], bool]) -> bool | None:
+    """A comparison of sizes, or None where they are symbolic (`jax.export`) and it may come out either way."""
+    try:
+        return comparison()
+    except Exception:  # InconclusiveDimensionOperation, whose place differs between JAX's releases.
+        return None
 
 
 def matmul(a: jax.Array, b: jax.Array) -> jax.Array:

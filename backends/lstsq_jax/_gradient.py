@@ -135,7 +135,7 @@ def rotation(f: Factors, a: jax.Array, c: jax.Array) -> jax.Array:
         in_block = ~f.keep[..., :, None] & f.keep[..., None, :]
         i, j = f.s[..., None, :], f.s[..., :, None]
         rhs_in_basis = matmul(adjoint(f.v), matmul(rhs, f.v))
-        z_in_basis = rhs_in_basis / jnp.where(in_block, (i - j) * (i + j), 1)
+        z_in_basis = rhs_in_basis / jnp.where(in_block, (i - j) * (i + j), 1).astype(rhs.dtype)
         return matmul(f.v, matmul(z_in_basis, adjoint(f.v)))
 
     def transposed_solution(_: Any, rhs: jax.Array) -> jax.Array:
@@ -261,7 +261,7 @@ def _apply_adjoint(f: Factors, c: jax.Array) -> jax.Array:
 def _divide_above(noise: jax.Array, numerator: jax.Array, denominator: jax.Array) -> jax.Array:
     """The quotient where the denominator is more than noise, and zero elsewhere."""
     large = jnp.abs(denominator) > noise
-    return jnp.where(large, numerator / jnp.where(large, denominator, 1), 0)
+    return jnp.where(large, numerator / jnp.where(large, denominator, 1).astype(numerator.dtype), 0)
 
 
 def _d_gram(a: jax.Array, da: jax.Array) -> jax.Array:

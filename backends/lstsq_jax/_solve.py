@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,66 +11,156 @@ import numpy as np
 from jax import lax
 
 from lstsq._backend import Solution
+from lstsq._contract import EPS, SINGLE_PRECISION_GROWTH
 from lstsq_jax import _gradient as g
-from lstsq_jax._factor import adjoint, factorise
+from lstsq_jax._factor import Factors, adjoint, factorise, known, matmul
+from lstsq_jax._nonfinite import blank, spoil
+from lstsq_jax._place import beside, in_auto_axes
 
 
-def solve(a: jax.Array, b: jax.Array, rcond: float) -> Solution:
+class _Matrix(NamedTuple):
+    """A matrix of the batch in a form that cannot overflow."""
+
+    f: Factors
+    a: jax.Array
+    """(..., M, N) with ``M >= N``: a wide matrix is its adjoint here. Scaled, and zero where it is not finite."""
+    size: jax.Array
+    """(..., 1, 1), integer: the power of two that `a` was divided by."""
+    solved: jax.Array
+    """(...), bool: the matrix is finite, and its decomposition was found."""
+
+
+def solve(a: jax.Array, b: jax.Array, rcond: float | jax.Array | None) -> Solution:
     """Solve for each matrix of the batch: ``a (..., M, N)``, ``b (..., M, K)``. See `Backend.solve`."""
-    solution: Solution = _solve(a, b, _round_down(rcond, _working_dtype(a.dtype)))
+    if rcond is None:
+        cutoff = _default_cutoff(a)
+    elif isinstance(rcond, (int, float)):
+        # Explicitly, since the caller may have forbidden JAX all other transfers.
+        cutoff = jax.device_put(_round_down(rcond, _working_dtype(a.dtype)), beside(a))
+    else:
+        cutoff = rcond
+    solution: Solution = in_auto_axes(_solve, a, b, cutoff)
     return solution
 
 
 @jax.jit
 def _solve(a: jax.Array, b: jax.Array, rcond: jax.Array) -> Solution:
     dtype, working = a.dtype, _working_dtype(a.dtype)
-    # Apart, so that `a` need not be factorised again for each b where b alone is mapped over.
-    finite_a, finite_b = jnp.isfinite(a).all((-2, -1)), jnp.isfinite(b).all((-2, -1))
-    a = _blank(finite_a, a).astype(working)
-    b = _blank(finite_b, b).astype(working)
-
-    # Powers of two, so that nothing is rounded. One for each matrix and one for each right-hand side.
-    size_a, size_b = _exponent(a, (-2, -1)), _exponent(b, (-2,))
     real = _real(working)
-    a, b = a * _two_to(-size_a, real), b * _two_to(-size_b, real)
-    if a.shape[-2] >= a.shape[-1]:
-        f = factorise(a, rcond)
-        x = g.solve(f, a, b)
-        residuals = g.squares(f, a, b, x)
-    else:
-        a = adjoint(a)
-        f = factorise(a, rcond)
-        x = g.solve_adjoint(f, a, b)
-        residuals = g.squares_adjoint(f, a, b, x)
-    s = g.singular_values(f, a)
+    rcond = _canonical(rcond, dtype, real)
+    b = b.astype(working)
+    smallest = jax.core.min_dim(*a.shape[-2:])
+    tall = known(lambda: a.shape[-2] >= a.shape[-1])
+    if tall is None:  # Sizes are symbolic. With rows of zeros below it is tall, and has the same solutions.
+        n = a.shape[-1]
+        a, b, tall = _stack(a, _zeros(a, n)), _stack(b, _zeros(b, n)), True
 
-    # In two steps, as the factor may be beyond the dtype where the product is not.
-    half = (size_b - size_a) >> 1
-    x = x * _two_to(half, real) * _two_to(size_b - size_a - half, real)
-    residuals = residuals * _two_to(size_b, real)[..., 0, :] * _two_to(size_b, real)[..., 0, :]
-    s = s * _two_to(size_a, real)[..., 0]
+    # Apart from b, so that `a` need not be factorised again for each b where b alone is mapped over.
+    finite = jnp.isfinite(a).all((-2, -1))
+    a = blank(finite[..., None, None], a).astype(working)
+    # Powers of two, so that nothing is rounded. One for each matrix and one for each right-hand side.
+    size = _exponent(a, (-2, -1))
+    a = _times(a, _two_to(-size, real))
+    a = a if tall else adjoint(a)
+    f = factorise(a, rcond, smallest)
     # XLA's SVD gives NaN where it does not converge.
-    solved = finite_a & finite_b & ~jnp.isnan(f.s).any(-1)
-    # A factor, and no `where`, makes derivatives NaN too: zero would look like an answer.
-    nan = jnp.where(solved, 1, jnp.nan).astype(s.dtype)
+    solved = finite & ~jnp.isnan(f.s).any(-1) & ~jnp.isnan(rcond)
+    matrix = _Matrix(f, a, size, solved)
+
+    x, scaled = _solution(tall, matrix, b)
+    residuals = _residuals(tall, matrix, scaled)
+    s = spoil(solved[..., None], g.singular_values(f, a)[..., :smallest] * _two_to(size, real)[..., 0])
     return Solution(
-        (x * nan[..., None, None]).astype(dtype),
-        (residuals * nan[..., None]).astype(_real(dtype)),
+        x.astype(dtype),
+        residuals.astype(_real(dtype)),
         jnp.where(solved, f.keep.sum(-1, dtype=jnp.int32), 0),
-        (s * nan[..., None]).astype(_real(dtype)),
+        s.astype(_real(dtype)),
     )
 
 
-@jax.custom_jvp
-def _blank(finite: jax.Array, array: jax.Array) -> jax.Array:
-    """Zeros in place of each matrix that is not finite, which the SVD might never return from."""
-    return jnp.where(finite[..., None, None], array, 0)
+class _Scaled(NamedTuple):
+    """Right-hand sides in a form that cannot overflow, and their solutions."""
+
+    b: jax.Array
+    x: jax.Array
+    size: jax.Array
+    """(..., 1, K), integer: the power of two that each column of `b` was divided by."""
+    good: jax.Array
+    """(..., K), bool: which columns have an answer."""
 
 
-@_blank.defjvp
-def _blank_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[jax.Array, jax.Array]:
-    # The answer to such a matrix is NaN, and its derivative is let through to be NaN too.
-    return _blank(*primals), tangents[1]
+# To JAX, x is a linear function of `b`, though each column is scaled by a power of two of its own. We say so by a
+# linear system that x is part of the solution of, [1, -P; 0, 1] [x; b] = [0; b], with our own ways to solve it and its
+# transpose: P' y is the complex conjugate of the solution of the adjoint problem for the conjugate of y.
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _solution(tall: bool, matrix: _Matrix, b: jax.Array) -> tuple[jax.Array, _Scaled]:
+    n = matrix.a.shape[-1 if tall else -2]
+
+    def parts(both: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return both[..., :n, :], both[..., n:, :]
+
+    def system(both: jax.Array) -> jax.Array:
+        x, b = parts(both)
+        p = g.pinv(matrix.f, matrix.a)
+        return _stack(x - _over(matmul(p if tall else adjoint(p), b), matrix.size), b)
+
+    def solution(_: Any, both: jax.Array) -> tuple[jax.Array, _Scaled]:
+        zero, b = parts(both)
+        x, scaled = _by_scaling(tall, matrix, b)
+        return _stack(zero + x, b), scaled
+
+    def solution_of_transpose(_: Any, both: jax.Array) -> tuple[jax.Array, _Scaled]:
+        y, b = parts(both)
+        x, scaled = _by_scaling(not tall, matrix, y.conj())
+        return _stack(y, b + x.conj()), scaled
+
+    both = _stack(_zeros(b, n), b)
+    both, scaled = lax.custom_linear_solve(system, both, solution, solution_of_transpose, has_aux=True)
+    return parts(both)[0], scaled
+
+
+@_solution.defjvp
+def _solution_jvp(tall: bool, primals: tuple[_Matrix, jax.Array], tangents: tuple[_Matrix, jax.Array]) -> Any:
+    (matrix, b), (d_matrix, db) = primals, tangents
+    return jax.jvp(lambda a, b: _by_scaling(tall, matrix._replace(a=a), b), (matrix.a, b), (d_matrix.a, db))
+
+
+def _by_scaling(tall: bool, matrix: _Matrix, b: jax.Array) -> tuple[jax.Array, _Scaled]:
+    finite = jnp.isfinite(b).all(-2)
+    b = blank(finite[..., None, :], b)
+    size = _exponent(b, (-2,))
+    b = _times(b, _two_to(-size, _real(b.dtype)))
+    x = (g.solve if tall else g.solve_adjoint)(matrix.f, matrix.a, b)
+    good = matrix.solved[..., None] & finite
+    return spoil(good[..., None, :], _over(x, matrix.size - size)), _Scaled(b, x, size, good)
+
+
+def _residuals(tall: bool, matrix: _Matrix, scaled: _Scaled) -> jax.Array:
+    squares = (g.squares if tall else g.squares_adjoint)(matrix.f, matrix.a, scaled.b, scaled.x)
+    factor = _two_to(scaled.size, squares.dtype)[..., 0, :]
+    return spoil(scaled.good, squares * factor * factor)
+
+
+def _over(array: jax.Array, size: jax.Array) -> jax.Array:
+    """In two steps, as the power of two may be beyond the dtype where the quotient is not."""
+    real = _real(array.dtype)
+    half = -size >> 1
+    return _times(_times(array, _two_to(half, real)), _two_to(-size - half, real))
+
+
+def _times(array: jax.Array, factor: jax.Array) -> jax.Array:
+    """Times a real power of two. The real and the imaginary part apart: infinity times zero would be NaN."""
+    if not jnp.iscomplexobj(array):
+        return array * factor
+    return lax.complex(array.real * factor, array.imag * factor)
+
+
+def _stack(top: jax.Array, bottom: jax.Array) -> jax.Array:
+    return jnp.concatenate([top, bottom], axis=-2)
+
+
+def _zeros(like: jax.Array, rows: int) -> jax.Array:
+    return jnp.zeros((*like.shape[:-2], rows, like.shape[-1]), like.dtype)
 
 
 def _exponent(array: jax.Array, axes: tuple[int, ...]) -> jax.Array:
@@ -106,3 +197,17 @@ def _round_down(rcond: float, dtype: np.dtype[Any]) -> np.floating[Any]:
     limited = min(rcond, 1.0)  # Everything is zero from 1 on.
     rounded: np.floating[Any] = _real(dtype).type(limited)
     return np.nextafter(rounded, _real(dtype).type(0)) if float(rounded) > limited else rounded
+
+
+def _canonical(rcond: jax.Array, dtype: Any, real: np.dtype[Any]) -> jax.Array:
+    """A cutoff of any real dtype and value as one of this dtype, from 0 to 1 (or NaN)."""
+    rcond = lax.convert_element_type(lax.stop_gradient(rcond), real)
+    return jnp.minimum(jnp.where(rcond < 0, EPS[np.dtype(dtype).name] / 2, rcond), 1)
+
+
+def _default_cutoff(a: jax.Array) -> jax.Array:
+    """The contract's default for a matrix whose sizes are symbolic."""
+    growth = jnp.asarray(jax.core.max_dim(*a.shape[-2:]))
+    single = a.dtype in (np.float32, np.complex64)
+    growth = jnp.minimum(growth, SINGLE_PRECISION_GROWTH) if single else growth
+    return EPS[a.dtype.name] * growth.astype(_real(a.dtype))

@@ -1,0 +1,86 @@
+"""Arrays on several devices: where a new one goes beside them, and how to compute with those of explicit sharding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import zip_longest
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
+
+
+def beside(array: jax.Array) -> Sharding | None:
+    """Where a small array belongs that is to meet `array`: on each of its devices. None leaves that to JAX."""
+    if isinstance(array, jax.core.Tracer):
+        return None
+    sharding = array.sharding
+    if isinstance(sharding, NamedSharding):
+        return NamedSharding(sharding.mesh, _spec())
+    return sharding if isinstance(sharding, SingleDeviceSharding) else None
+
+
+def in_auto_axes(solve: Callable[..., Any], a: jax.Array, b: jax.Array, *others: jax.Array) -> Any:
+    """``solve(a, b, *others)``, whose result is a NamedTuple in the order of `Solution`, with XLA free to shard inside.
+
+    Where the axes of a mesh are explicit, shardings are part of types. Not all of JAX keeps to them: its QR, batched
+    products of arrays of two shardings and reshapes that join axes raise errors. The results are sharded as the batch
+    and the right-hand sides are.
+    """
+    explicit = [_is_explicit(array) for array in (a, b, *others)]
+    if not any(explicit):
+        return solve(a, b, *others)
+    # Not at the top: JAX 0.6 has explicit axes as an experiment, in another place.
+    from jax.sharding import auto_axes, reshard
+
+    if not any(explicit[:2]):
+        return solve(a, b, *(reshard(array, _spec()) if yes else array for array, yes in zip(others, explicit[2:])))
+    like = a if explicit[0] else b
+    place = beside(like)
+    arrays = [
+        array if yes or place is None else jax.device_put(array, place) for array, yes in zip((a, b, *others), explicit)
+    ]
+    kind = []
+
+    def call(*arrays: jax.Array) -> tuple[jax.Array, ...]:
+        result = solve(*arrays)
+        kind.append(type(result))
+        return tuple(result)
+
+    out = tuple(NamedSharding(_mesh(like), spec) for spec in _specs(a, b))
+    results = auto_axes(call, out_sharding=out)(*arrays)
+    return kind[0](*results)
+
+
+def _mesh(array: jax.Array) -> Any:
+    return jax.typeof(array).sharding.mesh
+
+
+def _is_explicit(array: jax.Array) -> bool:
+    return AxisType.Explicit in _mesh(array).axis_types
+
+
+def _specs(a: jax.Array, b: jax.Array) -> Iterator[PartitionSpec]:
+    """Of x, residuals, rank and s."""
+    if 0 in (*a.shape, *b.shape):  # Sharded arrays without elements cannot be read (JAX 0.10).
+        yield from [_spec()] * 4
+        return
+    of_a, of_b = (tuple(jax.typeof(array).sharding.spec) for array in (a, b))
+    batch_a, (batch_b, columns) = of_a[:-2], (of_b[:-2], of_b[-1:]) if b.ndim > 1 else ((), ())
+    batch = [p or q for p, q in zip_longest(reversed(batch_a), reversed(batch_b))][::-1]
+    free = columns or (None,)
+    yield _spec(*batch, None, *columns)
+    yield _spec(*batch, *free)
+    yield _spec(*batch)
+    yield _spec(*batch, None)
+
+
+def _spec(*entries: Any) -> PartitionSpec:
+    """No axis of the mesh shards two axes of an array: the first keeps it."""
+    seen: set[str] = set()
+    kept = []
+    for entry in entries:
+        names = {entry} if isinstance(entry, str) else set(entry or ())
+        kept.append(None if names & seen else entry)
+        seen |= names
+    return PartitionSpec(*kept)  # type: ignore[no-untyped-call]

@@ -1,0 +1,157 @@
+"""JAX arrays spread over four devices. Run by `test_jax_sharding` in processes that have them."""
+
+from __future__ import annotations
+
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from lstsq import lstsq
+
+pytestmark = pytest.mark.skipif(jax.device_count() < 4, reason="run by test_jax_sharding, with four devices")
+#: Whether shardings are part of types (the default of `jax.make_mesh`) and whether a mesh is in force.
+KIND, IN_FORCE = os.environ.get("LSTSQ_TEST_AXES", "Explicit"), os.environ.get("LSTSQ_TEST_SET_MESH", "1") == "1"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def mesh():
+    mesh = jax.make_mesh((2, 2), ("i", "j"), axis_types=(getattr(AxisType, KIND),) * 2)
+    with jax.enable_x64(True):
+        if IN_FORCE:
+            with jax.set_mesh(mesh):
+                yield mesh
+        else:
+            yield mesh
+
+
+def random(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def put(mesh, array, *spec):
+    return jax.device_put(array, NamedSharding(mesh, PartitionSpec(*(None if axis == "-" else axis for axis in spec))))
+
+
+def assert_same(got, expected):
+    for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-12)
+
+
+ANSWERS = {
+    "batch": ((4, 6, 3), "i", (4, 6, 2), "i"),
+    "batch of wide": ((4, 3, 6), "i", (4, 3, 2), "i"),
+    "one matrix": ((6, 3), "", (4, 6, 2), "i"),
+    "one matrix, two axes": ((6, 3), "", (4, 4, 6, 2), "ij"),
+    "one matrix, second axis": ((6, 3), "", (3, 4, 6, 2), "-j"),
+    "one matrix, right-hand sides": ((6, 3), "", (3, 6, 4), "--i"),
+    "rows": ((8, 3), "i", (8,), "i"),
+    "columns": ((8, 4), "-i", (8, 2), "--"),
+    "one right-hand side": ((4, 6, 3), "i", (6,), ""),
+    "two shardings": ((4, 6, 3), "i", (4, 6, 2), "j"),
+    "batch and right-hand sides": ((4, 6, 3), "i", (4, 6, 2), "--i"),
+    "outer": ((4, 1, 6, 3), "i", (1, 2, 6, 2), "-j"),
+    "K = 0": ((4, 6, 3), "i", (4, 6, 0), "i"),
+    "M = 0": ((4, 0, 3), "i", (4, 0, 2), "i"),
+    "N = 0": ((4, 6, 0), "i", (4, 6, 2), "i"),
+}
+DERIVED = ("batch", "one matrix, two axes", "two shardings")
+
+
+def problem(mesh, name):
+    """The operands here and there."""
+    shape_a, spec_a, shape_b, spec_b = ANSWERS[name]
+    a, b = random(*shape_a), random(*shape_b, seed=1)
+    return (jnp.asarray(a), jnp.asarray(b)), (put(mesh, a, *spec_a), put(mesh, b, *spec_b))
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_answers(mesh, name):
+    here, there = problem(mesh, name)
+    assert_same(lstsq(*there), lstsq(*here))
+
+
+@pytest.mark.parametrize("name", DERIVED)
+def test_compiled_with_gradients(mesh, name):
+    here, there = problem(mesh, name)
+
+    def everything(a, b, rcond):
+        gradients = jax.grad(lambda a, b: sum(map(jnp.sum, lstsq(a, b, rcond)[:2])), (0, 1))(a, b)
+        return lstsq(a, b, rcond), gradients
+
+    assert_same(jax.jit(everything)(*there, 0.2), everything(*here, 0.2))
+
+
+def test_results_are_sharded_as_the_batch_is(mesh):
+    if KIND == "Auto":
+        return  # XLA chooses.
+    _, there = problem(mesh, "one matrix, two axes")
+    for result in (lstsq(*there), jax.jit(lstsq)(*there)):
+        specs = [tuple(jax.typeof(array).sharding.spec) for array in result]
+        assert specs == [("i", "j", None, None), ("i", "j", None), ("i", "j"), ("i", "j", None)]
+
+
+def test_lists(mesh):
+    a, b = random(4, 6, 3), random(4, 3, 2)
+    numbers, rows = [1, 2, 3, 4, 5, 6.5], [[1, 2], [1, 3], [1, 5]]
+    assert_same(lstsq(put(mesh, a, "i"), numbers), lstsq(jnp.asarray(a), numbers))
+    assert_same(lstsq(rows, put(mesh, b, "i")), lstsq(rows, jnp.asarray(b)))
+
+
+def test_mapped(mesh):
+    (a, b), there = problem(mesh, "batch")
+    assert_same(jax.jit(jax.vmap(lstsq))(*there), lstsq(a, b))
+    if IN_FORCE or KIND == "Auto":  # Otherwise JAX itself maps over explicit axes in compiled functions only.
+        assert_same(jax.vmap(lstsq)(*there), lstsq(a, b))
+
+
+def test_transposes_and_second_derivatives(mesh):
+    here, there = problem(mesh, "batch")
+
+    @jax.jit
+    def both(a, b):
+        transposed = jax.linear_transpose(lambda b: lstsq(a, b).x, b)(lstsq(a, b).x)[0]
+        second = jax.jvp(jax.grad(lambda a: (lstsq(a, b).x ** 2).sum()), (a,), (a,))[1]
+        return transposed, second
+
+    assert_same(both(*there), both(*here))
+
+
+def test_another_backend(mesh):
+    a, b = random(6, 3), random(4, 4, 6, 2, seed=1)
+    got = lstsq(put(mesh, a), put(mesh, b, "i", "j"), backend="numpy")
+    assert_same(got, lstsq(jnp.asarray(a), jnp.asarray(b)))
+    assert len(got.x.devices()) == 4
+
+
+def test_nothing_is_transferred_without_a_word(mesh):
+    a, b = put(mesh, random(6, 3)), put(mesh, random(4, 6, 2, seed=1), "i")
+    with jax.transfer_guard("disallow"):
+        got = lstsq(a, b, 0.1)
+    assert_same(got, lstsq(jnp.asarray(np.asarray(a)), jnp.asarray(np.asarray(b)), 0.1))
+
+
+def test_inside_shard_map(mesh):
+    a, b = random(4, 6, 3), random(4, 6, 2, seed=1)
+
+    def gradients(a, b):
+        return jax.grad(lambda a: lstsq(a, b).x.sum())(a), lstsq(a, b).residuals
+
+    spec = PartitionSpec("i")
+    mapped = jax.shard_map(gradients, mesh=mesh, in_specs=(spec, spec), out_specs=(spec, spec))
+    expected = jax.jit(gradients)(jnp.asarray(a), jnp.asarray(b))
+    assert_same(jax.jit(mapped)(put(mesh, a, "i"), put(mesh, b, "i")), expected)
+
+
+def test_results_stay_on_the_device_of_the_input(mesh):
+    if IN_FORCE:
+        return  # JAX then refuses arrays of other devices than the mesh's.
+    device = jax.devices()[2]
+    a, b = jax.device_put(random(6, 3), device), jax.device_put(random(4, 6, 2, seed=1), device)
+    for result in (lstsq(a, b), lstsq(a, b[..., :0]), lstsq(a[:0], b[:, :0]), lstsq(a, [1] * 6)):
+        for array in result:
+            assert array.devices() == {device}

@@ -1,0 +1,31 @@
+"""JAX arrays spread over several devices, in processes of their own: JAX counts devices once, when it starts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+jax = pytest.importorskip("jax")
+pytest.importorskip("lstsq_jax")
+
+TESTS = Path(__file__).with_name("four_devices.py")
+
+
+@pytest.mark.parametrize(("axes", "set_mesh"), [("Explicit", "1"), ("Explicit", "0"), ("Auto", "0")])
+def test_four_devices(axes, set_mesh):
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        "LSTSQ_TEST_AXES": axes,
+        "LSTSQ_TEST_SET_MESH": set_mesh,
+    }
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", str(TESTS)]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert " passed" in run.stdout
+    assert "skipped" not in run.stdout, run.stdout
