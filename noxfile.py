@@ -2,12 +2,16 @@
 
 Both distributions are built as they would be released (an sdist, and a wheel from that sdist), once for each state of
 their sources, and every session installs these wheels: what is tested is what would be shipped.
+
+Everything else is installed at the releases in constraints.txt, so that a session does today what it did yesterday; the
+session `newest` does without it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 import shlex
 import shutil
@@ -15,6 +19,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
 import nox
@@ -23,7 +29,7 @@ nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv"
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
-PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
+PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
 
 #: What each distribution is made of: its folder, and the files that a new build depends on.
 DISTRIBUTIONS = {
@@ -45,30 +51,74 @@ NAMESPACES = {"numpy": "numpy", "jax": "jax", "mlx": "mlx", "array_api": "array_
 
 KERNEL_TESTS = "backends/mlx/tests/kernels"
 
+#: The tests of other libraries that call their `lstsq`: these, where the library installs its tests.
+CLIENTS = {
+    "numpy": [
+        "numpy.linalg.tests.test_linalg::TestLstsq",
+        "numpy.matrixlib.tests.test_matrix_linalg",
+        "numpy.polynomial",
+        "numpy.ma",
+    ],
+    "astropy": ["astropy.modeling.tests.test_fitters"],
+    "jax": [],
+}
+
 #: One process of tests for each core, and in it no threads of BLAS, which would be in each other's way.
 PARALLEL = ["-n", "auto", "--dist", "loadgroup"]
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+MANY_THREADS = {"OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "4", "LSTSQ_NUM_THREADS": "4"}
+
+#: The instruction sets of our kernels, the processors that OpenBLAS has kernels for, and threads: each of them once.
+MACHINES = [
+    {"LSTSQ_ISA": "baseline", "OPENBLAS_CORETYPE": "Haswell", **ONE_THREAD},
+    {"LSTSQ_ISA": "avx2", "OPENBLAS_CORETYPE": "SkylakeX", **ONE_THREAD},
+    {"LSTSQ_ISA": "avx512", "OPENBLAS_CORETYPE": "Haswell", **MANY_THREADS},
+    {"LSTSQ_ISA": "avx512", "OPENBLAS_CORETYPE": "SkylakeX", **MANY_THREADS},
+]
 
 # Every session runs on an interpreter that is already there.
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 
+# As an address, since uv and pip take several files with spaces between them.
+CONSTRAINTS = Path("constraints.txt").resolve()
+CONSTRAINED = ("UV_CONSTRAINT", "UV_BUILD_CONSTRAINT", "PIP_CONSTRAINT")
+os.environ.update(dict.fromkeys(CONSTRAINED, CONSTRAINTS.as_uri()))
+
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style: ruff and clang-format. `nox -s lint -- --fix` repairs what it can."""
+    """Check style: ruff, clang-format, and the workflows' schema. `nox -s lint -- --fix` repairs what it can."""
     session.install(*group("lint"))
     fix = "--fix" in session.posargs
     session.run("ruff", "check", *(["--fix"] if fix else []))
     session.run("ruff", "format", *([] if fix else ["--check"]))
     cpp = [str(path) for path in sorted(Path("backends/mlx/src").rglob("*")) if path.suffix in (".cpp", ".h", ".hpp")]
     session.run("clang-format", *(["-i"] if fix else ["--dry-run", "-Werror"]), *cpp)
+    workflows = map(str, sorted(Path(".github/workflows").iterdir()))
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
+
+
+@nox.session(default=False)
+def constraints(session: nox.Session) -> None:
+    """Write constraints.txt anew: the newest releases that all of this can be installed with, on every Python."""
+    wanted = list(group(*PYPROJECT["dependency-groups"]))
+    for folder in DISTRIBUTIONS:
+        pyproject = nox.project.load_toml(f"{folder}/pyproject.toml")
+        wanted += pyproject["build-system"]["requires"] + pyproject["project"]["dependencies"]
+        wanted += itertools.chain(*pyproject["project"].get("optional-dependencies", {}).values())
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "requirements.in")
+        file.write_text("\n".join(line for line in wanted if not line.startswith("lstsq")))
+        options = ["--universal", "--python-version", PYTHONS[0], "--no-annotate", "--upgrade"]
+        options += ["--custom-compile-command", "nox -s constraints", "--output-file", CONSTRAINTS.name]
+        session.run("uv", "pip", "compile", *options, str(file), silent=True, env=dict.fromkeys(CONSTRAINED))
 
 
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types: mypy, strict, over everything that is shipped and this file."""
     install(session, "test", "types")
-    session.run("mypy", *SHIPPED, "docs", "benchmarks", "examples/demo.py", "noxfile.py")
+    session.run("mypy", *SHIPPED, "docs", "benchmarks", "clients", "examples/demo.py", "noxfile.py")
 
 
 @nox.session
@@ -93,6 +143,41 @@ assert abs(x - xp.array([1.0, 2.0])).max() < 1e-6 and rank == 2 and residuals.sh
 assert "{library}".partition(".")[0] in [info.name for info in lstsq.backends() if info.available], lstsq.backends()
 print("lstsq", lstsq.__version__, "works on {library} from", lstsq.__file__)
 """
+
+
+@nox.session(python=PYTHONS, default=False)
+def wheels(session: nox.Session) -> None:
+    """Make this system's wheels in dist/wheels, as they are uploaded, and try them where there is no compiler."""
+    session.install(*group("wheels"))
+    pure, mlx = wheel(session, "."), wheel(session, "backends/mlx")
+    aside = Path(session.create_tmp()).resolve()
+    if sys.platform == "linux":
+        # MLX's library comes with MLX: a second copy in our wheel would have arrays of its own.
+        shutil.rmtree(aside / "repaired", ignore_errors=True)
+        session.run("auditwheel", "repair", "--exclude", "libmlx.so*", "--wheel-dir", str(aside / "repaired"), str(mlx))
+        (mlx,) = (aside / "repaired").glob("*.whl")
+    session.run("uv", "venv", "-q", "--clear", "--python", f"{session.bin}/python", str(aside / "empty"))
+    programs = aside / "empty" / ("Scripts" if sys.platform == "win32" else "bin")
+    python = shutil.which("python", path=programs)
+    install_there = ["uv", "pip", "install", "-q", "--only-binary=:all:", "--python", str(python)]
+    pinned = nox.project.load_toml("backends/mlx/pyproject.toml")["build-system"]["requires"]
+    session.run(*install_there, *(requirement for requirement in pinned if requirement.startswith("mlx")))
+    before = mlx_libraries(aside / "empty")
+    session.run(*install_there, str(pure), str(mlx))
+    if not before or mlx_libraries(aside / "empty") != before:
+        session.error("MLX's library is not what it was before lstsq-mlx was installed")
+    with session.chdir(aside):
+        session.run(str(python), "-c", TRY.format(library="mlx.core"), env={"PATH": str(programs)}, external=True)
+    made = Path("dist", "wheels")
+    made.mkdir(parents=True, exist_ok=True)
+    for path in (pure, mlx):
+        session.log("made: %s", shutil.copy2(path, made))
+
+
+def mlx_libraries(environment: Path) -> dict[str, str]:
+    """MLX's libraries in an environment, and the checksum of each."""
+    files = [path for path in environment.rglob("*mlx.*") if path.suffix in (".so", ".dylib", ".dll", ".lib")]
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 @nox.session(default=False)
@@ -152,10 +237,50 @@ def conformance_torch(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def fuzz(session: nox.Session) -> None:
+    """Compare every driver with extended precision on random problems; `-- --help` lists the options."""
+    install(session, "test", "fuzz")
+    session.run("python", "-m", "lstsq_conformance.fuzz", *session.posargs, env=ONE_THREAD)
+
+
+@nox.session(default=False)
+@nox.parametrize("client", [nox.param(client, id=client) for client in CLIENTS])
+def clients(session: nox.Session, client: str) -> None:
+    """Run the tests of NumPy, astropy and JAX with our function in the place of theirs."""
+    install(session, "test", "clients")
+    swapped = ["pytest", *PARALLEL, "-c", "clients/pytest.ini", "--swap", "jax" if client == "jax" else "numpy"]
+    environment = {**ONE_THREAD, "PYTHONPATH": "clients"}
+    if client != "jax":
+        session.run(*swapped, *CLIENTS[client], *session.posargs, env=environment)
+        return
+    # Of the combinations of shapes, dtypes and cutoffs JAX takes ten at random, unless told otherwise.
+    environment["JAX_NUM_GENERATED_CASES"] = "1000"
+    tests = [jax_tests(session), "-k", "testLstsq", *session.posargs]
+    for x64 in ("0", "1"):
+        session.run(*swapped, *tests, env={**environment, "JAX_ENABLE_X64": x64})
+
+
+def jax_tests(session: nox.Session) -> str:
+    """JAX's tests, which are in none of its distributions: those that JAX_LINALG_TEST names, or its repository's."""
+    if given := os.environ.get("JAX_LINALG_TEST"):
+        return str(Path(given).resolve())
+    version = session.run("python", "-c", "import jax; print(jax.__version__)", silent=True)
+    source = f"https://raw.githubusercontent.com/jax-ml/jax/jax-v{str(version).strip()}/tests/linalg_test.py"
+    path = Path(session.create_tmp(), "linalg_test.py").resolve()
+    try:
+        with urllib.request.urlopen(source, timeout=60) as answer:
+            path.write_bytes(answer.read())
+    except OSError as error:
+        session.skip(f"{source} cannot be read ({error}); JAX_LINALG_TEST can name a copy of it")
+    return str(path)
+
+
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Time every solver, torch's too, interleaved in one process, and check each answer; `-- --help` lists options."""
     install(session, "demo", "cli")
     install_torch(session)
+    session.run("python", "benchmarks/frontend_cost.py")
     session.run("python", "benchmarks/bench.py", *session.posargs)
 
 
@@ -167,13 +292,36 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS, default=False)
 def pythons(session: nox.Session) -> None:
-    """Run the same tests on each Python found. With pyenv: `PYENV_VERSION=3.10:3.11:3.12:3.13 nox -s pythons`."""
+    """Run the same tests on each Python found. With pyenv: `PYENV_VERSION=3.10:3.11:3.12:3.13:3.14 nox -s pythons`."""
     run_tests(session)
 
 
 @nox.session(default=False)
+def machines(session: nox.Session) -> None:
+    """Run the tests as on other machines: each instruction set, two of OpenBLAS's kernels, one thread and several."""
+    for machine in MACHINES:
+        install(session, "test")
+        session.log("%s", " ".join(f"{name}={value}" for name, value in machine.items()))
+        multiply = ["python", "-c", "import numpy; print((numpy.eye(100) @ numpy.eye(100)).trace())"]
+        if "100.0" in str(session.run(*multiply, env=machine, silent=True, success_codes=[0, -signal.SIGILL])):
+            run_tests(session, machine)
+        else:
+            session.warn("this processor cannot run OpenBLAS's kernels for that one: left out")
+
+
+@nox.session(default=False)
+def newest(session: nox.Session) -> None:
+    """Run the tests and the suite with the newest releases of everything that constraints.txt holds where it is."""
+    session.env.update(dict.fromkeys(CONSTRAINED))
+    run_tests(session)
+    for backend, namespace in NAMESPACES.items():
+        run_conformance(session, backend, namespace)
+
+
+@nox.session(default=False)
 def sanitize(session: nox.Session) -> None:
-    """Run the native tests on C++ built with GCC's address and undefined-behaviour sanitizers."""
+    """Run the native tests on C++ built with GCC's address and undefined-behaviour sanitizers. On Linux."""
+    need_system(session, "linux")
     sanitizers = "address,undefined,float-cast-overflow"
     # Little optimisation: what is found is the same, and with sanitizers -O3 takes minutes of compiling.
     flags = "CMAKE_CXX_FLAGS_DEBUG=-O1 -g1"
@@ -207,13 +355,14 @@ mx.eval(native().lstsq(mx.as_strided(mx.ones(4), (100, 3), (3, 1)), mx.ones((100
 def kernels(session: nox.Session) -> None:
     """Test the compute kernels of the MLX backend alone, with a build of their own. Takes some minutes."""
     session.install(*group("test", "native"))
-    library = build_kernels(session, "kernels_shim") / "libkernels_shim.so"
+    library = build_kernels(session, "kernels_shim") / shared_library("kernels_shim")
     run_kernel_tests(session, {"LSTSQ_KERNELS_LIBRARY": str(library)})
 
 
 @nox.session(default=False)
 def neon(session: nox.Session) -> None:
     """Test the kernels on arm64: cross-compiled, under qemu. `apt-get install g++-aarch64-linux-gnu qemu-user`."""
+    need_system(session, "linux")
     compiler, emulator = "aarch64-linux-gnu-g++", "qemu-aarch64"
     missing = [tool for tool in (compiler, emulator) if not shutil.which(tool)]
     if missing:
@@ -225,23 +374,37 @@ def neon(session: nox.Session) -> None:
     run_kernel_tests(session, {"LSTSQ_KERNELS_SERVER": shlex.join([emulator, str(server)])}, "-k", "not fork")
 
 
+@nox.session
+def cross(session: nox.Session) -> None:
+    """Compile and link the extension for macOS, and compile the kernels for Windows, from any Linux or macOS."""
+    need_system(session, "linux", "darwin")
+    session.install(*group("native", "cross"))
+    session.run("python", "backends/mlx/tests/cross.py", "--build", str(Path(session.create_tmp(), "build").resolve()))
+
+
 @nox.session(default=False)
 def leak(session: nox.Session) -> None:
-    """Solve 100 000 small and 300 large problems: memory must stay where it was."""
-    install(session)
+    """Measure the peak memory of large problems; solve 100 000 small and 300 large ones: it must stay where it was.
+
+    On Linux with glibc.
+    """
+    need_system(session, "linux")
+    install(session, "test")
+    session.run("pytest", "backends/mlx/tests/test_memory.py", env=ONE_THREAD)
     # One arena, and Python's objects in it too: leak.py says why.
     session.run("python", "backends/mlx/tests/leak.py", env={"PYTHONMALLOC": "malloc", "MALLOC_ARENA_MAX": "1"})
 
 
-def run_tests(session: nox.Session) -> None:
+def run_tests(session: nox.Session, environment: Mapping[str, str] = ONE_THREAD) -> None:
     install(session, "test")
     # The suite's own modules want --lstsq-backend: that is the session `conformance`.
     packages = [Path(folder).name for folder in SHIPPED if "conformance" not in folder]
     if not session.posargs:
-        session.run("pytest", "--doctest-modules", "--pyargs", *packages, env=ONE_THREAD)
-    # The kernels' own tests compile them anew, for minutes: that is the session `kernels`.
-    tests = ["tests", "backends/mlx/tests", "--ignore=backends/mlx/tests/kernels"]
-    session.run("pytest", *PARALLEL, *(session.posargs or tests), env=ONE_THREAD)
+        session.run("pytest", "--doctest-modules", "--pyargs", *packages, env=environment)
+    # The kernels' own tests compile them anew, for minutes: that is the session `kernels`. Memory is for `leak`.
+    elsewhere = [f"--ignore={KERNEL_TESTS}", "--ignore=backends/mlx/tests/test_memory.py"]
+    tests = ["tests", "backends/mlx/tests", *elsewhere]
+    session.run("pytest", *PARALLEL, *(session.posargs or tests), env=environment)
 
 
 def run_conformance(session: nox.Session, backend: str, namespace: str, x64: bool = True) -> None:
@@ -312,6 +475,8 @@ def wheel(session: nox.Session, project: str, *settings: str) -> Path:
     """
     version = session.python or ".".join(map(str, sys.version_info[:2]))
     key = hashlib.sha256(" ".join([str(version), *settings]).encode())
+    if session.env.get("UV_BUILD_CONSTRAINT", CONSTRAINTS):
+        key.update(CONSTRAINTS.read_bytes())
     for path in source_files(project):
         key.update(f"{path}:{path.stat().st_size}:".encode() + path.read_bytes())
     home = session.cache_dir.resolve() / f"{Path(project).resolve().name}-{key.hexdigest()[:16]}"
@@ -325,6 +490,16 @@ def wheel(session: nox.Session, project: str, *settings: str) -> Path:
             with contextlib.suppress(OSError):
                 built.rename(home)
     return next(home.glob("*.whl"))
+
+
+def shared_library(name: str) -> str:
+    """What CMake calls the file of a shared library on this system."""
+    return {"darwin": f"lib{name}.dylib", "win32": f"{name}.dll"}.get(sys.platform, f"lib{name}.so")
+
+
+def need_system(session: nox.Session, *systems: str) -> None:
+    if sys.platform not in systems:
+        session.error(f"this session runs on {' and '.join(systems)}, and this is {sys.platform}")
 
 
 def gcc_library(name: str) -> str:

@@ -2,10 +2,14 @@
 
 The matrices are products ``C L U`` of small integers, L and U triangular with ones on their diagonals, so that nothing
 is rounded, neither in single precision nor in double, and so that the condition number can be as large as one likes.
-Each row of C appears twice. The solution x0 is of small integers, too; the right-hand side is ``A x0``, or ``A x0 + w``
-with a w of opposite signs in the two copies of each row, which is orthogonal to the columns of A. Either way x0 is the
-exact solution, and no reference solver is needed. The condition number is that of the Gram matrix, inverted in rational
-arithmetic.
+Each row of C appears twice, the second time three times as large. The solution x0 is of small integers, too; the
+right-hand side is ``A x0``, or ``A x0 + r`` with an r that is ``3 w`` at a row and ``-w`` at the one three times as
+large, so that r is orthogonal to the columns of A. Either way x0 is the exact solution, and no reference solver is
+needed. The condition number is that of the Gram matrix, inverted in rational arithmetic.
+
+The two rows must not be equal: a solver that treats equal rows alike makes the same rounding error E in both, and where
+their residuals are w and -w, ``Eᵀ r`` is zero, and with it the part of the error that grows with the square of the
+condition number. Of such problems a plot shows who treats equal rows alike, and not who is precise.
 
 The cutoff is the smallest that is allowed: the question is how precisely a solver computes, and not what it drops.
 
@@ -79,9 +83,9 @@ def problem(rng: np.random.Generator, height: int) -> Problem | None:
     size = max(1, int(0.1 * np.abs(fitted).mean()))
     w = rng.integers(-size, size + 1, half)
     order = rng.permutation(ROWS)
-    a = np.concatenate([top, top])[order]
-    consistent = np.concatenate([fitted, fitted])[order]
-    inconsistent = np.concatenate([fitted + w, fitted - w])[order]
+    a = np.concatenate([top, 3 * top])[order]
+    consistent = np.concatenate([fitted, 3 * fitted])[order]
+    inconsistent = np.concatenate([fitted + 3 * w, 3 * fitted - w])[order]
     if max(np.abs(a).max(), np.abs(inconsistent).max(), np.abs(consistent).max()) >= EXACT:
         return None
     a, consistent, inconsistent, x = (array.astype(float) for array in (a, consistent, inconsistent, x))

@@ -30,14 +30,14 @@ def render() -> str:
 def column(backend: Backend) -> dict[str, str]:
     """The claims of one backend, by the label of their row."""
     claims = backend.capabilities
-    others = [driver for driver in claims.drivers if driver != claims.default_driver]
     return {
         "arrays of": "any other library" if "*" in backend.serves else backend.serves[0],
-        "drivers, the default first": ", ".join(f"`{driver}`" for driver in [claims.default_driver, *others]),
+        "drivers, the default first": ", ".join(f"`{driver}`" for driver in claims.all_drivers),
         **{dtype: arithmetic(backend, dtype) for dtype in DTYPES},
         "devices": ", ".join(claims.devices),
         **{f"`{name}`": yes(name in claims.transforms) for name in TRANSFORMS},
-        "NaN or inf": {"raises": "LinAlgError", "nan": "NaN there"}[claims.nonfinite],
+        "traced `rcond`": yes(claims.traced_rcond),
+        "NaN or inf in `a`": {"raises": "LinAlgError", "nan": "NaN there"}[claims.nonfinite],
     }
 
 

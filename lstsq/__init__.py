@@ -2,6 +2,7 @@
 
 from numpy.linalg import LinAlgError
 
+from lstsq import _originals as _originals  # Before a program can put ours in the place of NumPy's.
 from lstsq._api import BackendInfo, Explanation, backends, explain, lstsq
 from lstsq._backend import Backend, Capabilities, Solution
 from lstsq._registry import get_backend

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
@@ -16,11 +17,14 @@ from lstsq._contract import Plan
 from lstsq._registry import Owner
 from lstsq._result import LstsqResult
 
+#: What a list may hold that NumPy knows, arrays of its own apart.
+_NUMBERS = (bool, int, float, complex, np.generic)
+
 
 def lstsq(
     a: Array,
     b: Array,
-    rcond: float | None = None,
+    rcond: float | Array | None = None,
     *,
     driver: str | None = None,
     numpy_resid: bool = False,
@@ -35,11 +39,13 @@ def lstsq(
         float16 and bfloat16 become float32; float32, float64, complex64 and complex128 stay.
     b : (M,) or (..., M, K) array
         Right-hand sides. One dimension is a vector; otherwise the last is the right-hand sides' and the batch
-        dimensions broadcast against those of `a`. `a` and `b` are promoted to one dtype.
-    rcond : float, optional
+        dimensions broadcast against those of `a`. `a` and `b` are promoted to one dtype; what is no array (a list, a
+        table of pandas) takes the precision of the array beside it.
+    rcond : float or () array, optional
         A singular value counts as zero iff ``s <= rcond * s_max``. By default ``eps * max(M, N)`` in double precision,
         which is NumPy's, and ``eps * min(max(M, N), 16)`` in single precision, so that it does not grow with the
-        rows. Negative means eps.
+        rows. Negative means ``eps / 2``, which is LAPACK's machine precision. It may be traced where the backend
+        claims so.
     driver : str, optional
         The backend's algorithm, by name; see `lstsq.backends`. By default the backend's own choice.
     numpy_resid : bool, optional
@@ -59,12 +65,14 @@ def lstsq(
     Raises
     ------
     numpy.linalg.LinAlgError
-        If the shapes are not those of a least-squares problem; in the NumPy backend also if the input is not finite.
-        (In the others the results of that batch element are NaN and its rank 0.)
+        If the shapes are not those of a least-squares problem; in the NumPy backend also if `a` is not finite. (In the
+        others the results of that batch element are NaN and its rank 0. A column of `b` that is not finite has NaN in
+        its own solution and residual alone, in every backend.)
     TypeError
-        If `a` and `b` belong to two libraries, or the backend does not take their dtype.
+        If `a` and `b` belong to two libraries, the backend does not take their dtype, or `backend` names another
+        library's and a transformation traces the arrays or records their gradients.
     ValueError
-        If the driver or the backend is unknown, or `rcond` is NaN.
+        If the driver or the backend is unknown, `rcond` is NaN, or a number of a list is beyond its dtype.
 
     Notes
     -----
@@ -89,16 +97,14 @@ def lstsq(
     [ 1.   -0.95] [0.05] 2
     """
     a, b, owner = _arrays(a, b)
-    if rcond is not None and type(rcond) is not float:
-        rcond = _number(rcond)
     solver = owner.backend
     if backend is not None:
         solver, owner = _named(backend, owner)
     plan = _prepare(solver, owner, a, b, rcond, driver)
     if plan.direct and solver is owner.backend:
-        result = LstsqResult(*solver.solve(a, b, plan.rcond, plan.driver))
+        result = LstsqResult(*solver.solve(a, b, plan.backend_rcond, plan.driver))
     else:
-        result = _solve(a, b, plan, owner, solver)
+        result = owner.backend.within(lambda a, b: _solve(a, b, plan, owner, solver), a, b)
     return _numpy_residuals(result, plan, owner.backend) if numpy_resid else result
 
 
@@ -107,26 +113,75 @@ def _arrays(a: Any, b: Any) -> tuple[Array, Array, Owner]:
     owner_a, owner_b = _registry.owner(a), _registry.owner(b)
     if owner_a is None:
         if owner_b is None:
-            return np.asarray(a), np.asarray(b), _registry.numpy_owner()
-        return _join(a, b, owner_b), b, owner_b
+            return _numbers("a", a), _numbers("b", b), _registry.numpy_owner()
+        return _join("a", a, b, owner_b), _plain(b), owner_b
     if owner_b is None:
-        return a, _join(b, a, owner_a), owner_a
+        return _plain(a), _join("b", b, a, owner_a), owner_a
     if owner_a is not owner_b and owner_a != owner_b:
         raise TypeError(
             f"a is an array of {owner_a.library} and b of {owner_b.library}; expected one library. "
             "Convert one of them first."
         )
+    if type(a) is not type(b) or type(a) is not np.ndarray:
+        return _plain(a), _plain(b), owner_a
     return a, b, owner_a
 
 
-def _join(plain: Any, like: Array, owner: Owner) -> Array:
-    """A list or number as an array of the library of `like`, its floats in that library's default dtype."""
-    array = np.asarray(plain)
-    if array.dtype == np.float64 and owner.backend.default_float(like) == "float32":
-        array = array.astype(np.float32)
-    elif array.dtype == np.complex128 and owner.backend.default_float(like) == "float32":
-        array = array.astype(np.complex64)
-    return owner.backend.from_numpy_like(array, like)
+def _plain(array: Array) -> Array:
+    """NumPy's own array in place of a subclass (`numpy.matrix`, `numpy.memmap`), which may multiply by other rules."""
+    return np.asarray(array) if isinstance(array, np.ndarray) and type(array) is not np.ndarray else array
+
+
+def _numbers(name: str, plain: Any) -> np.ndarray[Any, Any]:
+    """The numbers of the operand `name`, which is no array, as NumPy's array."""
+    try:
+        array = np.asarray(_without_arrays(plain))
+    except ValueError as error:
+        raise LinAlgError(
+            f"{name} is a {type(plain).__name__} that makes no array ({error}); expected numbers, and as many in each "
+            "row as in the others."
+        ) from error
+    kinds = set(map(type, array.flat)) if array.dtype == object else set()
+    if kinds and kinds <= {bool, int, float, complex}:
+        # NumPy has no integers of that size, and keeps Python's.
+        try:
+            return array.astype(complex if complex in kinds else float)
+        except OverflowError as error:
+            raise ValueError(
+                f"{name} holds an integer beyond the range of float64; expected smaller numbers. Scale them first."
+            ) from error
+    return array
+
+
+def _without_arrays(plain: Any) -> Any:
+    """A list in which the arrays of other libraries are NumPy's, unless they are traced, which `to_numpy` refuses."""
+    if not isinstance(plain, (list, tuple)):
+        return plain
+    if all(kind is np.ndarray or issubclass(kind, _NUMBERS) for kind in set(map(type, plain))):
+        return plain
+    return [_without_arrays(item) if isinstance(item, (list, tuple)) else _element(item) for item in plain]
+
+
+def _element(item: Any) -> Any:
+    owner = _registry.owner(item) if hasattr(item, "shape") else None
+    return item if owner is None else owner.backend.to_numpy(item)
+
+
+def _join(name: str, plain: Any, like: Array, owner: Owner) -> Array:
+    """What is no array as one of the library and the precision of `like`."""
+    numbers, beside, home = _numbers(name, plain), dtype_name(like.dtype), owner.backend
+    default_float = home.default_float(like) if _contract.needs_default_float(beside) else "float64"
+    dtype = _contract.join(name, numbers.dtype.name, beside, default_float)
+    with np.errstate(over="ignore", under="ignore"):
+        rounded = numbers.astype(dtype)
+    lost = np.isfinite(numbers) & ~np.isfinite(rounded)
+    if lost.any():
+        raise ValueError(
+            f"{name} holds {numbers[lost][0]}, which is beyond the range of {dtype}, the precision of the array "
+            "beside it; expected smaller numbers. Scale them, or convert that array to double precision first."
+        )
+    with home.context():
+        return home.from_numpy_like(rounded, like)
 
 
 def _named(backend: str, owner: Owner) -> tuple[Backend, Owner]:
@@ -135,30 +190,57 @@ def _named(backend: str, owner: Owner) -> tuple[Backend, Owner]:
     return solver, owner._replace(backend=solver) if owner.library in solver.serves else owner
 
 
-def _number(rcond: Any) -> float:
-    try:
-        number = float(rcond)
-    except Exception as error:
-        raise TypeError(f"rcond is {rcond!r}; expected a number or None (the default cutoff).") from error
-    return number
-
-
-def _prepare(solver: Backend, owner: Owner, a: Array, b: Array, rcond: float | None, driver: str | None) -> Plan:
-    a_dtype, b_dtype = a.dtype, b.dtype
+def _prepare(
+    solver: Backend, owner: Owner, a: Array, b: Array, rcond: float | Array | None, driver: str | None
+) -> Plan:
+    if rcond is not None and type(rcond) is not float:
+        rcond = _number(rcond, solver)
+    known = rcond if rcond is None or type(rcond) is float else None
+    a_dtype, b_dtype = _dtype_name(a.dtype.__class__, a.dtype), _dtype_name(b.dtype.__class__, b.dtype)
     default_float = None
-    if _is_integer(a_dtype) or _is_integer(b_dtype):
+    if _contract.needs_default_float(a_dtype) or _contract.needs_default_float(b_dtype):
         default_float = owner.backend.default_float(a)
-    return _plan(solver, a.shape, b.shape, a_dtype, b_dtype, default_float, rcond, driver)
+    plan = _plan(solver, a.shape, b.shape, a_dtype, b_dtype, default_float, known, driver)
+    # Asked each time: the answer may depend on a setting of the library.
+    reason = solver.refuse(plan.dtype, plan.driver)
+    if reason is not None:
+        raise TypeError(reason)
+    return plan if known is rcond else plan._replace(rcond=rcond, backend_rcond=rcond)
 
 
-def _is_integer(dtype: Any) -> bool:
-    # The class keeps the dtypes of two libraries apart in the cache: some warn when they are compared.
-    return _is_integer_of(dtype.__class__, dtype)
+def _number(rcond: Any, solver: Backend) -> float | Array:
+    """The cutoff as a float; or as it is, where a transformation traces it and the backend takes that."""
+    shape, dtype = getattr(rcond, "shape", ()), dtype_name(getattr(rcond, "dtype", ""))
+    if len(shape):
+        raise TypeError(
+            f"rcond has shape {tuple(shape)}; expected one number, which holds for the whole batch. Call lstsq once "
+            "for each cutoff, or map over it where the library can (jax.vmap)."
+        )
+    real = not isinstance(rcond, (str, bytes)) and (not dtype or _contract.is_real(dtype) or dtype.startswith("float"))
+    try:
+        if real:
+            return float(rcond)
+    except Exception as error:
+        if _contract.is_real(dtype):
+            return _traced(rcond, solver, error)
+    raise TypeError(f"rcond is {rcond!r}; expected a number or None (the default cutoff), and no complex one.")
+
+
+def _traced(rcond: Array, solver: Backend, error: Exception) -> Array:
+    """A cutoff whose value is not known yet, if the backend takes that."""
+    owner = _registry.owner(rcond)
+    if solver.capabilities.traced_rcond and owner is not None and owner.library in solver.serves:
+        return rcond
+    raise TypeError(
+        f"rcond is an array that a transformation traces, and the {solver.name} backend needs its value; expected a "
+        "number that is known. Pass it as a Python float from outside of the transformation."
+    ) from error
 
 
 @lru_cache(maxsize=64)
-def _is_integer_of(_: Any, dtype: Any) -> bool:
-    return _contract.needs_default_float(dtype_name(dtype))
+def _dtype_name(_: type, dtype: Any) -> str:
+    # The class keeps the dtypes of two libraries apart in the cache: some warn when they are compared.
+    return dtype_name(dtype)
 
 
 @lru_cache(maxsize=4096)
@@ -166,35 +248,31 @@ def _plan(
     solver: Backend,
     a_shape: tuple[int, ...],
     b_shape: tuple[int, ...],
-    a_dtype: Any,
-    b_dtype: Any,
+    a_dtype: str,
+    b_dtype: str,
     default_float: str | None,
     rcond: float | None,
     driver: str | None,
 ) -> Plan:
-    """The plan for these shapes and dtypes, with everything checked that can be without looking at a number."""
+    """The plan for these shapes and dtypes, with everything checked that depends on nothing else."""
     if rcond is not None and math.isnan(rcond):
         raise ValueError("rcond is NaN; expected a number or None (the default cutoff).")
     claims = solver.capabilities
-    if driver is not None and driver not in (*claims.drivers, claims.default_driver):
+    if driver is not None and driver not in claims.all_drivers:
         raise ValueError(
-            f"unknown driver {driver!r} for the {solver.name} backend; its drivers: {', '.join(claims.drivers)}."
+            f"unknown driver {driver!r} for the {solver.name} backend; its drivers: {', '.join(claims.all_drivers)}."
         )
-    chosen = claims.default_driver if driver is None else driver
-    plan = _contract.plan(
+    return _contract.plan(
         tuple(a_shape),
         tuple(b_shape),
-        dtype_name(a_dtype),
-        dtype_name(b_dtype),
+        a_dtype,
+        b_dtype,
         default_float or "float64",
         rcond,
-        chosen,
-        claims.takes_vectors,
+        claims.default_driver if driver is None else driver,
+        claims.follows_shapes,
+        claims.traced_rcond,
     )
-    reason = solver.refuse(plan.dtype, chosen)
-    if reason is not None:
-        raise TypeError(reason)
-    return plan
 
 
 def _solve(a: Array, b: Array, plan: Plan, owner: Owner, solver: Backend) -> LstsqResult:
@@ -204,46 +282,56 @@ def _solve(a: Array, b: Array, plan: Plan, owner: Owner, solver: Backend) -> Lst
         a = xp.astype(a, getattr(xp, plan.dtype))
     if plan.cast_b:
         b = xp.astype(b, getattr(xp, plan.dtype))
+    if plan.as_given:
+        return LstsqResult(*_solution(a, b, plan, home, solver))
     if plan.vector:
-        b = xp.reshape(b, (plan.m, 1))
+        b = b[:, None]
     if plan.empty:
         return _nothing_to_solve(b, plan, home, xp)
-
-    finite = None
-    if plan.reshape_a:
-        a = xp.reshape(a, plan.a_shape)
+    matrix = xp.reshape(a, plan.a_shape) if plan.reshape_a else a
     if plan.k == 0:
         # The rank and the singular values are still wanted; a column of zeros finds them.
         right = home.zeros((*_contract.sizes(plan, plan.kept), plan.m, 1), plan.dtype, b)
     else:
         if plan.broadcast_b:
             b = xp.broadcast_to(b, (*plan.batch, plan.m, plan.k))
-        if plan.folded and solver.capabilities.nonfinite == "nan":
-            # What shares a matrix is one element to the backend: a right-hand side that is not finite would spoil all.
-            finite = xp.all(xp.isfinite(b), axis=(-2, -1))
-            b = xp.where(finite[..., None, None], b, home.zeros((), plan.dtype, b))
         right = _columns(b, plan, xp)
+    try:
+        solution = _solution(matrix, right, plan, home, solver)
+    except LinAlgError:
+        if plan.reshape_a:
+            # The backend has named a place in a shape that the caller has never seen.
+            _require_finite(a, home)
+        raise
+    return _restore(solution, plan, home, xp)
+
+
+def _solution(a: Array, b: Array, plan: Plan, home: Backend, solver: Backend) -> Solution:
+    """What the solver answers to these arrays, as arrays of the caller's library."""
     if solver is home:
-        solution = solver.solve(a, right, plan.rcond, plan.driver)
-    else:
-        there_a, there_b = (solver.from_numpy(home.to_numpy(array)) for array in (a, right))
-        answer = solver.solve(there_a, there_b, plan.rcond, plan.driver)
-        solution = Solution(*(home.from_numpy_like(solver.to_numpy(array), a) for array in answer))
-    result = _restore(solution, plan, home, xp)
-    return result if finite is None else _spoil(result, finite, plan, home, xp)
+        return solver.solve(a, b, plan.backend_rcond, plan.driver)
+    with solver.context():
+        there_a, there_b = (solver.from_numpy(_native(home.to_numpy(array))) for array in (a, b))
+        answer = solver.solve(there_a, there_b, plan.backend_rcond, plan.driver)
+        # Copies, since an array that shares the solver's memory may be read-only.
+        ours = [np.array(solver.to_numpy(array)) for array in answer]
+    return Solution(*(home.from_numpy_like(array, a) for array in ours))
 
 
-def _spoil(result: LstsqResult, finite: Array, plan: Plan, home: Backend, xp: Any) -> LstsqResult:
-    """NaN in place of the answer, and rank 0, in the batch elements that are not finite."""
-    x, residuals, rank, s = result
+def _native(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """In this machine's byte order, the only one that other libraries know."""
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
-    def keep(array: Array, mask: Array) -> Array:
-        return xp.where(mask, array, home.zeros((), dtype_name(array.dtype), array) * float("nan"))
 
-    row = finite[..., None]
-    x = keep(x, row if plan.vector else row[..., None])
-    rank = xp.where(finite, rank, home.zeros((), dtype_name(rank.dtype), rank))
-    return LstsqResult(x, keep(residuals, row), rank, keep(s, row))
+def _require_finite(a: Array, home: Backend) -> None:
+    numbers = home.to_numpy(a)
+    bad = np.argwhere(~np.isfinite(numbers))
+    if len(bad):
+        place = tuple(int(i) for i in bad[0])
+        raise LinAlgError(
+            f"a holds {numbers[place]} at index {place}; expected finite numbers, since least squares has no answer "
+            "otherwise. Drop or replace these rows: numpy.isfinite(a) finds them."
+        )
 
 
 def _columns(b: Array, plan: Plan, xp: Any) -> Array:
@@ -269,24 +357,29 @@ def _restore(solution: Solution, plan: Plan, home: Backend, xp: Any) -> LstsqRes
         residuals = xp.reshape(residuals, (*plan.batch, plan.k))
     if plan.folded:
         ones = tuple(1 if i in plan.folded else size for i, size in enumerate(plan.batch))
-        smallest = min(plan.m, plan.n)
+        smallest = s.shape[-1]
         # Adding zeros repeats along the batch; a broadcast would be read-only in NumPy.
         rank = xp.reshape(rank, ones) + home.zeros(plan.batch, dtype_name(rank.dtype), s)
         s = xp.reshape(s, (*ones, smallest)) + home.zeros((*plan.batch, smallest), dtype_name(s.dtype), s)
     if plan.vector:
-        x = xp.reshape(x, (*plan.batch, plan.n))
+        x = xp.squeeze(x, axis=-1)
     return LstsqResult(x, residuals, rank, s)
 
 
 def _nothing_to_solve(b: Array, plan: Plan, home: Backend, xp: Any) -> LstsqResult:
     """The answer where M, N or a batch dimension is 0: x is zero (or empty), so all of b is left over."""
-    squares = xp.real(b * xp.conj(b)) if plan.dtype.startswith("complex") else b * b
-    left = xp.sum(squares, axis=-2)
-    real = dtype_name(left.dtype)
+    # A number beyond the range becomes inf without a warning, as in the backends.
+    with np.errstate(over="ignore", under="ignore", invalid="ignore") if isinstance(b, np.ndarray) else nullcontext():
+        squares = xp.real(b * xp.conj(b)) if plan.dtype.startswith("complex") else b * b
+        left = xp.sum(squares, axis=-2)
+        real = dtype_name(left.dtype)
+        nan = home.from_numpy_like(np.full((), np.nan, real), b)
+        left = xp.where(xp.all(xp.isfinite(b), axis=-2), left, nan)
     shape = (*plan.batch, plan.n) if plan.vector else (*plan.batch, plan.n, plan.k)
     return LstsqResult(
         home.zeros(shape, plan.dtype, b),
-        left + home.zeros((*plan.batch, plan.k), real, b),
+        # Adding zeros repeats along the batch; a broadcast alone would be read-only in NumPy.
+        xp.broadcast_to(left, (*plan.batch, plan.k)) + home.zeros((*plan.batch, plan.k), real, b),
         home.zeros(plan.batch, "int32", b),
         home.zeros((*plan.batch, min(plan.m, plan.n)), real, b),
     )
@@ -307,8 +400,14 @@ def _numpy_residuals(result: LstsqResult, plan: Plan, home: Backend) -> LstsqRes
                 "inside a transformation (jit, vmap, compile). Leave it out there."
             ) from error
     if plan.m <= plan.n or deficient:
-        return result._replace(residuals=home.zeros((0,), dtype_name(result.residuals.dtype), result.residuals))
+        with home.context():
+            none = home.zeros((0,), dtype_name(result.residuals.dtype), result.residuals)
+        return result._replace(residuals=none)
     return result
+
+
+def _shown(rcond: float | Array) -> str:
+    return f"{rcond:.3g}" if type(rcond) is float else "(not known yet)"
 
 
 class Explanation(NamedTuple):
@@ -317,19 +416,20 @@ class Explanation(NamedTuple):
     backend: str
     driver: str
     dtype: str
-    rcond: float
+    #: The number; or inside a transformation what is known of it.
+    rcond: float | Array
     reasons: tuple[str, ...]
 
     def __str__(self) -> str:
         """One line for the decision, and one for each reason."""
-        head = f"backend {self.backend}, driver {self.driver}, dtype {self.dtype}, rcond {self.rcond:.3g}"
+        head = f"backend {self.backend}, driver {self.driver}, dtype {self.dtype}, rcond {_shown(self.rcond)}"
         return "\n".join([head, *(f"  {reason}" for reason in self.reasons)])
 
 
 def explain(
     a: Array,
     b: Array,
-    rcond: float | None = None,
+    rcond: float | Array | None = None,
     *,
     driver: str | None = None,
     backend: str | None = None,
@@ -361,8 +461,6 @@ def explain(
       ...
     """
     a, b, owner = _arrays(a, b)
-    if rcond is not None:
-        rcond = _number(rcond)
     solver = owner.backend
     if backend is not None:
         solver, owner = _named(backend, owner)
@@ -375,7 +473,7 @@ def explain(
     reasons.append(f"{dtype_name(a.dtype)} and {dtype_name(b.dtype)} promote to {plan.dtype}")
     if plan.dtype in solver.capabilities.solved_in_double:
         reasons.append("solved in double precision, rounded once at the end")
-    reasons.append(f"a singular value is zero iff s <= {plan.rcond:.3g} * s_max")
+    reasons.append(f"a singular value is zero iff s <= {_shown(plan.rcond)} * s_max")
     if plan.empty:
         reasons.append("a dimension is 0: nothing is solved")
     if plan.folded:
@@ -412,8 +510,8 @@ def backends() -> tuple[BackendInfo, ...]:
     Examples
     --------
     >>> from lstsq import backends
-    >>> next(info.drivers for info in backends() if info.name == "numpy")
-    ('gelsd',)
+    >>> next(info.drivers[0] for info in backends() if info.name == "numpy")
+    'gelsd'
     """
     return tuple(_info(name) for name in _registry.names())
 
@@ -436,7 +534,7 @@ def _info(name: str) -> BackendInfo:
         reason=reason or "",
         version=installed,
         serves=backend.serves,
-        drivers=(claims.default_driver, *(d for d in claims.drivers if d != claims.default_driver)),
+        drivers=claims.all_drivers,
         dtypes=claims.dtypes,
         devices=claims.devices,
         transforms=claims.transforms,

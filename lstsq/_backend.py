@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, ClassVar, NamedTuple
@@ -17,6 +18,8 @@ import numpy as np
 
 #: Any array of any library. The libraries share no base class, so this documents and does not check.
 Array = Any
+
+_NO_CONTEXT = nullcontext()
 
 
 class Solution(NamedTuple):
@@ -44,16 +47,27 @@ class Capabilities:
     devices: tuple[str, ...] = ("cpu",)
     #: Names that `Backend.transform` answers, out of jit, vmap, grad, vjp, jvp, jacfwd, jacrev, checkpoint.
     transforms: tuple[str, ...] = ()
-    #: What non-finite input does: "raises" LinAlgError, or gives "nan" in that batch element alone.
+    #: What a matrix that is not finite does: "raises" LinAlgError, or gives "nan" and rank 0 in that batch element
+    #: alone. A right-hand side that is not finite gives NaN in its own column alone, in every backend.
     nonfinite: str = "nan"
     #: Dtypes whose arithmetic is done in double precision and rounded once at the end.
     solved_in_double: tuple[str, ...] = ()
-    #: Whether `Backend.solve` takes, beside the canonical problem, one matrix ``(M, N)`` with ``b (M,)``; ``x`` is then
-    #: ``(N,)``. It spares two reshapes, which count where a solve takes microseconds.
-    takes_vectors: bool = False
+    #: Whether `Backend.solve` takes shapes as the caller gives them, where none of them is 0, and applies the shape
+    #: rules and the default cutoff itself: batch dimensions that broadcast, ``b (M,)`` beside any `a`, and
+    #: ``rcond=None``. For a library that compiles functions for any shape: what is computed from a shape on the way to
+    #: `solve` is a constant to it.
+    follows_shapes: bool = False
     #: Drivers that give no answer where they cannot certify one: x, residuals and s NaN, rank 0. Only ill-conditioned,
     #: deficient or badly scaled problems may go unanswered.
     declines: tuple[str, ...] = ()
+    #: Whether `Backend.solve` takes an `rcond` whose value is not known yet: a 0-d array of its library that a
+    #: transformation traces; or None, which is the default cutoff where M or N is symbolic.
+    traced_rcond: bool = False
+
+    @property
+    def all_drivers(self) -> tuple[str, ...]:
+        """Every driver that can be named, the default first."""
+        return (self.default_driver, *(driver for driver in self.drivers if driver != self.default_driver))
 
 
 class Backend:
@@ -72,17 +86,21 @@ class Backend:
     requires: ClassVar[tuple[str, ...]] = ()
     capabilities: ClassVar[Capabilities]
 
-    def solve(self, a: Array, b: Array, rcond: float, driver: str) -> Solution:
-        """Solve for the canonical problem.
+    def solve(self, a: Array, b: Array, rcond: Any, driver: str) -> Solution:
+        """Solve for the canonical problem, or for any where the backend claims ``follows_shapes``.
 
         Parameters
         ----------
         a : (..., M, N) array
             M, N and every batch dimension are at least 1.
         b : (..., M, K) array
-            The same batch dimensions and dtype as `a`; K is at least 1. ``(M,)`` too if ``capabilities.takes_vectors``.
+            The same batch dimensions and dtype as `a`; K is at least 1. With ``capabilities.follows_shapes``: batch
+            dimensions that broadcast, or ``(M,)``.
         rcond : float
-            A singular value is zero iff ``s <= rcond * s_max``. Any number from 0 up; never negative or NaN.
+            A singular value is zero iff ``s <= rcond * s_max``. Any number from 0 up; never negative or NaN. With the
+            claim ``traced_rcond`` also a traced 0-d array of the library, of any real dtype and value: what is negative
+            stands for 2^-53 in double precision and 2^-24 in single, and NaN makes everything NaN and the rank 0. And
+            None, the default: with ``traced_rcond`` where M or N is symbolic, with ``follows_shapes`` always.
         driver : str
             One of ``capabilities.drivers``, or ``capabilities.default_driver``.
 
@@ -90,7 +108,8 @@ class Backend:
         -------
         Solution
             ``x (..., N, K)``; ``residuals (..., K)``, real, the sums of squares of ``b - a x`` whatever the rank;
-            ``rank (...)``, integer; ``s (..., min(M, N))``, real and descending.
+            ``rank (...)``, integer; ``s (..., min(M, N))``, real and descending. Where a column of `b` is not finite,
+            that column of `x` and of `residuals` is NaN; the others, `rank` and `s` are not touched by it.
         """
         raise NotImplementedError
 
@@ -102,10 +121,14 @@ class Backend:
         missing = [module for module in self.requires if importlib.util.find_spec(module) is None]
         if not missing:
             return None
-        return f"{', '.join(missing)} is not installed; run `pip install 'lstsq[{self.name}]'`"
+        are = "is" if len(missing) == 1 else "are"
+        return f"{', '.join(missing)} {are} not installed; run `pip install {' '.join(missing)}`"
 
     def refuse(self, dtype: str, driver: str) -> str | None:
-        """Why a problem of this dtype cannot be solved with this driver, as a sentence, or None."""
+        """Why a problem of this dtype cannot be solved with this driver, as a sentence, or None.
+
+        It is asked before each solve, so that the answer may change with a setting of the library.
+        """
         if dtype not in self.capabilities.dtypes:
             return (
                 f"the {self.name} backend does not take {dtype}; it takes {', '.join(self.capabilities.dtypes)}. "
@@ -117,17 +140,40 @@ class Backend:
         """The array-API namespace of `array`: the functions that the frontend casts and reshapes it with."""
         return array_api_compat.array_namespace(array)
 
+    def context(self) -> AbstractContextManager[Any]:
+        """What the frontend's own operations on arrays of this library run in: a device, or nothing special.
+
+        A canonical problem goes straight to `solve`, outside of it.
+        """
+        return _NO_CONTEXT
+
+    def within(self, function: Callable[[Array, Array], Any], a: Array, b: Array) -> Any:
+        """``function(a, b)``, the frontend's work on one problem around `solve`, in the `context`.
+
+        For a backend whose arrays can be cast and reshaped only after some preparation, which it then makes here.
+        """
+        with self.context():
+            return function(a, b)
+
     def default_float(self, array: Array) -> str:
-        """The name of the dtype that integers and bools become."""
-        info = self.namespace(array).__array_namespace_info__()
-        return dtype_name(info.default_dtypes()["real floating"])
+        """The name of the dtype that integers and bools become, on the device of `array`."""
+        info, device = self.namespace(array).__array_namespace_info__(), array_api_compat.device(array)
+        if "float64" not in info.dtypes(device=device, kind="real floating"):
+            return "float32"
+        return dtype_name(info.default_dtypes(device=device)["real floating"])
 
     def from_numpy(self, array: np.ndarray[Any, Any], namespace: str | None = None) -> Array:
         """Convert a NumPy array, keeping its dtype. `namespace` says which library, where a backend serves several."""
         raise NotImplementedError(f"the {self.name} backend cannot convert from NumPy")
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
-        """Convert to a NumPy array, keeping the dtype."""
+        """Convert to a NumPy array, keeping the dtype.
+
+        Raises
+        ------
+        TypeError
+            If a transformation of the library traces the array, or records its gradient: NumPy would lose both.
+        """
         return np.asarray(array)
 
     def from_numpy_like(self, array: np.ndarray[Any, Any], like: Array) -> Array:
@@ -138,6 +184,15 @@ class Backend:
         """Zeros of the library and the device of `like`."""
         xp = self.namespace(like)
         return xp.zeros(shape, dtype=getattr(xp, dtype), device=array_api_compat.device(like))
+
+    def examine(self, array: Array) -> None:
+        """Look at an operand before its shape and dtype are used: not every array of a library can be solved with.
+
+        Raises
+        ------
+        TypeError
+            If it has a form that cannot, such as a sparse layout; the message says what to do.
+        """
 
     def transform(self, name: str) -> Callable[..., Any]:
         """The library's function transformation, with the signature of its namesake in JAX.

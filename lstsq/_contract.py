@@ -7,13 +7,13 @@ arguments.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from numpy.linalg import LinAlgError
 
 Shape = tuple[int, ...]
 
-#: Unit roundoff's usual name in this field: the spacing of the numbers next to 1.
+#: The spacing of the numbers next to 1, twice the unit roundoff.
 EPS = {"float32": 2.0**-23, "complex64": 2.0**-23, "float64": 2.0**-52, "complex128": 2.0**-52}
 
 #: Rounding A to single precision moves each singular value by about eps times the largest, whatever the shape (at
@@ -36,6 +36,29 @@ def needs_default_float(dtype: str) -> bool:
     return dtype in _INTEGERS
 
 
+def is_real(dtype: str) -> bool:
+    """Whether this dtype is one of real numbers that has a place here."""
+    return dtype in _INTEGERS or (dtype in _FLOATS and not dtype.startswith("complex"))
+
+
+def widen(name: str, dtype: str, default_float: str) -> str:
+    """The floating dtype that the operand `name`, of this dtype, is solved in where it is alone.
+
+    >>> widen("a", "float16", "float64"), widen("b", "int8", "float64")
+    ('float32', 'float64')
+    """
+    floating = default_float if needs_default_float(dtype) else _FLOATS.get(dtype)
+    if floating is None:
+        what = f"{name} has dtype {dtype}, which has no least-squares solution here"
+        if dtype == "object":
+            what = f"{name} has dtype object: it holds Python objects, which need not be numbers"
+        raise TypeError(
+            f"{what}; expected a bool, integer, float16, bfloat16, float32, float64, complex64 or complex128 array. "
+            f"Convert it first, with {name}.astype(float) for instance."
+        )
+    return floating
+
+
 def promote(a: str, b: str, default_float: str) -> str:
     """The one floating dtype in which a problem with these operands is solved and answered.
 
@@ -44,18 +67,30 @@ def promote(a: str, b: str, default_float: str) -> str:
     >>> promote("int64", "complex64", "float64")
     'complex128'
     """
-    widened = []
-    for name, dtype in (("a", a), ("b", b)):
-        floating = default_float if needs_default_float(dtype) else _FLOATS.get(dtype)
-        if floating is None:
-            raise TypeError(
-                f"{name} has dtype {dtype}, which has no least-squares solution here; expected a bool, integer, "
-                "float16, bfloat16, float32, float64, complex64 or complex128 array. Convert it first."
-            )
-        widened.append(floating)
+    widened = {widen("a", a, default_float), widen("b", b, default_float)}
     if any(dtype.startswith("complex") for dtype in widened):
-        return "complex128" if {"float64", "complex128"} & set(widened) else "complex64"
+        return "complex128" if {"float64", "complex128"} & widened else "complex64"
     return "float64" if "float64" in widened else "float32"
+
+
+def default_cutoff(dtype: str) -> tuple[float, int]:
+    """The default cutoff as a rule of the shape: ``eps`` and ``growth`` in ``eps * min(max(M, N), growth)``."""
+    eps = EPS[dtype]
+    return eps, SINGLE_PRECISION_GROWTH if eps > EPS["float64"] else 2**31 - 1
+
+
+def join(name: str, plain: str, beside: str, default_float: str) -> str:
+    """The dtype of a list beside an array: the precision is the array's, and complex it is if its own numbers are.
+
+    `plain` is the dtype that NumPy gives to the list `name`, `beside` that of the array.
+
+    >>> join("b", "float64", "float32", "float64"), join("b", "complex128", "float32", "float64")
+    ('float32', 'complex64')
+    """
+    single = _FLOATS.get(default_float if needs_default_float(beside) else beside) in ("float32", "complex64")
+    if widen(name, plain, "float64").startswith("complex"):
+        return "complex64" if single else "complex128"
+    return "float32" if single else "float64"
 
 
 def cutoff(rcond: float | None, dtype: str, m: int, n: int) -> float:
@@ -65,12 +100,13 @@ def cutoff(rcond: float | None, dtype: str, m: int, n: int) -> float:
     True
     >>> cutoff(None, "float32", 500_000, 3) == 16 * 2.0**-23
     True
+    >>> cutoff(-1.0, "float64", 100, 3) == 2.0**-53  # LAPACK's machine precision, by which it rounds
+    True
     """
-    eps = EPS[dtype]
     if rcond is None:
-        growth = max(m, n)
-        return eps * (min(growth, SINGLE_PRECISION_GROWTH) if eps > EPS["float64"] else growth)
-    return eps if rcond < 0 else rcond
+        eps, growth = default_cutoff(dtype)
+        return eps * min(max(m, n), growth)
+    return EPS[dtype] / 2 if rcond < 0 else rcond
 
 
 class Plan(NamedTuple):
@@ -79,7 +115,11 @@ class Plan(NamedTuple):
     dtype: str
     cast_a: bool
     cast_b: bool
-    rcond: float
+    #: Where its value is not known yet, a 0-d array of the backend's library, which may be negative; or None, which is
+    #: the default where M or N is symbolic.
+    rcond: Any
+    #: What the backend is given: `rcond`, or None where it applies the default rule to the shapes itself.
+    backend_rcond: Any
     driver: str
     m: int
     n: int
@@ -98,7 +138,9 @@ class Plan(NamedTuple):
     broadcast_b: bool
     #: Nothing to solve: a dimension of size 0.
     empty: bool
-    #: The arrays go to the backend, and its answer to the caller, just as they are.
+    #: The arrays go to the backend, and its answer to the caller, as they are once they have the dtype.
+    as_given: bool
+    #: `as_given`, and they have the dtype.
     direct: bool
 
 
@@ -110,9 +152,10 @@ def plan(
     default_float: str,
     rcond: float | None,
     driver: str,
-    takes_vectors: bool = False,
+    follows_shapes: bool = False,
+    traced_rcond: bool = False,
 ) -> Plan:
-    """Apply the dtype, shape and cutoff rules. `takes_vectors` is the backend's claim.
+    """Apply the dtype, shape and cutoff rules. `follows_shapes` and `traced_rcond` are the backend's claims.
 
     Raises
     ------
@@ -129,11 +172,18 @@ def plan(
     folded = tuple(i for i, size in enumerate(batch_a) if size == 1 and batch[i] != 1)
     kept = tuple(i for i in range(len(batch)) if i not in folded)
     a_kept = (*(batch[i] for i in kept), m, n)
+    empty = m == 0 or n == 0 or 0 in batch
+    symbolic = not (isinstance(m, int) and isinstance(n, int))
+    number = None if rcond is None and traced_rcond and symbolic else cutoff(rcond, dtype, m, n)
+    as_given = not (empty or k == 0) and (
+        follows_shapes or not (vector or folded or a_kept != a_shape or batch != batch_b)
+    )
     return Plan(
         dtype=dtype,
         cast_a=cast_a,
         cast_b=cast_b,
-        rcond=cutoff(rcond, dtype, m, n),
+        rcond=number,
+        backend_rcond=None if rcond is None and follows_shapes else number,
         driver=driver,
         m=m,
         n=n,
@@ -145,15 +195,20 @@ def plan(
         a_shape=a_kept,
         reshape_a=a_kept != a_shape,
         broadcast_b=batch != batch_b,
-        empty=m == 0 or n == 0 or 0 in batch,
-        direct=not (cast_a or cast_b or (vector and not takes_vectors) or folded)
-        and 0 not in (*batch, m, n, k)
-        and a_kept == a_shape
-        and batch == batch_b,
+        empty=empty,
+        as_given=as_given,
+        direct=as_given and not (cast_a or cast_b),
     )
 
 
 def _split(a_shape: Shape, b_shape: Shape) -> tuple[int, int, int, bool, Shape, Shape]:
+    for name, shape in (("a", a_shape), ("b", b_shape)):
+        # The standard's word for a size that is not known yet is None, Dask's is NaN.
+        if any(size is None or size != size for size in shape):
+            raise LinAlgError(
+                f"{name} has shape {shape}, with a size that is not known before it is computed; expected known sizes. "
+                f"Find them first: with Dask, {name}.compute_chunk_sizes()."
+            )
     if len(a_shape) < 2:
         raise LinAlgError(
             f"a has shape {a_shape}; expected a matrix (M, N) or a batch of them (..., M, N). "

@@ -1,7 +1,8 @@
 """Finds the backend for an array or a name, through the entry-point group ``lstsq.backends``.
 
 Everything is looked up at first use and remembered: the entry points once, a backend once per name, and the backend
-of an array once per class.
+of an array once per class. What would lose its meaning on the way (a mask, a unit, an empty place of a sparse matrix)
+is refused here, before anything is converted.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from typing import Any, NamedTuple
 import array_api_compat
 import numpy as np
 
-from lstsq._backend import Array, Backend
+from lstsq._backend import Backend
 
 GROUP = "lstsq.backends"
 
 #: Libraries that we have a backend for in a distribution of its own, and how to get it.
-_SEPARATE = {"mlx": "pip install 'lstsq[mlx]'", "jax": "pip install 'lstsq[jax]'"}
+SEPARATE = {"mlx": "from a clone of the project, run `pip install . ./backends/mlx`"}
 
 
 class Owner(NamedTuple):
@@ -62,7 +63,7 @@ def get_backend(name: str) -> Backend:
     """
     entry = _entry_points().get(name)
     if entry is None:
-        how = f" To add it: {_SEPARATE[name]}." if name in _SEPARATE else ""
+        how = f" To add it: {SEPARATE[name]}." if name in SEPARATE else ""
         raise ValueError(f"unknown backend {name!r}; installed backends: {', '.join(names())}.{how}")
     backend_class: type[Backend] = entry.load()
     return backend_class()
@@ -72,12 +73,22 @@ _owners: dict[type, Owner] = {}
 
 
 def owner(array: Any) -> Owner | None:
-    """Whose array this is, or None for what is no array at all (a list, a number)."""
+    """Whose array this is, or None for what is no array of a library that is served (a list, a number, a table).
+
+    Raises
+    ------
+    TypeError
+        If a solver would take the array for something else than it is: it has masked entries or units, or is sparse;
+        or no array can be made of it; or the backend does not take this form of its library's arrays.
+    """
     found = _owners.get(type(array))
     if found is None:
         found = _find_owner(array)
-        if found is not None:
+        # What a subclass of NumPy's array says (its mask, its unit) is asked of each single array.
+        if found is not None and (type(array) is np.ndarray or not isinstance(array, np.ndarray)):
             _owners[type(array)] = found
+    if found is not None:
+        found.backend.examine(array)
     return found
 
 
@@ -89,26 +100,81 @@ def numpy_owner() -> Owner:
     return found
 
 
-def _find_owner(array: Array) -> Owner | None:
-    if isinstance(array, np.ma.MaskedArray):
-        raise TypeError(
-            "got a masked array, whose mask a least-squares solver would ignore; drop the masked rows first, "
-            "or pass array.filled(...)."
-        )
-    roots = [cls.__module__.partition(".")[0] for cls in type(array).__mro__ if cls is not object]
+def _find_owner(array: Any) -> Owner | None:
+    _require_plain(array)
+    roots = [_root(cls) for cls in type(array).__mro__ if cls is not object]
+    if not isinstance(array, (np.ndarray, np.generic)):
+        # NumPy has classes (for operators, for typing) from which others derive what is no array of NumPy's.
+        roots = [root for root in roots if root != "numpy"]
     for backend in _candidates(roots):
         if not set(roots).isdisjoint(backend.serves):
             return Owner(backend, backend.serves[0], backend.namespace(array))
     if not array_api_compat.is_array_api_obj(array):
+        _require_convertible(array)
+        _require_plain(getattr(array, "data", None))  # What an array with labels is around.
         return None
     for root in roots:
-        if root in _SEPARATE:
-            raise TypeError(f"got {root} arrays, and the backend for them is not installed; run `{_SEPARATE[root]}`.")
+        if root in SEPARATE:
+            raise TypeError(f"got {root} arrays, and the backend for them is not installed; {SEPARATE[root]}.")
     for backend in _loadable():
         if "*" in backend.serves:
-            xp = backend.namespace(array)
+            try:
+                xp = backend.namespace(array)
+            except TypeError as error:
+                raise TypeError(
+                    f"got {_name(type(array))}, which stands for an array and names no library of array functions; "
+                    "expected an array. Pass one with numbers in it."
+                ) from error
             return Owner(backend, xp.__name__.removeprefix("array_api_compat.").partition(".")[0], xp)
     return None
+
+
+def _root(kind: type) -> str:
+    """The library that a class comes from."""
+    return kind.__module__.partition(".")[0]
+
+
+def _name(kind: type) -> str:
+    """The class, as the errors name it."""
+    return f"{_root(kind)}.{kind.__name__}"
+
+
+def _require_plain(array: Any) -> None:
+    """Refuse what means more than its numbers: masked entries, units, the zeros that a sparse matrix leaves out."""
+    kind = type(array)
+    what = _name(kind)
+    if hasattr(kind, "todense"):
+        raise TypeError(
+            f"got a sparse array ({what}); expected a dense one. Pass array.todense(), if that fits into memory, or "
+            "use a solver for sparse matrices, such as scipy.sparse.linalg.lsmr."
+        )
+    # The attributes of a record array are its fields.
+    is_subclass = kind is not np.ndarray and isinstance(array, np.ndarray) and array.dtype.names is None
+    mask = getattr(array, "mask", None) if is_subclass else None
+    if isinstance(mask, (bool, np.bool_, np.ndarray)) and np.any(mask):
+        raise TypeError(
+            f"got an array with masked entries ({what}), whose mask a least-squares solver would ignore. Drop the rows "
+            "with masked entries, from a and b alike, or replace the entries, with array.filled(...)."
+        )
+    # A table may have a column called "unit", which is an attribute of that table and not of its class.
+    described = array if is_subclass else kind
+    if any(getattr(described, name, None) is not None for name in ("unit", "units", "dimensionality")):
+        ways = [f"array.{name}" for name in ("value", "magnitude") if hasattr(array, name)]
+        raise TypeError(
+            f"got an array with units ({what}), which a least-squares solver would drop. Pass its numbers, "
+            f"{[*ways, 'numpy.asarray(array)'][0]}, and give the results their units: x has that of b divided by that "
+            "of a, s has that of a."
+        )
+
+
+def _require_convertible(plain: Any) -> None:
+    """Refuse what NumPy can make no array of, and would wrap as one Python object."""
+    ways = ("__array__", "__array_interface__", "__array_struct__", "__len__", "__float__", "__complex__", "__buffer__")
+    if not any(hasattr(type(plain), way) for way in ways):
+        raise TypeError(
+            f"got {_name(type(plain))}, of which NumPy makes no array; expected an array or "
+            "a list of numbers. Convert it first."
+        )
 
 
 def _candidates(roots: Sequence[str]) -> Iterator[Backend]:

@@ -20,9 +20,29 @@ class LstsqResult(NamedTuple):
         Number of singular values above the cutoff.
     s : (..., min(M, N)) array, real
         Singular values of `a`, descending.
+    solution, singular_values
+        `x` and `s` by the names that `torch.linalg.lstsq` gives them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lstsq import lstsq
+    >>> result = lstsq(np.diag([2.0, 1.0]), np.array([2.0, 3.0]))
+    >>> result.solution.round(9).tolist(), result.singular_values.round(9).tolist()
+    ([1.0, 3.0], [2.0, 1.0])
     """
 
     x: Array
     residuals: Array
     rank: Array
     s: Array
+
+    @property
+    def solution(self) -> Array:
+        """`x`, by torch's name."""
+        return self.x
+
+    @property
+    def singular_values(self) -> Array:
+        """`s`, by torch's name."""
+        return self.s

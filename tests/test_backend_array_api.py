@@ -7,6 +7,7 @@ import types
 import numpy as np
 import pytest
 
+from lstsq import lstsq
 from lstsq_array_api import ArrayApiBackend
 
 BACKEND = ArrayApiBackend()
@@ -35,17 +36,30 @@ def test_single_precision_is_solved_in_double(namespace, dtype):
     np.testing.assert_allclose(x, np.linalg.lstsq(a.astype("complex128"), b, 1e-14)[0], rtol=1e-6)
 
 
-def test_each_element_keeps_its_trouble_to_itself(namespace):
+def test_each_matrix_and_each_right_hand_side_keeps_its_trouble_to_itself(namespace):
     a, b = np.stack([np.eye(3)] * 4), np.ones((4, 3, 2))
     a[1, 0, 0], b[2, 0, 1] = np.inf, np.nan
     a[3, 2, 2] = 0
     x, residuals, rank, s = solve(namespace, a, b)
-    lost = np.array([False, True, True, False])
-    for array in (x, residuals, s):
-        expected = np.broadcast_to(lost.reshape(-1, *[1] * (array.ndim - 1)), array.shape)
-        np.testing.assert_array_equal(np.isnan(array), expected)
-    np.testing.assert_array_equal(rank, [3, 0, 0, 2])
+    lost = np.array([[False, False], [True, True], [False, True], [False, False]])
+    np.testing.assert_array_equal(np.isnan(x), np.broadcast_to(lost[:, None], x.shape))
+    np.testing.assert_array_equal(np.isnan(residuals), lost)
+    np.testing.assert_array_equal(np.isnan(s), np.broadcast_to(np.arange(4)[:, None] == 1, s.shape))
+    np.testing.assert_array_equal(rank, [3, 0, 3, 2])
+    np.testing.assert_array_equal(x[2, :, 0], [1, 1, 1])
     np.testing.assert_array_equal(x[3, :, 0], [1, 1, 0])
+
+
+@pytest.mark.parametrize("bad", [complex(0, np.nan), complex(np.inf, 0), complex(1, -np.inf)])
+def test_of_a_complex_number_that_is_lost_both_parts_are_nan(namespace, bad):
+    a, b = np.eye(3) + 1j, np.ones((3, 3)) + 1j
+    clean = solve(namespace, a, b)
+    b[1, 1] = bad
+    x, residuals, rank, s = solve(namespace, a, b)
+    for part in (x.real, x.imag, residuals[None]):
+        np.testing.assert_array_equal(np.isnan(part), np.broadcast_to([False, True, False], part.shape))
+    np.testing.assert_array_equal(x[:, ::2], clean[0][:, ::2])
+    np.testing.assert_array_equal((rank, *s), (clean[2], *clean[3]))
 
 
 @pytest.mark.parametrize("rcond", [1.0, np.inf])
@@ -68,6 +82,70 @@ def test_nothing_overflows_in_between(namespace, size, shape):
     assert rank == min(shape)
 
 
+def times_2_to(exponent, array):
+    """Each part alone, since a complex product makes NaN of an infinite part."""
+    if np.iscomplexobj(array):
+        product = np.empty_like(array)
+        product.real, product.imag = times_2_to(exponent, array.real), times_2_to(exponent, array.imag)
+        return product
+    with np.errstate(over="ignore", under="ignore"):
+        return np.ldexp(array, exponent)
+
+
+class TestScale:
+    @pytest.mark.parametrize("shape", [(7, 3), (3, 3), (3, 7)])
+    @pytest.mark.parametrize("dtype", ["float64", "complex128"])
+    def test_changes_nothing_but_exponents(self, namespace, dtype, shape):
+        self.check(dtype, shape, 1022, lambda a, b: solve(namespace, a, b))
+
+    @pytest.mark.parametrize("shape", [(7, 3), (3, 3), (3, 7)])
+    @pytest.mark.parametrize("dtype", ["float32", "complex64"])
+    def test_changes_nothing_on_a_device_without_float64(self, dtype, shape):
+        xp = pytest.importorskip("array_api_strict")
+        device = xp.Device("no_float64")
+
+        def solve(a, b):
+            solution = BACKEND.solve(xp.asarray(a, device=device), xp.asarray(b, device=device), 1e-6, "svd")
+            return [BACKEND.to_numpy(xp.asarray(array, device=xp.Device("CPU_DEVICE"))) for array in solution]
+
+        self.check(dtype, shape, 126, solve)
+
+    def check(self, dtype, shape, limit, solve):
+        rng = np.random.default_rng(0)
+        # Few digits, so that subnormal numbers hold them.
+        a, b = (np.round(rng.standard_normal(size) * 16) / 16 for size in (shape, (shape[0], 7)))
+        if dtype.startswith("complex"):
+            a, b = a + 1j * a[::-1], b - 1j * b[::-1]
+        a, b = a.astype(dtype), b.astype(dtype)
+        scales = np.array([-limit - 8, -limit + 8, -limit // 2, 0, limit // 3, limit // 2, limit - 8])
+        base = solve(a, b)
+        for scale in (0, -limit - 8, -limit // 3, limit // 3, limit - 8):
+            x, residuals, rank, s = solve(times_2_to(scale, a), times_2_to(scales, b))
+            assert rank == base[2]
+            # Where digits are lost below the range, they are lost in one rounding.
+            np.testing.assert_array_equal(x, times_2_to(scales - scale, base[0]))
+            np.testing.assert_array_equal(residuals, times_2_to(2 * scales, base[1]))
+            np.testing.assert_array_equal(s, times_2_to(scale, base[3]))
+
+    def test_x_overflows_and_the_rest_is_right(self, namespace):
+        x, residuals, rank, s = solve(namespace, np.array([[1e-200], [0]]), np.array([[1e200, 1], [3, 2]]), 0.0)
+        np.testing.assert_array_equal(x[0, 0], np.inf)
+        np.testing.assert_allclose(residuals, [9, 4], rtol=1e-14)
+        np.testing.assert_allclose((x[0, 1], rank, s[0]), (1e200, 1, 1e-200), rtol=1e-14)
+
+    def test_one_over_a_singular_value_overflows(self, namespace):
+        x, residuals, rank, _ = solve(namespace, np.diag([1, 5e-324, 0]), np.array([[1.0], [1], [2]]), 0.0)
+        np.testing.assert_allclose(x[:, 0], [1, np.inf, 0])
+        np.testing.assert_allclose((residuals[0], rank), (4, 2))
+
+    @pytest.mark.parametrize("b", [complex(1e150, 1), complex(-1, 1e150), complex(-1e150, -1e150)])
+    def test_one_part_of_x_overflows(self, namespace, b):
+        a = np.diag([1e-20 + 0j, 1e-300])
+        x = solve(namespace, a, np.array([[0], [b]]), 0.0)[0][1, 0]
+        with np.errstate(over="ignore"):
+            np.testing.assert_allclose((x.real, x.imag), np.array([b.real, b.imag]) / 1e-300, rtol=1e-14)
+
+
 @pytest.mark.parametrize("shape", [(200_000, 3), (3, 200_000)])
 def test_a_long_matrix_needs_no_square(namespace, shape):
     a = np.random.default_rng(0).standard_normal(shape).astype("float32")  # Squared, 160 GB.
@@ -82,21 +160,176 @@ def test_a_library_without_linalg_is_refused(monkeypatch):
         BACKEND.solve(np.eye(2), np.eye(2), 0.0, "svd")
 
 
-@pytest.mark.parametrize("which", [0, 1])
-def test_a_tensor_that_records_gradients_is_refused(which):
-    torch = pytest.importorskip("torch")
-    operands = [torch.eye(2), torch.eye(2)]
-    operands[which].requires_grad_()
-    with pytest.raises(TypeError, match="detach"):
-        BACKEND.solve(*operands, 1e-6, "svd")
-    with torch.no_grad():
-        solution = BACKEND.solve(*operands, 1e-6, "svd")
-    assert not any(array.requires_grad for array in solution)
-    np.testing.assert_array_equal(BACKEND.to_numpy(solution.x), np.eye(2))
-
-
 def test_from_numpy_copies_whatever_the_layout(namespace):
     array = np.arange(6.0).reshape(2, 3)[::-1, ::-1].astype(">f8")
     array.flags.writeable = False
     converted = BACKEND.from_numpy(array, namespace)
     np.testing.assert_array_equal(BACKEND.to_numpy(converted), array)
+
+
+def test_arrays_without_a_shape_or_a_dense_layout_are_refused():
+    with pytest.raises(TypeError, match=r"shape \(nan, 2\), not all of which is known.*compute_chunk_sizes"):
+        BACKEND.examine(types.SimpleNamespace(shape=(float("nan"), 2)))
+    with pytest.raises(TypeError, match=r"layout torch\.sparse_csr; expected a dense one"):
+        BACKEND.examine(types.SimpleNamespace(shape=(3, 2), layout="torch.sparse_csr"))
+
+
+class TestDask:
+    @pytest.fixture
+    def da(self):
+        return pytest.importorskip("dask.array")
+
+    def test_rows_or_columns_in_chunks_are_solved(self, da):
+        rng = np.random.default_rng(0)
+        a, b = rng.standard_normal((20, 3)), rng.standard_normal((20, 2))
+        for matrix, rows, chunks in ((a, b, (5, 3)), (a.T.copy(), b[:3], (3, 5))):
+            x, _, rank, _ = lstsq(da.from_array(matrix, chunks=chunks), da.from_array(rows, chunks=(1, 2)))
+            assert type(x) is da.Array
+            np.testing.assert_allclose(x.compute(), np.linalg.lstsq(matrix, rows)[0], atol=1e-13)
+            assert rank.compute() == 3
+
+    def test_what_dask_cannot_decompose_is_refused(self, da):
+        a, b = da.ones((20, 3), chunks=(5, 3)), da.ones(20)
+        with pytest.raises(TypeError, match="compute_chunk_sizes"):
+            lstsq(a[a[:, 0] > 0], b)
+        with pytest.raises(TypeError, match="Dask decomposes no batches; expected one matrix"):
+            lstsq(da.stack([a, a]), b)
+        with pytest.raises(TypeError, match=r"2 chunks; expected it whole. Pass a.rechunk\(\{1: -1\}\)"):
+            lstsq(a.rechunk((5, 2)), b)
+
+
+@pytest.mark.filterwarnings("ignore:Converting a tensor to a", "ignore:.torch.jit.trace. is deprecated")
+class TestTorch:
+    """Nothing of torch differentiates what is solved here, and nothing loses a derivative on the way."""
+
+    REFUSED = "derivatives of least squares are not supported for torch"
+
+    @pytest.fixture
+    def torch(self):
+        return pytest.importorskip("torch")
+
+    @pytest.fixture(params=["solve", "to_numpy", "lstsq", "lstsq elsewhere"])
+    def work(self, torch, request):
+        """What is done with a matrix, at equal singular values."""
+        b = torch.tensor([[1.0], [2.0], [3.0]])
+        return {
+            "solve": lambda a: BACKEND.solve(a, b, 1e-6, "svd").x,
+            "to_numpy": lambda a: torch.tensor(BACKEND.to_numpy(a)),
+            "lstsq": lambda a: lstsq(a, b).x,
+            "lstsq elsewhere": lambda a: lstsq(a, b, backend="numpy").x,
+        }[request.param]
+
+    @pytest.fixture
+    def solved(self, torch):
+        """The sum of the solution, from a matrix and a right-hand side, where torch may trace it."""
+        return lambda a, b: lstsq(a, b).x.sum()
+
+    def test_a_tensor_that_requires_grad_is_refused(self, torch, work):
+        a = torch.eye(3, requires_grad=True)
+        with pytest.raises(TypeError, match=self.REFUSED):
+            work(a)
+        with torch.no_grad():
+            x = work(a)
+        assert not x.requires_grad
+        assert torch.equal(x, work(torch.eye(3)))
+
+    def test_so_is_a_right_hand_side(self, torch, solved):
+        with pytest.raises(TypeError, match=self.REFUSED):
+            solved(torch.eye(3), torch.ones(3, requires_grad=True))
+
+    def test_a_tensor_with_a_tangent_is_refused(self, torch, work):
+        with torch.autograd.forward_ad.dual_level(), pytest.raises(TypeError, match=self.REFUSED):
+            work(torch.autograd.forward_ad.make_dual(torch.eye(3), torch.ones(3, 3)))
+
+    @pytest.mark.parametrize("name", ["grad", "jacrev", "jacfwd", "hessian", "vjp", "jvp", "linearize"])
+    def test_the_transformations_of_torch_func_are_refused(self, torch, work, name):
+        a, transformation = torch.eye(3), getattr(torch.func, name)
+
+        def function(a):
+            return work(a).sum()
+
+        if name == "jvp":
+            arguments = (function, (a,), (a,))
+        elif name in ("vjp", "linearize"):
+            arguments = (function, a)
+        else:
+            transformation, arguments = transformation(function), (a,)
+        with pytest.raises(TypeError, match=self.REFUSED):
+            transformation(*arguments)
+
+    @pytest.mark.parametrize("name", ["grad", "jvp"])
+    @pytest.mark.parametrize("outside", [True, False])
+    def test_nor_do_they_hide_behind_vmap(self, torch, work, name, outside):
+        stack = torch.stack([torch.eye(3)] * 2)
+
+        def derivative(function, at):
+            return torch.func.grad(function)(at) if name == "grad" else torch.func.jvp(function, (at,), (at,))
+
+        def total(a):
+            return (torch.func.vmap(work)(a) if outside else work(a)).sum()
+
+        def nest(a):
+            return derivative(total, a)
+
+        with pytest.raises(TypeError, match=self.REFUSED):
+            (nest if outside else torch.func.vmap(nest))(stack)
+
+    def test_vmap_alone_works(self, torch):
+        stack, b = torch.stack([torch.eye(3), 2 * torch.eye(3)]), torch.ones(3)
+        x = torch.func.vmap(lambda a: lstsq(a, b).x)(stack)
+        np.testing.assert_array_equal(x, [[1, 1, 1], [0.5, 0.5, 0.5]])
+
+    def test_a_compiled_function_solves_and_refuses_derivatives(self, torch, solved):
+        a, b = torch.eye(3), torch.tensor([1.0, 2.0, 3.0])
+        solved(a, b)  # The first call looks for backends, which no compiler can follow.
+        compiled = torch.compile(solved, backend="eager", fullgraph=True)
+        assert compiled(a, b).item() == 6
+        assert compiled(a.to(torch.complex64), b).item() == 6
+        with torch.autograd.forward_ad.dual_level(), pytest.raises(TypeError, match=self.REFUSED):
+            compiled(torch.autograd.forward_ad.make_dual(a, a), b)
+        with pytest.raises(Exception, match=self.REFUSED):  # A compiler's own error, which quotes it.
+            compiled(a.clone().requires_grad_(), b)
+
+    @pytest.mark.parametrize("way", ["export", "jit.trace", "make_fx"])
+    def test_a_traced_program_solves_and_refuses_derivatives(self, torch, solved, way):
+        a, b = torch.eye(3), torch.tensor([1.0, 2.0, 3.0])
+
+        class Module(torch.nn.Module):
+            def forward(self, a, b):
+                return solved(a, b)
+
+        if way == "export":
+            program = torch.export.export(Module(), (a, b)).module()
+        elif way == "jit.trace":
+            program = torch.jit.trace(solved, (a, b))
+        else:
+            program = torch.fx.experimental.proxy_tensor.make_fx(solved)(a, b)
+        assert program(2 * a, b).item() == 3
+        with pytest.raises((TypeError, RuntimeError), match=self.REFUSED):
+            program(a.clone().requires_grad_(), b)
+
+    def test_what_is_traced_does_not_go_to_another_library(self, torch):
+        a, b = torch.eye(3), torch.ones(3)
+
+        def elsewhere(a):
+            return lstsq(a, b, backend="numpy").x
+
+        for trace in (
+            lambda: torch.func.vmap(elsewhere)(a[None]),
+            lambda: torch.jit.trace(elsewhere, (a,)),
+            lambda: torch.fx.experimental.proxy_tensor.make_fx(elsewhere)(a),
+        ):
+            with pytest.raises(TypeError, match="records what is done with the tensor, and cannot follow it"):
+                trace()
+
+    def test_a_proxy_is_no_array(self, torch, solved):
+        with pytest.raises(TypeError, match=r"got torch\.Proxy, which stands for an array"):
+            torch.fx.symbolic_trace(lambda a: solved(a, torch.ones(3)))
+
+    @pytest.mark.parametrize("layout", ["to_sparse", "to_sparse_csr"])
+    @pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")
+    def test_sparse_tensors_are_refused(self, torch, solved, layout):
+        sparse = getattr(torch.eye(3), layout)()
+        for operands in ((sparse, torch.ones(3)), (torch.eye(3), sparse)):
+            with pytest.raises(TypeError, match=r"layout torch\.sparse_c\w+; expected a dense one"):
+                solved(*operands)

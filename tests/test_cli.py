@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from html.parser import HTMLParser
 
@@ -37,7 +35,7 @@ from lstsq_cli import (
 from lstsq_cli.errors import UserError
 
 RNG = np.random.default_rng(5)
-QUICK = ["--backend", "numpy", "--no-memory", "--repeats", "1"]
+QUICK = ["--backend", "numpy", "--driver", "gelsd", "--no-memory", "--repeats", "1"]
 
 
 def invoke(*arguments, code=0):
@@ -52,8 +50,49 @@ def run_lstsq(*arguments, **options):
 
 
 def compare(problem, rcond=None):
-    found, refused = solvers.find(["numpy"], [], problem.a.dtype.name)
+    found, refused = solvers.find(["numpy"], ["gelsd"], problem.a.dtype.name)
     return comparison.compare(problem, found, refused, rcond, 1, False, lambda label, left: None)
+
+
+@pytest.fixture
+def stranger(tmp_path, monkeypatch):
+    """Installs a backend whose `solve` is given."""
+
+    def install(body):
+        site = tmp_path / "site"
+        (site / "strange-1.0.dist-info").mkdir(parents=True)
+        (site / "strange-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: strange\nVersion: 1\n")
+        (site / "strange-1.0.dist-info" / "entry_points.txt").write_text(
+            "[lstsq.backends]\nstrange = strange:Strange\n"
+        )
+        (site / "strange.py").write_text(
+            "from lstsq_numpy import NumpyBackend\n"
+            "class Strange(NumpyBackend):\n"
+            "    name = 'strange'\n"
+            "    serves = ('strange',)\n"
+            "    def solve(self, a, b, rcond, driver):\n"
+            f"        {body}\n"
+            "        return super().solve(a, b, rcond, driver)\n"
+        )
+        path = os.pathsep.join([str(site), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+        monkeypatch.setenv("PYTHONPATH", path)
+        return {**os.environ, "PYTHONPATH": path}
+
+    return install
+
+
+class Clock:
+    """In the place of the module `time`: seconds pass in `sleep` alone, in which the threads compute for so long."""
+
+    def __init__(self, computed):
+        self.computed, self.looks, self.now = computed, 0, 0.0
+
+    def process_time(self):
+        return sum(self.computed[: self.looks])
+
+    def sleep(self, seconds):
+        self.looks += 1
+        self.now += seconds
 
 
 class Page(HTMLParser):
@@ -175,7 +214,7 @@ class TestFiles:
 
     def test_parquet_without_its_reader_says_what_to_install(self, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "pyarrow", None)
-        with pytest.raises(UserError, match=r"pip install 'lstsq\[parquet\]'"):
+        with pytest.raises(UserError, match="run `pip install pyarrow`"):
             data.read(self.write(tmp_path / "t.parquet", ""), None, [], False)
 
 
@@ -199,22 +238,23 @@ class TestMetrics:
         a, b = RNG.standard_normal((9, 3)), RNG.standard_normal((9, 2))
         x = np.linalg.lstsq(a, b)[0]
         told = metrics.judge(metrics.make_stick(scale * a, scale * b, 1e-14), x)
-        assert max(told.backward_error, told.optimality, told.excess) < 2e-15
+        # LAPACK's own limit of a good answer: 30 roundings of its largest dimension.
+        assert max(told.backward_error, told.optimality, told.excess) < 30 * 9 * 2.0**-52
         assert told.residual == pytest.approx(scale * np.linalg.norm(b - a @ x))
 
     def test_excess_is_what_minimum_norm_forbids(self):
         a, b = np.array([[1.0, 1.0], [1.0, 1.0], [0.0, 0.0]]), np.array([[2.0], [2.0], [1.0]])
         stick = metrics.make_stick(a, b, 1e-14)
         assert stick.rank == 1
-        assert metrics.judge(stick, np.array([[1.0], [1.0]])).excess < 1e-15
+        assert metrics.judge(stick, np.array([[1.0], [1.0]])).excess < 1e-14
         longer = metrics.judge(stick, np.array([[2.0], [0.0]]))
-        assert longer.backward_error < 1e-15
+        assert longer.backward_error < 1e-14
         assert longer.excess == pytest.approx(np.sqrt(0.5))
 
     def test_what_the_cutoff_takes_away_is_no_error(self):
         a, b = np.diag([1.0, 1e-3]), np.ones((2, 1))
         told = metrics.judge(metrics.make_stick(a, b, 1e-2), np.array([[1.0], [0.0]]))
-        assert (told.backward_error, told.optimality, told.residual) == (0, 0, 1)
+        assert (told.backward_error, told.optimality, told.residual) == pytest.approx((0, 0, 1), abs=1e-14)
 
     def test_digits(self):
         eps = 2.0**-52
@@ -223,12 +263,16 @@ class TestMetrics:
         assert metrics.digits(np.array([1.0, 1e-9]), np.array([1.0, -1e-9]), eps) == 0
         assert metrics.digits(np.array([np.nan]), np.array([1.0]), eps) == 0
 
-    @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere the number is a lower bound")
-    def test_peak_memory_sees_the_working_copy(self):
-        problem = problems.random(20_000, 50, 10, 0)
-        found = peak.measure(problem, solvers.Solver("numpy", None, "gelsd"), None)
+    @pytest.mark.skipif(
+        not os.access("/proc/self/clear_refs", os.W_OK),
+        reason="where a peak cannot be reset, the number is a lower bound",
+    )
+    def test_peak_memory_is_what_the_solver_takes(self, stranger):
+        stranger("import numpy; a_thousand_copies = numpy.ones(1000 * a.size)")
+        found = peak.measure(problems.random(200, 100, 10, 0), solvers.Solver("strange", None, "gelsd"), None)
         assert found.note == ""
-        assert problem.a.nbytes <= found.bytes < 6 * problem.a.nbytes
+        # And what BLAS takes for itself, when the second problem is the first that is large enough for it.
+        assert 160_000_000 <= found.bytes < 2 * 160_000_000
 
     def test_peak_memory_says_why_there_is_none(self):
         found = peak.measure(problems.random(4, 2, 10, 0), solvers.Solver("numpy", None, "nonesuch"), None)
@@ -313,7 +357,7 @@ class TestCompare:
         assert all(source.startswith("data:image/svg+xml;base64,") for source in found.sources)
         assert found.links == []
         assert "url(" not in page
-        assert "-3482258.634" in page
+        assert "-34822" in page  # Its condition number of 5e9 leaves so many digits in double precision.
 
     def test_plots_of_every_kind_of_problem(self):
         from lstsq_cli import compare_page
@@ -368,6 +412,7 @@ class TestCompare:
         backend = type(app_backend("numpy"))
         solve = backend.solve
         monkeypatch.setattr(backend, "solve", lambda *problem: calls.append(1) or solve(*problem))
+        monkeypatch.setattr(measure, "BRIEF", np.inf)
         run.first()
         run.again()
         assert (len(calls), len(run.answer.seconds_x)) == (3, 1)
@@ -375,30 +420,17 @@ class TestCompare:
         run.again()
         assert (len(calls), len(run.answer.seconds_x)) == (4, 2)
 
-    def test_a_turn_begins_when_the_threads_of_the_one_before_are_idle(self):
-        began = time.process_time()
-        spinning = threading.Thread(target=hashlib.pbkdf2_hmac, args=("sha256", b"", b"", 300_000))  # without the GIL
-        spinning.start()
+    def test_a_turn_begins_when_the_threads_of_the_one_before_are_idle(self, monkeypatch):
+        clock = Clock([idle.LOOK, 2 * idle.LOOK, 0.5 * idle.LOOK, 0.0])
+        monkeypatch.setattr(idle, "time", clock)
         idle.wait_until_idle()
-        assert not spinning.is_alive()
-        assert time.process_time() - began > 2 * idle.LOOK  # it had something to wait for
+        assert (clock.looks, clock.now) == (4, pytest.approx(4 * idle.LOOK))
 
     def test_a_thread_that_never_sleeps_does_not_stop_everything(self, monkeypatch):
-        monkeypatch.setattr(idle, "LOOKS", 2)
-        end = threading.Event()
-
-        def spin():
-            while not end.is_set():
-                pass
-
-        spinning = threading.Thread(target=spin)
-        spinning.start()
-        began = time.perf_counter()
+        clock = Clock([idle.LOOK] * 1000)
+        monkeypatch.setattr(idle, "time", clock)
         idle.wait_until_idle()
-        took, spins = time.perf_counter() - began, spinning.is_alive()
-        end.set()
-        assert spins
-        assert took >= 2 * idle.LOOK
+        assert clock.looks == idle.LOOKS
 
     def test_excess_is_held_against_the_gap_at_the_cutoff(self):
         result = compare(problems.random(9, 3, 1e20, 0))
@@ -421,34 +453,6 @@ class TestConformance:
     @pytest.fixture(autouse=True)
     def _one_file_of_the_suite(self, monkeypatch):
         monkeypatch.setattr(conformance, "SUITE", ("--pyargs", "lstsq_conformance.test_errors"))
-
-    @pytest.fixture
-    def stranger(self, tmp_path, monkeypatch):
-        """Installs a backend whose `solve` is given."""
-
-        def install(body):
-            site = tmp_path / "site"
-            (site / "strange-1.0.dist-info").mkdir(parents=True)
-            (site / "strange-1.0.dist-info" / "METADATA").write_text(
-                "Metadata-Version: 2.1\nName: strange\nVersion: 1\n"
-            )
-            (site / "strange-1.0.dist-info" / "entry_points.txt").write_text(
-                "[lstsq.backends]\nstrange = strange:Strange\n"
-            )
-            (site / "strange.py").write_text(
-                "from lstsq_numpy import NumpyBackend\n"
-                "class Strange(NumpyBackend):\n"
-                "    name = 'strange'\n"
-                "    serves = ('strange',)\n"
-                "    def solve(self, a, b, rcond, driver):\n"
-                f"        {body}\n"
-                "        return super().solve(a, b, rcond, driver)\n"
-            )
-            path = os.pathsep.join([str(site), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
-            monkeypatch.setenv("PYTHONPATH", path)
-            return {**os.environ, "PYTHONPATH": path}
-
-        return install
 
     def test_an_honest_backend_passes(self, monkeypatch):
         steps = []
@@ -521,7 +525,7 @@ class TestBackends:
             backends.importlib.util, "find_spec", lambda name: None if name in ("pyarrow", "cupy") else find_spec(name)
         )
         shown = invoke("backends").stdout
-        assert "Parquet files is missing: pip install 'lstsq[parquet]'" in shown
+        assert "Parquet files is missing: pip install pyarrow" in shown
         assert "array_api on cupy is missing: pip install cupy" in shown
 
 
@@ -538,7 +542,7 @@ class TestEnding:
         code = "import sys; sys.modules['typer'] = None; import lstsq_cli; lstsq_cli.main()"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert done.returncode == 2
-        assert done.stderr == "lstsq: the command line needs typer; run `pip install 'lstsq[cli]'`.\n"
+        assert done.stderr == "lstsq: the command line needs typer; run `pip install typer rich`.\n"
 
     @pytest.mark.skipif(os.name != "posix", reason="signals")
     @pytest.mark.parametrize("command", ["compare", "conformance"])
@@ -614,7 +618,12 @@ class TestEnding:
 def _interrupted(code, *arguments, begun):
     """How this program ends, and what it says, if it gets Ctrl-C a while after it has made the file `begun`."""
     process = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where the tests run in the background of a shell, they ignore Ctrl-C, and would hand that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not begun.exists():
         assert process.poll() is None, process.stderr.read()

@@ -1,5 +1,7 @@
-"""The documentation is true: every code block on every page is run."""
+"""The documentation is true: every code block on every page is run, and prints the same on every machine."""
 
+import ast
+import doctest
 import os
 import re
 import shutil
@@ -83,6 +85,54 @@ def test_shell_commands_are_those_of_a_readme(page):
     """What installs is not run here; the READMEs' own commands are, by nox."""
     readmes = (ROOT / "README.md").read_text() + (EXAMPLE / "README.md").read_text()
     assert [text for _, text in blocks(page, "sh") if text not in readmes] == []
+
+
+def docstrings():
+    """The docstrings in the sources of what is shipped, with the file that each is in."""
+    for folder in ("lstsq", "backends", "conformance", "cli"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
+                    yield path, ast.get_docstring(node) or ""
+
+
+def printing():
+    """Each example of the pages, the README and the docstrings that prints something: where, the code, the output."""
+    texts = [*((page, page.read_text()) for page in (ROOT / "README.md", *PAGES)), *docstrings()]
+    for path, text in texts:
+        # The fence that ends a block would be taken for the end of its last output.
+        for example in doctest.DocTestParser().get_examples(re.sub(r"^```$", "", text, flags=re.MULTILINE)):
+            if example.want and example.exc_msg is None:
+                yield path.relative_to(ROOT), example.source.strip(), example.want
+
+
+EXAMPLES = list(printing())
+
+
+def test_numbers_are_rounded_before_they_are_printed():
+    """The last digits of a float depend on the processor and on BLAS. NumPy's `print` rounds, Python's does not."""
+    unrounded = r"\.(tolist|item)\(\)"
+    floats = r"\d\.\d|nan|inf"
+    assert [
+        (path, code)
+        for path, code, output in EXAMPLES
+        if re.search(unrounded, code) and re.search(floats, output) and "round" not in code
+    ] == []
+
+
+def test_a_zero_that_is_printed_has_no_sign():
+    """What is rounded to 0 may be -0: adding 0.0 after the rounding makes it 0."""
+    zero = r"(?<![\d.])0\.0*(?!\d)"
+    rounded = r"round\(\d+\)"
+    assert [
+        (path, code)
+        for path, code, output in EXAMPLES
+        if re.search(zero, output) and re.search(rounded, code) and not re.search(rounded + r" \+ 0\.0\)", code)
+    ] == []
+
+
+def test_examples_are_found():
+    assert {str(path) for path, *_ in EXAMPLES} >= {"README.md", "docs/contract.md", "lstsq/_api.py"}
 
 
 def test_known_failures_are_written_as_the_suite_reads_them(tmp_path):

@@ -42,7 +42,7 @@ def test_ci_runs_the_test_command_and_nothing_else():
 
 def test_every_session_that_is_named_exists():
     named = set(re.findall(r"nox -s (\w+)", README))
-    sessions = set(re.findall(r"^def (\w+)\(session: nox\.Session\)", (ROOT / "noxfile.py").read_text(), re.MULTILINE))
+    sessions = set(re.findall(r"^def (\w+)\(session: nox\.Session", (ROOT / "noxfile.py").read_text(), re.MULTILINE))
     assert named
     assert named <= sessions
 

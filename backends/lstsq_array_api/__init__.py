@@ -5,7 +5,7 @@ its adjoint, where it is wide), so that nothing M x M is formed. Batches go to t
 is solved in double where the device has it.
 
 Gradients are not among the claims: the standard knows none, and differentiating through singular vectors, as torch
-does, is NaN where singular values are equal. A torch tensor that records gradients is refused, with advice.
+does, is NaN where singular values are equal. A torch tensor whose derivatives are asked for is refused, with advice.
 
 References
 ----------
@@ -16,6 +16,8 @@ problem". Consortium for Python Data API Standards, Python array API standard 20
 from __future__ import annotations
 
 import importlib
+import math
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import array_api_compat
@@ -56,14 +58,22 @@ class ArrayApiBackend(Backend):
         Raises
         ------
         TypeError
-            The library has no ``linalg`` with ``svd`` and ``qr``; or the arrays record gradients.
+            The library has no ``linalg`` with ``svd`` and ``qr``; or torch would differentiate the result; or `a` is a
+            batch of Dask's, or is in chunks that Dask cannot decompose.
         """
         from lstsq_array_api._svd import solve
 
         xp = self.namespace(a)
         _require_linalg(xp)
-        _require_no_gradient(a, b)
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # For libraries that compute with NumPy.
+        if array_api_compat.is_torch_array(a):
+            from lstsq_array_api._torch import without_derivative
+
+            a, b = without_derivative(a), without_derivative(b)
+        if array_api_compat.is_dask_array(a):
+            _require_decomposable(a)
+        # A number beyond the range of its dtype becomes inf or 0; NumPy would warn besides.
+        computes_with_numpy = xp.__name__.rpartition(".")[2] in ("numpy", "array_api_strict")
+        with np.errstate(over="ignore", under="ignore", invalid="ignore") if computes_with_numpy else nullcontext():
             return solve(xp, a, b, rcond)
 
     def from_numpy(self, array: np.ndarray[Any, Any], namespace: str | None = None) -> Array:
@@ -77,10 +87,35 @@ class ArrayApiBackend(Backend):
         return xp.asarray(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
-        """Convert to a NumPy array, keeping the dtype, from whatever device."""
-        if array_api_compat.is_torch_array(array):
-            array = array.detach().cpu().resolve_conj().resolve_neg()
-        return np.asarray(array)
+        """Convert to a NumPy array, keeping the dtype, from whatever device.
+
+        Raises
+        ------
+        TypeError
+            A torch tensor whose derivatives or whose trace would be lost.
+        """
+        if not array_api_compat.is_torch_array(array):
+            return np.asarray(array)
+        from lstsq_array_api._torch import to_numpy
+
+        return to_numpy(array)
+
+    def examine(self, array: Array) -> None:
+        """Refuse arrays of torch that are not dense, and those of Dask whose shape is not known.
+
+        Raises
+        ------
+        TypeError
+            The array is one of these.
+        """
+        layout = str(getattr(array, "layout", "torch.strided"))
+        if layout != "torch.strided":
+            raise TypeError(f"got a torch tensor of layout {layout}; expected a dense one. Pass array.to_dense().")
+        if any(isinstance(size, float) and math.isnan(size) for size in array.shape):
+            raise TypeError(
+                f"got a Dask array of shape {array.shape}, not all of which is known; expected a known shape. "
+                "Call array.compute_chunk_sizes() first."
+            )
 
 
 def _require_linalg(xp: Any) -> None:
@@ -92,13 +127,16 @@ def _require_linalg(xp: Any) -> None:
         )
 
 
-def _require_no_gradient(*arrays: Array) -> None:
-    if not any(getattr(array, "requires_grad", False) for array in arrays):
-        return
-    import torch  # Nothing but its tensors has the attribute.
-
-    if torch.is_grad_enabled():
+def _require_decomposable(a: Array) -> None:
+    """Refuse the arrays of Dask that it has no decompositions of."""
+    if a.ndim > 2:
         raise TypeError(
-            "a or b is a torch tensor that requires grad, and gradients of least squares are not supported for torch: "
-            "its own are NaN at equal singular values. Pass a.detach() and b.detach(), or call under torch.no_grad()."
+            f"a is a batch of matrices of Dask (shape {a.shape}), and Dask decomposes no batches; expected one matrix "
+            "(M, N). Solve for one matrix after the other, or compute() the arrays first."
+        )
+    shorter = 1 if a.shape[0] >= a.shape[1] else 0
+    if len(a.chunks[shorter]) > 1:
+        raise TypeError(
+            f"a is a Dask array whose shorter dimension is in {len(a.chunks[shorter])} chunks; expected it whole. "
+            f"Pass a.rechunk({{{shorter}: -1}})."
         )

@@ -82,6 +82,24 @@ class JaxBackend(Backend):
         # The copy is ours, so JAX may keep it; jnp.array would compile a copying function for each shape.
         return jax.device_put(native)
 
+    def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
+        """Convert to a NumPy array, keeping the dtype.
+
+        Raises
+        ------
+        TypeError
+            The array is traced: NumPy has no part in JAX's transformations.
+        """
+        import jax
+
+        if isinstance(array, jax.core.Tracer):
+            raise TypeError(
+                "a transformation of JAX (grad, jvp, vmap, jit ...) traces the array, and cannot follow it to another "
+                "library; expected an array outside of any transformation. Let the jax backend solve (backend=None), "
+                "or solve outside and pass the result in."
+            )
+        return np.asarray(array)
+
     def transform(self, name: str) -> Callable[..., Any]:
         """JAX's function of this name. See `Backend.transform`."""
         import jax

@@ -1,8 +1,10 @@
 """The NumPy backend: LAPACK's gelsd through `numpy.linalg.lstsq`, one matrix of the batch at a time.
 
 gelsd reduces the matrix to bidiagonal form and finds the minimum-norm solution from its singular value decomposition
-by divide and conquer. Single precision is solved in double and rounded once. Whatever else this library has is
-checked against this backend, so it leans on NumPy for everything and keeps the contract around it.
+by divide and conquer. The driver ``svd`` solves with `numpy.linalg.svd`, and so does ``gelsd`` where its own answer
+would not be the contract's. Single precision is solved in double and rounded once. The matrix and each right-hand side
+are scaled where they are very large or very small. Whatever else this library has is checked against this backend, so
+it leans on NumPy for everything and keeps the contract around it.
 
 References
 ----------
@@ -35,7 +37,7 @@ class NumpyBackend(Backend):
     serves = ("numpy",)
     requires = ("numpy",)
     capabilities = Capabilities(
-        drivers=("gelsd",),
+        drivers=("gelsd", "svd"),
         default_driver="gelsd",
         dtypes=("float32", "float64", "complex64", "complex128"),
         nonfinite="raises",
@@ -43,16 +45,16 @@ class NumpyBackend(Backend):
     )
 
     def solve(self, a: Array, b: Array, rcond: float, driver: str) -> Solution:
-        """Solve with gelsd. See `Backend.solve`.
+        """Solve with gelsd or the SVD. See `Backend.solve`.
 
         Raises
         ------
         numpy.linalg.LinAlgError
-            `a` or `b` holds NaN or inf; or no decomposition converged.
+            `a` holds NaN or inf; or no decomposition converged.
         """
-        from lstsq_numpy._gelsd import solve
+        from lstsq_numpy._solve import solve
 
-        return solve(a, b, rcond)
+        return solve(a, b, rcond, driver)
 
     def from_numpy(self, array: np.ndarray[Any, Any], namespace: str | None = None) -> Array:
         """Return the array as it is."""

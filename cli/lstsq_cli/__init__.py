@@ -36,7 +36,7 @@ def main() -> None:
         # Only typer and rich are needed for every command; a defect of our own keeps its traceback.
         if (error.name or "").partition(".")[0] not in ("typer", "rich"):
             raise
-        print(f"lstsq: the command line needs {error.name}; run `pip install 'lstsq[cli]'`.", file=sys.stderr)
+        print(f"lstsq: the command line needs {error.name}; run `pip install typer rich`.", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:  # Before the watch began, or where there is none.
         print("lstsq: interrupted.", file=sys.stderr)

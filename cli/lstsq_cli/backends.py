@@ -12,20 +12,15 @@ from rich.table import Table
 from rich.text import Text
 
 import lstsq
+from lstsq._registry import SEPARATE
 from lstsq_cli.solvers import STANDARD_LIBRARIES
 
-#: Backends of ours that come with an extra, and what of this command line does.
-_EXTRAS = {
-    "numpy": "pip install lstsq",
-    "jax": "pip install 'lstsq[jax]'",
-    "mlx": "pip install 'lstsq[mlx]'",
-    "array_api": "pip install lstsq",
-}
+#: What parts of this command line need: the purpose by the package's name.
 _PARTS = {
-    "matplotlib": ("plots of --html", "matplotlib", "pip install 'lstsq[cli]'"),
-    "pyarrow": ("Parquet files", "pyarrow", "pip install 'lstsq[parquet]'"),
-    "pytest": ("lstsq conformance", "pytest", "pip install 'lstsq[conformance]'"),
-    "hypothesis": ("lstsq conformance", "hypothesis", "pip install 'lstsq[conformance]'"),
+    "matplotlib": "plots of --html",
+    "pyarrow": "Parquet files",
+    "pytest": "lstsq conformance",
+    "hypothesis": "lstsq conformance",
 }
 
 
@@ -68,15 +63,12 @@ def survey() -> tuple[list[Library], list[Library]]:
             versions = ", ".join([distribution, *needed])
             backends.append(Library(info.name, versions, info.drivers, info.dtypes, info.transforms, ""))
     there = {info.name for info in infos}
-    backends += [Library(name, "", (), (), (), line) for name, line in _EXTRAS.items() if name not in there]
+    backends += [Library(name, "", (), (), (), line) for name, line in SEPARATE.items() if name not in there]
     parts = []
-    for module, (purpose, package, line) in _PARTS.items():
-        installed = importlib.util.find_spec(module) is not None
-        parts.append(
-            Library(
-                purpose, f"{package} {_version(package)}" if installed else "", (), (), (), "" if installed else line
-            )
-        )
+    for package, purpose in _PARTS.items():
+        installed = importlib.util.find_spec(package) is not None
+        versions = f"{package} {_version(package)}" if installed else ""
+        parts.append(Library(purpose, versions, (), (), (), "" if installed else f"pip install {package}"))
     return backends, parts
 
 

@@ -211,7 +211,7 @@ def _check_installed(jobs: int) -> None:
     if "xdist" in missing:
         raise UserError("--jobs needs pytest-xdist; run `pip install pytest-xdist`.")
     if missing:
-        raise UserError(f"the suite needs {', '.join(missing)}; run `pip install 'lstsq[conformance]'`.")
+        raise UserError(f"the suite needs {', '.join(missing)}; run `pip install {' '.join(missing)}`.")
 
 
 def to_json(matrix: Matrix) -> dict[str, Any]:

@@ -238,7 +238,7 @@ def _read_parquet(path: Path, target: str | None, drop: Sequence[str]) -> Proble
         import pyarrow
         import pyarrow.parquet
     except ModuleNotFoundError as error:
-        raise UserError(f"{path}: Parquet is read by pyarrow; run `pip install 'lstsq[parquet]'`.") from error
+        raise UserError(f"{path}: Parquet is read by pyarrow; run `pip install pyarrow`.") from error
     try:
         file = pyarrow.parquet.ParquetFile(path)
         names = list(file.schema_arrow.names)

@@ -17,7 +17,7 @@ try:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 except ModuleNotFoundError as error:
-    raise UserError("--html needs matplotlib for its plots; run `pip install 'lstsq[cli]'`.") from error
+    raise UserError("--html needs matplotlib for its plots; run `pip install matplotlib`.") from error
 
 _STYLE: Any = {
     "axes.grid": True,

@@ -92,7 +92,10 @@ def test_forward_mode(target: Target, dtype: str, driver: str, name: str) -> Non
             return getattr(target.lstsq(a, b, at.rcond, driver), output)
 
         value, got = target.transform("jvp")(solve, _native(target, at, dtype), tangents)
-        np.testing.assert_array_equal(target.numpy(value), target.numpy(solve(*_native(target, at, dtype))))
+        alone = target.numpy(solve(*_native(target, at, dtype)))
+        # The same up to rounding: it may be compiled differently. No condition number here is above 20.
+        roundings = 1000 * eps_of(dtype) * max(1.0, float(np.abs(alone).max()))
+        np.testing.assert_allclose(target.numpy(value), alone, rtol=0, atol=roundings)
 
         def along(t: NumpyArray, output: str = output) -> NumpyArray:
             t = t[:, None, None]

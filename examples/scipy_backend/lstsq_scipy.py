@@ -29,12 +29,15 @@ class ScipyBackend(Backend):
         x, squares = np.full((*batch, n, k), np.nan, dtype), np.full((*batch, k), np.nan)
         rank, s = np.zeros(batch, int), np.full((*batch, min(m, n)), np.nan)
         double = np.result_type(dtype, np.float64)
-        # What is not finite stays NaN and of rank 0. What the dtype cannot hold becomes inf or 0.
+        # A matrix that is not finite stays NaN and of rank 0, a column of b that is not finite NaN.
+        # What the dtype cannot hold becomes inf or 0.
         with np.errstate(over="ignore", under="ignore"):
             for i in np.ndindex(batch):
                 one_a, one_b = a[i].astype(double), b[i].astype(double)
-                if np.isfinite(one_a).all() and np.isfinite(one_b).all():
-                    x[i], squares[i], rank[i], s[i] = solve_one(one_a, one_b, rcond, driver)
+                if np.isfinite(one_a).all():
+                    good = np.isfinite(one_b).all(axis=0)
+                    one_x, sums, rank[i], s[i] = solve_one(one_a, np.where(good, one_b, 0), rcond, driver)
+                    x[i], squares[i] = np.where(good, one_x, np.nan), np.where(good, sums, np.nan)
             real = x.real.dtype
             return Solution(x, squares.astype(real), rank[()], s.astype(real))
 
@@ -47,7 +50,7 @@ def solve_one(a: Any, b: Any, rcond: float, driver: str) -> tuple[Any, Any, int,
     """The solution, the sums of squares, the rank and the singular values for one matrix."""
     from scipy.linalg import lstsq
 
-    scale_a, scale_b = power_of_two(a), power_of_two(b)
+    scale_a, scale_b = power_of_two(a), power_of_two(b, axis=0)
     a, b = a / scale_a, b / scale_b
     # LAPACK takes 0, and 1 or more, to mean eps. By the contract they drop nothing, and everything.
     cond = rcond or np.finfo(float).tiny
@@ -58,6 +61,7 @@ def solve_one(a: Any, b: Any, rcond: float, driver: str) -> tuple[Any, Any, int,
     return x * (scale_b / scale_a), squares * scale_b * scale_b, rank, s * scale_a
 
 
-def power_of_two(a: Any) -> float:
+def power_of_two(a: Any, axis: int | None = None) -> Any:
     """A number of the size of the largest entry; dividing by it rounds nothing, and keeps squares in range."""
-    return float(2.0 ** np.floor(np.log2(np.abs(a).max() or 1.0)))
+    largest = np.abs(a).max(axis=axis)
+    return 2.0 ** np.floor(np.log2(np.where(largest > 0, largest, 1.0)))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from lstsq._backend import Array, Backend, Capabilities, Solution
+from lstsq._backend import Array, Backend, Capabilities, Solution, dtype_name
+from lstsq._contract import default_cutoff
 
 
 class MlxBackend(Backend):
@@ -20,6 +22,9 @@ class MlxBackend(Backend):
     The environment variable ``LSTSQ_NUM_THREADS`` bounds the threads of the kernels (by default every core that the
     process may run on; read once, at the first solve). LAPACK's are bounded by its own, such as
     ``OPENBLAS_NUM_THREADS``; the two do not compute at the same time.
+
+    Where the default device is a GPU, which has no float64, problems in float64 are solved all the same. Derivatives
+    of them need ``with mx.stream(mx.cpu):`` around the transformation, which makes arrays on the default device.
     """
 
     name = "mlx"
@@ -33,25 +38,26 @@ class MlxBackend(Backend):
         transforms=("jit", "vmap", "grad", "vjp", "jvp", "jacfwd", "jacrev", "checkpoint"),
         nonfinite="nan",
         solved_in_double=("float32", "complex64"),
-        takes_vectors=True,
+        follows_shapes=True,
         declines=("cholesky",),
     )
 
-    def solve(self, a: Array, b: Array, rcond: float, driver: str) -> Solution:
-        """Solve for the canonical problem; see `lstsq._backend.Backend.solve`.
+    def solve(self, a: Array, b: Array, rcond: float | None, driver: str) -> Solution:
+        """Solve for batches that broadcast; see `lstsq._backend.Backend.solve`.
 
         All four arrays are lazy: nothing is computed before they are read. `s`, and of the certified drivers the
         residuals, are nodes of their own, and cost nothing if they are never read.
         """
         from lstsq_mlx._native import native
 
+        if rcond is None:
+            # As a rule, since a function compiled for any shape meets other shapes than those of the trace.
+            eps, growth = default_cutoff(dtype_name(a.dtype))
+            return Solution(*native().lstsq(a, b, eps, driver, growth))
         return Solution(*native().lstsq(a, b, rcond, driver))
 
     def unavailable(self) -> str | None:
         """Why this backend cannot run here, as a sentence that says what to install, or None."""
-        reason = super().unavailable()
-        if reason is not None:
-            return reason
         try:
             from lstsq_mlx._native import native
 
@@ -78,17 +84,38 @@ class MlxBackend(Backend):
         """The name of the dtype that integers and bools become."""
         return "float32"
 
+    def context(self) -> AbstractContextManager[Any]:
+        """The CPU, where the solver computes and which alone has float64."""
+        mx = _mlx()
+        context: AbstractContextManager[Any] = mx.stream(mx.cpu)
+        return context
+
     def from_numpy(self, array: np.ndarray[Any, Any], namespace: str | None = None) -> Array:
         """Convert a NumPy array, keeping its dtype: MLX's own conversion would make float64 float32."""
         mx = _mlx()
         dtype = getattr(mx, "bool_" if array.dtype == np.bool_ else array.dtype.name, None)
         if dtype is None:
             raise TypeError(f"MLX has no {array.dtype.name}; convert the array to a dtype that it has first.")
-        # MLX refuses negative strides, and takes other orders for copies anyway.
-        return mx.array(np.asarray(array, order="C"), dtype=dtype)
+        # MLX refuses negative strides and the other byte order, and copies anyway.
+        return mx.array(np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C"), dtype=dtype)
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
-        """Convert to a NumPy array, keeping the dtype."""
+        """Convert to a NumPy array, keeping the dtype.
+
+        Raises
+        ------
+        TypeError
+            If a transformation of MLX is recording what is done with the array. In a gradient MLX itself would convert
+            it, and take the numbers for constants: the derivative would be 0 without a word.
+        """
+        from lstsq_mlx._native import native
+
+        if native().is_tracer(array):
+            raise TypeError(
+                "a transformation of MLX (grad, vjp, jvp, vmap, compile ...) records what is done with the array, and "
+                "cannot follow it to another library; expected an array outside of any transformation. Let the mlx "
+                "backend solve (backend=None), or solve outside and pass the result in."
+            )
         return np.array(array)
 
     def from_numpy_like(self, array: np.ndarray[Any, Any], like: Array) -> Array:
@@ -96,9 +123,24 @@ class MlxBackend(Backend):
         return self.from_numpy(array)
 
     def zeros(self, shape: tuple[int, ...], dtype: str, like: Array) -> Array:
-        """Zeros, made on the CPU where only the CPU has the dtype."""
+        """Zeros, on the CPU as everything here.
+
+        Raises
+        ------
+        ValueError
+            If ``mx.compile(shapeless=True)`` traces. Zeros are the answer to a problem of size 0, and would stay that
+            when the function is called with other shapes.
+        """
+        from lstsq_mlx._native import native
+
+        if native().in_shapeless_trace():
+            raise ValueError(
+                "mx.compile(shapeless=True) traces a problem whose answer is a constant, since a dimension is 0 or "
+                "numpy_resid=True leaves the residuals out, and would return that for all other shapes too; expected "
+                "no dimension of 0, and no numpy_resid. Compile it with shapeless=False."
+            )
         mx = _mlx()
-        return mx.zeros(shape, dtype=getattr(mx, dtype), stream=mx.cpu if dtype == "float64" else None)
+        return mx.zeros(shape, dtype=getattr(mx, dtype), stream=mx.cpu)
 
     def transform(self, name: str) -> Callable[..., Any]:
         """MLX's function transformation, with the signature of its namesake in JAX; see `lstsq_mlx._transforms`."""

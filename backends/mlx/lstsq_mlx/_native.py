@@ -7,9 +7,9 @@ from importlib import import_module, metadata
 from types import ModuleType
 from typing import Any
 
-#: The package that this distribution was compiled against, and no other release of it, because MLX's C++ interface
-#: changes from release to release. `_core.MLX_VERSION` is the version that it was really compiled against.
-_INSTALL = "pip install --upgrade --force-reinstall lstsq-mlx"
+#: How to get the extension module. It works with the one release of MLX that it was compiled against, because the C++
+#: interface changes from release to release; `_core.MLX_VERSION` names that release.
+_INSTALL = "from a clone of the project, run `pip install --force-reinstall . ./backends/mlx`"
 
 
 @cache
@@ -25,11 +25,11 @@ def native() -> ModuleType:
         mx = import_module("mlx.core")
         core = import_module("lstsq_mlx._core")
     except ImportError as error:
-        raise ImportError(f"{_why(error)}; run `{_INSTALL}`, which brings the MLX that it was built for") from error
+        raise ImportError(f"{_why(error)}; {_INSTALL}, which brings the MLX that it is built for") from error
     if mx.__version__.partition("+")[0] != core.MLX_VERSION:
         raise ImportError(
             f"lstsq-mlx was built for mlx {core.MLX_VERSION} and mlx {mx.__version__} is installed; "
-            f"run `pip install 'lstsq-mlx' 'mlx=={core.MLX_VERSION}'`"
+            f"run `pip install 'mlx=={core.MLX_VERSION}'`"
         )
     try:
         lapack = import_module("scipy.linalg.cython_lapack")

@@ -1,8 +1,13 @@
-"""MLX's function transformations with JAX's signatures: what the conformance suite drives every library through."""
+"""MLX's function transformations with JAX's signatures: what the conformance suite drives every library through.
+
+They run on the CPU, which alone has float64: what MLX itself adds up in a derivative, and what the function given does
+besides solving, goes to the default device elsewhere, and that may be a GPU.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import mlx.core as mx
@@ -81,13 +86,20 @@ def _only(f: Function, arguments: tuple[Any, ...], argnum: int) -> Function:
     return lambda at: f(*arguments[:argnum], at, *arguments[argnum + 1 :])
 
 
+def _on_the_cpu(f: Function) -> Function:
+    """`f`, and what it returns if that is a function."""
+
+    @wraps(f)
+    def run(*arguments: Any, **options: Any) -> Any:
+        with mx.stream(mx.cpu):
+            result = f(*arguments, **options)
+        if isinstance(result, tuple):
+            return tuple(_on_the_cpu(part) if callable(part) else part for part in result)
+        return _on_the_cpu(result) if callable(result) else result
+
+    return run
+
+
 TRANSFORMS: dict[str, Function] = {
-    "jit": jit,
-    "vmap": vmap,
-    "grad": grad,
-    "jvp": jvp,
-    "vjp": vjp,
-    "jacfwd": jacfwd,
-    "jacrev": jacrev,
-    "checkpoint": checkpoint,
+    f.__name__: _on_the_cpu(f) for f in (jit, vmap, grad, jvp, vjp, jacfwd, jacrev, checkpoint)
 }

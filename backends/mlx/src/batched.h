@@ -3,10 +3,13 @@
 
 #pragma once
 
+#include "certified_solver.h"
 #include "core.h"
 #include "drivers.h"
 #include "mlx/array.h"
 #include "places.h"
+#include "right_sides.h"
+#include "shares.h"
 
 namespace lstsq_mlx {
 
@@ -77,53 +80,79 @@ void no_answer(Driver driver, const Problem& p, const Outputs<T>& out) {
   }
 }
 
-/// Solves one element after the other by a driver's solver, in the scale of the element.
+/// Solves one element after the other by a driver's solver, in the scale of the element and of each right-hand side. A
+/// right-hand side that is not finite has no answer; the others, the rank and the core are what they are without it.
 template <class T>
 class ElementSolver {
   using W = WorkOf<T>;
 
  public:
   ElementSolver(Driver driver, double rcond, const Problem& problem)
-      : driver_(driver),
-        rcond_(rcond),
-        p_(problem),
-        solver_(make_solver<T>(certifies(driver) ? Driver::qr : driver, rcond, problem)),
-        residuals_(p_.k),
-        s_(p_.smallest()) {}
+      : driver_(driver), rcond_(rcond), p_(problem), residuals_(p_.k), s_(p_.smallest()) {}
 
-  void solve(Matrix<T> a, Matrix<T> b, const Outputs<T>& out) {
-    const Scan scan_a = scan(a), scan_b = scan(b);
-    if (!scan_a.finite || !scan_b.finite) return no_answer(driver_, p_, out);
-    a.exponent = scan_a.exponent;
-    b.exponent = scan_b.exponent;
+  void solve(Matrix<T> a, const Matrix<T>& b, const Outputs<T>& out) {
+    const Scan found = scan(a);
+    if (!found.finite) return no_answer(driver_, p_, out);
+    a.exponent = found.exponent;
+    const Matrix<T> right = right_sides_.take(b);
+    if (certifies(driver_)) {
+      // The kernels have declined the operands as they were given.
+      const bool changed = a.exponent != 0 || right_sides_.changed();
+      if (changed && certified_.solve(a, right, rcond_)) {
+        put(Matrix<W>{certified_.x(), p_.n, p_.k, p_.k, 1}, certified_.residuals(), a.exponent, out);
+        *out.rank = static_cast<std::int32_t>(p_.smallest());
+        leave_open(p_.smallest(), out.core);
+        *out.exponent = 0;
+        return;
+      }
+      if (driver_ == Driver::cholesky) return no_answer(driver_, p_, out);
+    }
+    if (!solver_) solver_ = make_solver<T>(certifies(driver_) ? Driver::qr : driver_, rcond_, p_);
     W* const triangle = leaves_triangle(driver_) ? reinterpret_cast<W*>(out.core) : nullptr;
     Answer<W> answer{rcond_, residuals_.data(), s_.data(), triangle};
-    if (!solver_->solve(a, b, answer)) return no_answer(driver_, p_, out);
+    if (!solver_->solve(a, right, answer)) return no_answer(driver_, p_, out);
 
-    store(answer.x, p_.n, p_.k, answer.ldx, b.exponent - a.exponent, out.x);
-    if (out.precise != nullptr) {
-      store(answer.x, p_.n, p_.k, answer.ldx, b.exponent - a.exponent, reinterpret_cast<W*>(out.precise));
-    }
-    store(residuals_.data(), 1, p_.k, 1, 2 * b.exponent, out.residuals);
+    put(column_major<W>(answer.x, p_.n, p_.k, answer.ldx), residuals_.data(), a.exponent, out);
     *out.rank = answer.rank;
     finish_core(driver_, p_.smallest(), answer, out.core);
     *out.exponent = a.exponent;
   }
 
  private:
+  /// Scale the answers back, and round them. `exponent` is that of A.
+  void put(const Matrix<W>& x, const double* residuals, int exponent, const Outputs<T>& out) const {
+    W* const precise = reinterpret_cast<W*>(out.precise);
+    for (Int i = 0; i < p_.n; ++i) {
+      for (Int j = 0; j < p_.k; ++j) {
+        const int e = right_sides_.exponent(j) - exponent;
+        const W z = !right_sides_.finite(j) ? not_a_number<W>() : e == 0 ? x(i, j) : scaled(x(i, j), e);
+        out.x[i * p_.k + j] = static_cast<T>(z);
+        if (precise != nullptr) precise[i * p_.k + j] = z;
+      }
+    }
+    for (Int j = 0; j < p_.k; ++j) {
+      const double sum = std::ldexp(residuals[j], 2 * right_sides_.exponent(j));
+      out.residuals[j] = static_cast<RealOf<T>>(right_sides_.finite(j) ? sum : not_a_number<double>());
+    }
+  }
+
   Driver driver_;
   double rcond_;
   Problem p_;
+  CertifiedSolver<T> certified_;
   SolverPtr<T> solver_;
+  RightSides<T> right_sides_;
   std::vector<double> residuals_, s_;
 };
 
 template <class T>
 void solve_batch(
     Driver driver, double rcond, const Problem& p, const Batch<T>& as, const Batch<T>& bs, const Outputs<T>& out) {
-  ElementSolver<T> solver(driver, rcond, p);
   const Int size = core_size(driver, p.smallest(), Field<T>::is_complex);
-  for (Int i = 0; i < as.count(); ++i) solver.solve(as[i], bs[i], out.at(i, p, size));
+  in_shares(as.count(), [&](Int from, Int to) {
+    ElementSolver<T> solver(driver, rcond, p);
+    for (Int i = from; i < to; ++i) solver.solve(as[i], bs[i], out.at(i, p, size));
+  });
 }
 
 }  // namespace lstsq_mlx

@@ -10,6 +10,7 @@
 #include "lapack.h"
 #include "mlx/version.h"
 #include "ops.h"
+#include "tracing.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -34,8 +35,12 @@ void load_lapack(const nb::dict& lapack, const nb::dict& blas) {
   });
 }
 
-nb::tuple lstsq(const mlx::core::array& a, const mlx::core::array& b, double rcond, const std::string& driver) {
-  auto answer = lstsq_mlx::lstsq(a, b, rcond, driver);
+nb::tuple lstsq(const mlx::core::array& a,
+                const mlx::core::array& b,
+                double rcond,
+                const std::string& driver,
+                std::int64_t growth) {
+  auto answer = lstsq_mlx::lstsq(a, b, rcond, driver, growth);
   return nb::make_tuple(std::move(answer[0]), std::move(answer[1]), std::move(answer[2]), std::move(answer[3]));
 }
 
@@ -54,11 +59,19 @@ NB_MODULE(_core, module) {
       "lapack_integer_bits",
       [] { return lstsq_mlx::lapack::largest_integer() > INT32_MAX ? 64 : 32; },
       "The width of the integers of the LAPACK that was loaded.");
-  module.def("lstsq",
-             &lstsq,
-             "a"_a,
-             "b"_a,
-             "rcond"_a,
-             "driver"_a,
-             "x, residuals, rank and s of a (..., M, N) and b (..., M, K), or (M, N) and (M,), of one floating dtype.");
+  module.def("is_tracer",
+             &lstsq_mlx::is_tracer,
+             "array"_a,
+             "Whether the array depends on an argument of a transformation that is being traced.");
+  module.def("in_shapeless_trace", &lstsq_mlx::in_shapeless_trace, "Whether mx.compile(shapeless=True) is tracing.");
+  module.def(
+      "lstsq",
+      &lstsq,
+      "a"_a,
+      "b"_a,
+      "rcond"_a,
+      "driver"_a,
+      "growth"_a = 1,
+      "x, residuals, rank and s of a (..., M, N) and b (..., M, K) or (M,), of one floating dtype. A singular value "
+      "is zero iff s <= rcond * min(max(M, N), growth) * s_max.");
 }

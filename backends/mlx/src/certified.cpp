@@ -1,6 +1,5 @@
 #include "certified.h"
 
-#include <memory>
 #include <vector>
 
 #include "kernels/kernels.h"
@@ -72,22 +71,25 @@ void solve_certified(
   std::vector<std::uint8_t> certified(as.count());
   certify(rcond, p, as, bs, out, certified.data());
 
-  std::unique_ptr<ElementSolver<T>> general;
+  std::vector<Int> declined;
   for (Int i = 0; i < as.count(); ++i) {
     const Outputs<T> to = out.at(i, p, narrow);
     if (certified[i]) {
       // Rows that are independent leave nothing over, for any right-hand side.
-      std::fill_n(to.residuals, p.k, narrow == p.m ? RealOf<T>(0) : not_a_number<RealOf<T>>());
+      std::fill_n(to.residuals, p.k, narrow == p.m ? RealOf<T>(0) : sum_not_found<RealOf<T>>);
       *to.rank = static_cast<std::int32_t>(narrow);
       leave_open(narrow, to.core);
       *to.exponent = 0;
-    } else if (driver == Driver::cholesky) {
-      no_answer(driver, p, to);
     } else {
-      if (!general) general = std::make_unique<ElementSolver<T>>(driver, rcond, p);
-      general->solve(as[i], bs[i], to);
+      declined.push_back(i);
     }
   }
+  if (declined.empty()) return;
+  in_shares(static_cast<Int>(declined.size()), [&](Int from, Int to) {
+    ElementSolver<T> general(driver, rcond, p);
+    for (Int at = from; at < to; ++at)
+      general.solve(as[declined[at]], bs[declined[at]], out.at(declined[at], p, narrow));
+  });
 }
 
 template void solve_certified(

@@ -21,6 +21,10 @@ inline std::vector<Int> core_shape(Driver driver, Int narrow, bool is_complex) {
   return {narrow};
 }
 
+/// In the place of a residual sum that is still to be found.
+template <class Real>
+inline constexpr Real sum_not_found = -1;
+
 /// A core that says that the singular values were not found.
 inline void leave_open(Int narrow, double* core) {
   std::fill_n(core, narrow, not_a_number<double>());

@@ -115,7 +115,8 @@ class FirstToConverge final : public Solver<T> {
   SolverPtr<T> last_;
 };
 
-/// Singular values by divide and conquer, which may fail on tightly clustered ones (scipy#23220); then by QR iteration.
+/// gelsd, where it serves; the singular value decomposition by divide and conquer, which may fail on tightly clustered
+/// values (scipy#23220); then by QR iteration.
 template <class T>
 SolverPtr<T> make_chain(Driver driver, const Problem& p) {
   using Make = typename FirstToConverge<T>::Make;

@@ -65,6 +65,7 @@
 #include <optional>
 #include <utility>
 
+#include "halves.h"
 #include "lstsq.h"
 #include "mlx/ops.h"
 #include "product.h"
@@ -81,9 +82,9 @@ namespace {
 /// the rank as a matrix of one element. Where there is a derivative, the rank is constant.
 using Solve = std::function<std::pair<mx::array, mx::array>(const mx::array&, const mx::array&)>;
 
-Solve solve_with(double rcond, Driver driver, mx::Stream stream) {
+Solve solve_with(const Cutoff& cutoff, Driver driver, mx::Stream stream) {
   return [=](const mx::array& a, const mx::array& b) {
-    auto solved = lstsq_node(a, b, rcond, driver, stream);
+    auto solved = lstsq_node(a, b, cutoff, driver, stream);
     return std::pair{solved[0], mx::expand_dims(mx::stop_gradient(solved[2], stream), {-2, -1}, stream)};
   };
 }
@@ -97,25 +98,8 @@ struct Algebra {
   mx::array plus(const mx::array& a, const mx::array& b) const { return mx::add(a, b, s); }
   mx::array minus(const mx::array& a, const mx::array& b) const { return mx::subtract(a, b, s); }
   mx::array plus_transpose(const mx::array& a) const { return plus(a, transposed(a)); }
-  mx::array columns(const mx::array& left, const mx::array& right) const {
-    return mx::concatenate({left, right}, -1, s);
-  }
-  mx::array rows(const mx::array& above, const mx::array& below) const {
-    return mx::concatenate({above, below}, -2, s);
-  }
-  /// The blocks on either side of position `at` of an axis. By slices, since mx::split is a node of several outputs;
-  /// see Lstsq::is_equivalent.
-  std::pair<mx::array, mx::array> apart(const mx::array& a, int at, int axis) const {
-    auto begin = mx::Shape(a.ndim(), 0), end = a.shape();
-    const auto position = end.size() + axis;
-    end[position] = at;
-    auto first = mx::slice(a, begin, end, s);
-    begin[position] = at;
-    return {first, mx::slice(a, begin, a.shape(), s)};
-  }
-  std::pair<mx::array, mx::array> halves(const mx::array& a, int axis) const {
-    return apart(a, a.shape(axis) / 2, axis);
-  }
+  mx::array columns(const mx::array& left, const mx::array& right) const { return joined(left, right, -1, s); }
+  mx::array rows(const mx::array& above, const mx::array& below) const { return joined(above, below, -2, s); }
   /// 2 Re xᴴ y, column by column.
   mx::array twice_dot(const mx::array& x, const mx::array& y) const {
     return mx::multiply(mx::array(2.0, mx::float64), mx::sum(mx::multiply(x, y, s), -2, false, s), s);
@@ -128,6 +112,7 @@ struct Precision : Algebra {
 
   bool is_complex() const { return dtype == mx::complex64; }
   mx::Dtype real_dtype() const { return is_complex() ? mx::float32 : dtype; }
+  Cutoff of_real_problem(const Cutoff& cutoff) const { return is_complex() ? cutoff.of_real_problem() : cutoff; }
 
   mx::array widened(const mx::array& a) const { return mx::astype(a, mx::float64, s); }
   mx::array narrowed(const mx::array& a) const { return mx::astype(a, real_dtype(), s); }
@@ -138,21 +123,21 @@ struct Precision : Algebra {
     return rows(columns(re, mx::negative(im, s)), columns(im, re));
   }
   mx::array real_columns(const mx::array& b) const {
-    return is_complex() ? widened(rows(mx::real(b, s), mx::imag(b, s))) : widened(b);
+    return is_complex() ? rows(widened(mx::real(b, s)), widened(mx::imag(b, s))) : widened(b);
   }
 
   /// The adjoint of real_matrix.
   mx::array from_real_matrix(const mx::array& a) const {
     if (!is_complex()) return narrowed(a);
-    const auto [above, below] = halves(a, -2);
-    const auto [re, minus_im] = halves(above, -1);
-    const auto [im, same_re] = halves(below, -1);
+    const auto [above, below] = halves(a, -2, s);
+    const auto [re, minus_im] = halves(above, -1, s);
+    const auto [im, same_re] = halves(below, -1, s);
     return complex(plus(re, same_re), minus(im, minus_im));
   }
   /// The inverse of real_columns, which is its adjoint.
   mx::array from_real_columns(const mx::array& x) const {
     if (!is_complex()) return narrowed(x);
-    const auto [re, im] = halves(x, -2);
+    const auto [re, im] = halves(x, -2, s);
     return complex(re, im);
   }
 
@@ -181,7 +166,7 @@ Tangents real_jvp(const Solve& solve,
                   const Algebra& o) {
   if (!da) {
     // P (b, db) at the price of one solve.
-    const auto [x, dx] = o.apart(solve(a, o.columns(b, *db)).first, b.shape(-1), -1);
+    const auto [x, dx] = halves(solve(a, o.columns(b, *db)).first, -1, o.s);
     return {dx, o.twice_dot(o.minus(b, o.times(a, x)), *db)};
   }
   const auto at = o.transposed(a), dat = o.transposed(*da);
@@ -215,6 +200,19 @@ struct Cotangents {
   mx::array b;
 };
 
+/// b, but zero for the columns that are not finite and that nothing depends on: those whose cotangents are zero. All
+/// terms of such a column are a cotangent times something, and 0 times NaN would spoil what the columns share.
+mx::array without_spoiled(const mx::array& b,
+                          const std::optional<mx::array>& x_bar,
+                          const mx::array& residuals_bar,
+                          mx::Stream s) {
+  const auto zero = mx::array(0.0, mx::float64);
+  auto used = mx::not_equal(mx::expand_dims(residuals_bar, -2, s), zero, s);
+  if (x_bar) used = mx::logical_or(used, mx::any(mx::not_equal(*x_bar, zero, s), -2, /*keepdims=*/true, s), s);
+  const auto finite = mx::all(mx::isfinite(b, s), -2, /*keepdims=*/true, s);
+  return mx::where(mx::stop_gradient(mx::logical_or(used, finite, s), s), b, zero, s);
+}
+
 /// The adjoint of (2), (3) and (4). With r̄ = 2 r ρ̄ and y = Pᴴ x̄, in both shapes b̄ = y + r̄ and Ā begins with −b̄ xᴴ.
 /// Through (4), d_D x has the further cotangent −Aᴴ r̄: let d = x̄ − Aᴴ r̄. It lies in D, so Pᴴ need not see it.
 ///
@@ -231,13 +229,13 @@ struct Cotangents {
 ///     Ā = −(y + r̄) xᴴ + u (d − Aᴴ y)ᴴ + (C̄ + C̄ᴴ) A,    C̄ = S(Aᴴ; Z̄)
 Cotangents real_vjp(const Solve& solve,
                     const mx::array& a,
-                    const mx::array& b,
+                    const mx::array& given_b,
                     const std::optional<mx::array>& x_bar,
                     const mx::array& residuals_bar,
                     bool want_a,
                     const Algebra& o) {
   const auto at = o.transposed(a);
-  const int k = b.shape(-1);
+  const auto b = without_spoiled(given_b, x_bar, residuals_bar, o.s);
   const auto weight = mx::multiply(mx::array(2.0, mx::float64), mx::expand_dims(residuals_bar, -2, o.s), o.s);
   auto residual_of = [&](const mx::array& x) { return o.minus(b, o.times(a, x)); };
   auto outer = [&](const mx::array& left, const mx::array& right) { return o.times(left, o.transposed(right)); };
@@ -245,7 +243,7 @@ Cotangents real_vjp(const Solve& solve,
   if (is_tall(a)) {
     const auto y = x_bar ? solve(at, *x_bar).first : mx::zeros_like(b, o.s);
     const auto [solutions, rank] = solve(a, o.columns(b, y));  // one factorisation for both
-    const auto [x, w] = o.apart(solutions, k, -1);
+    const auto [x, w] = halves(solutions, -1, o.s);
     const auto r = residual_of(x);
     const auto r_bar = mx::multiply(r, weight, o.s);
     const auto b_bar = o.plus(y, r_bar);
@@ -258,7 +256,7 @@ Cotangents real_vjp(const Solve& solve,
   }
   const auto [x, rank] = solve(a, b);
   const auto cotangent = x_bar ? *x_bar : mx::zeros_like(x, o.s);
-  const auto [y, u] = o.apart(solve(at, o.columns(cotangent, x)).first, k, -1);
+  const auto [y, u] = halves(solve(at, o.columns(cotangent, x)).first, -1, o.s);
   const auto r = residual_of(x);
   const auto r_bar = mx::multiply(r, weight, o.s);
   const auto b_bar = o.plus(y, r_bar);
@@ -292,12 +290,12 @@ std::vector<mx::array> Lstsq::jvp(const std::vector<mx::array>& primals,
       db = p.real_columns(tangents[i]);
     }
   }
-  const auto change =
-      real_jvp(solve_with(rcond_, driver_, stream()), p.real_matrix(primals[0]), p.real_columns(primals[1]), da, db, p);
+  const Solve solve = solve_with(p.of_real_problem(cutoff_), driver_, stream());
+  const auto change = real_jvp(solve, p.real_matrix(primals[0]), p.real_columns(primals[1]), da, db, p);
   std::vector<mx::array> jvps{p.from_real_columns(change.x), p.narrowed(change.residuals)};
   // The other outputs: the rank, which is constant, and what `SingularValues` reads, which differentiates by a itself.
   const auto shapes = output_shapes(primals);
-  jvps.push_back(mx::zeros(shapes[2], mx::int32, stream()));
+  jvps.push_back(mx::zeros_like(mx::any(primals[0], {-2, -1}, /*keepdims=*/false, stream()), mx::int32, stream()));
   for (std::size_t i = 3; i < shapes.size(); ++i) jvps.push_back(mx::zeros(shapes[i], mx::float64, stream()));
   return jvps;
 }
@@ -305,7 +303,8 @@ std::vector<mx::array> Lstsq::jvp(const std::vector<mx::array>& primals,
 namespace {
 
 /// The rule in the caller's dtype.
-std::vector<mx::array> pull_back(const Solve& solve,
+std::vector<mx::array> pull_back(const Cutoff& cutoff,
+                                 Driver driver,
                                  const mx::array& a,
                                  const mx::array& b,
                                  const std::optional<mx::array>& x_bar,
@@ -314,7 +313,7 @@ std::vector<mx::array> pull_back(const Solve& solve,
                                  mx::Stream stream) {
   const Precision p{{stream}, a.dtype()};
   const bool want_a = std::find(argnums.begin(), argnums.end(), 0) != argnums.end();
-  const auto bar = real_vjp(solve,
+  const auto bar = real_vjp(solve_with(p.of_real_problem(cutoff), driver, stream),
                             p.real_matrix(a),
                             p.real_columns(b),
                             x_bar ? std::optional(p.real_columns(*x_bar)) : std::nullopt,
@@ -334,13 +333,10 @@ std::vector<mx::array> Lstsq::vjp(const std::vector<mx::array>& primals,
                                   const std::vector<mx::array>& cotangents,
                                   const std::vector<int>& argnums,
                                   const std::vector<mx::array>&) {
-  const Solve solve = solve_with(rcond_, driver_, stream());
-  if (primals[1].ndim() > 1) {
-    return pull_back(solve, primals[0], primals[1], cotangents[0], cotangents[1], argnums, stream());
-  }
+  const auto &a = primals[0], &b = primals[1], &x_bar = cotangents[0], &residuals_bar = cotangents[1];
+  if (b.ndim() > 1) return pull_back(cutoff_, driver_, a, b, x_bar, residuals_bar, argnums, stream());
   const auto as_columns = [s = stream()](const mx::array& v) { return mx::expand_dims(v, -1, s); };
-  auto vjps =
-      pull_back(solve, primals[0], as_columns(primals[1]), as_columns(cotangents[0]), cotangents[1], argnums, stream());
+  auto vjps = pull_back(cutoff_, driver_, a, as_columns(b), as_columns(x_bar), residuals_bar, argnums, stream());
   for (std::size_t i = 0; i < argnums.size(); ++i) {
     if (argnums[i] == 1) vjps[i] = mx::squeeze(vjps[i], -1, stream());
   }
@@ -352,15 +348,14 @@ std::vector<mx::array> Lstsq::vjp(const std::vector<mx::array>& primals,
 std::vector<mx::array> ResidualSums::jvp(const std::vector<mx::array>& primals,
                                          const std::vector<mx::array>& tangents,
                                          const std::vector<int>& argnums) {
-  return {Lstsq(stream(), rcond_, driver_).jvp({primals[0], primals[1]}, tangents, argnums)[1]};
+  return {Lstsq(stream(), cutoff_, driver_).jvp({primals[0], primals[1]}, tangents, argnums)[1]};
 }
 
 std::vector<mx::array> ResidualSums::vjp(const std::vector<mx::array>& primals,
                                          const std::vector<mx::array>& cotangents,
                                          const std::vector<int>& argnums,
                                          const std::vector<mx::array>&) {
-  const Solve solve = solve_with(rcond_, driver_, stream());
-  return pull_back(solve, primals[0], primals[1], std::nullopt, cotangents[0], argnums, stream());
+  return pull_back(cutoff_, driver_, primals[0], primals[1], std::nullopt, cotangents[0], argnums, stream());
 }
 
 // ds_i = Re(u_iᴴ dA v_i), and so Ā = U diag(s̄) Vᴴ. Among equal singular values u_i and v_i are whichever the SVD found:

@@ -5,11 +5,12 @@
 
 #include "batched.h"
 #include "certified.h"
-#include "mlx/allocator.h"
-#include "mlx/backend/cpu/encoder.h"
 #include "mlx/ops.h"
 #include "residual_sums.h"
+#include "shapes.h"
+#include "side_by_side.h"
 #include "singular_values.h"
+#include "task.h"
 
 namespace lstsq_mlx {
 
@@ -35,14 +36,25 @@ mx::Stream cpu_stream(mx::StreamOrDevice stream) {
   return chosen;
 }
 
-void check_operands(const mx::array& a, const mx::array& b, double rcond) {
+Problem problem_of(const mx::array& a, const mx::array& b) {
+  return {a.shape(-2), a.shape(-1), b.ndim() == 1 ? 1 : b.shape(-1)};
+}
+
+/// Whether the batch dimensions are pairwise equal, from the right, or one of them is 1.
+bool batches_broadcast(const mx::array& a, const mx::array& b) {
+  for (int axis = -3; axis >= -static_cast<int>(std::min(a.ndim(), b.ndim())); --axis) {
+    if (a.shape(axis) != b.shape(axis) && a.shape(axis) != 1 && b.shape(axis) != 1) return false;
+  }
+  return true;
+}
+
+void check_operands(const mx::array& a, const mx::array& b, const Cutoff& cutoff) {
   std::ostringstream message;
-  if (a.ndim() < 2 || (a.ndim() != b.ndim() && !(a.ndim() == 2 && b.ndim() == 1)) || a.size() == 0 || b.size() == 0 ||
-      !std::equal(a.shape().begin(), a.shape().end() - 1, b.shape().begin())) {
-    message
-        << "[lstsq] got a of shape " << a.shape() << " and b of shape " << b.shape()
-        << "; expected (..., M, N) and (..., M, K) with the same batch dimensions, or (M, N) and (M,), none of them "
-        << "0. Call lstsq.lstsq, which broadcasts and takes empty arrays.";
+  if (a.ndim() < 2 || b.ndim() < 1 || a.size() == 0 || b.size() == 0 ||
+      a.shape(-2) != b.shape(b.ndim() == 1 ? 0 : -2) || !batches_broadcast(a, b)) {
+    message << "[lstsq] got a of shape " << a.shape() << " and b of shape " << b.shape()
+            << "; expected (..., M, N) and (..., M, K) with batch dimensions that broadcast, or (M,), none of them 0. "
+            << "Call lstsq.lstsq, which takes empty arrays.";
     throw std::invalid_argument(message.str());
   }
   if (a.dtype() != b.dtype() || (a.dtype() != mx::float32 && a.dtype() != mx::float64 && a.dtype() != mx::complex64)) {
@@ -50,18 +62,16 @@ void check_operands(const mx::array& a, const mx::array& b, double rcond) {
             << "; expected both float32, float64 or complex64. Call lstsq.lstsq, which promotes them.";
     throw std::invalid_argument(message.str());
   }
-  if (!(rcond >= 0)) {
-    message << "[lstsq] got rcond = " << rcond << "; expected a number from 0 up.";
+  if (!(cutoff.rcond >= 0) || cutoff.growth < 1) {
+    message << "[lstsq] got rcond = " << cutoff.rcond << " and growth = " << cutoff.growth
+            << "; expected a number from 0 up, and from 1 up.";
     throw std::invalid_argument(message.str());
   }
 }
 
-Problem problem_of(const mx::array& a, const mx::array& b) {
-  return {a.shape(-2), a.shape(-1), b.ndim() == 1 ? 1 : b.shape(-1)};
-}
-
-void check_limits_of(const mx::array& a, const mx::array& b, double rcond, Driver driver) {
+void check_limits_of(const mx::array& a, const mx::array& b, const Cutoff& cutoff, Driver driver) {
   const Problem problem = problem_of(a, b);
+  const double rcond = cutoff.of(problem);
   switch (a.dtype()) {
     case mx::float32:
       return check_limits<float>(problem, rcond, driver);
@@ -72,28 +82,61 @@ void check_limits_of(const mx::array& a, const mx::array& b, double rcond, Drive
   }
 }
 
+/// Solve where a and b have one batch, or b is (m) and a one matrix.
+std::vector<mx::array> solve_of_one_batch(
+    const mx::array& a, const mx::array& b, Cutoff cutoff, Driver driver, mx::Stream s) {
+  const auto solved = lstsq_node(a, b, cutoff, driver, s);
+  const mx::array singular_values = singular_values_node(a, solved[3], solved[4], driver, s);
+  if (!certifies(driver)) return {solved[0], solved[1], solved[2], singular_values};
+  const auto as_columns = [&](const mx::array& v) { return b.ndim() == 1 ? mx::expand_dims(v, -1, s) : v; };
+  const mx::array precise = solved.size() > 5 ? solved[5] : as_columns(solved[0]);
+  const mx::array residuals = residual_sums_node(a, as_columns(b), precise, solved[1], cutoff, driver, s);
+  return {solved[0], residuals, solved[2], singular_values};
+}
+
+/// Solve for b (..., m, k) where the batch dimensions broadcast. What shares a matrix is solved side by side, so that
+/// each is factorised once.
+std::vector<mx::array> solve_broadcast(
+    const mx::array& a, const mx::array& b, Cutoff cutoff, Driver driver, mx::Stream s) {
+  const int ndim = static_cast<int>(std::max(a.ndim(), b.ndim()));
+  const mx::array matrices = padded(a, ndim, s);
+  const mx::array right = with_batch_of(matrices, 2, padded(b, ndim, s), 2, s);
+  std::vector<int> shared;
+  for (int axis = -ndim; axis < -2; ++axis) {
+    if (matrices.shape(axis) != right.shape(axis)) shared.push_back(axis);
+  }
+  const auto solved = solve_of_one_batch(matrices, side_by_side(right, shared, s), cutoff, driver, s);
+  return {apart(solved[0], right, shared, s),
+          shared.empty() ? solved[1] : row_apart(solved[1], right, shared, s),
+          with_batch_of(right, 2, solved[2], 0, s),
+          with_batch_of(right, 2, solved[3], 1, s)};
+}
+
 }  // namespace
 
 std::vector<mx::array> lstsq(const mx::array& a,
                              const mx::array& b,
                              double rcond,
                              const std::string& driver_name,
-                             mx::StreamOrDevice stream_or_device) {
-  check_operands(a, b, rcond);
+                             std::int64_t growth,
+                             mx::StreamOrDevice stream) {
+  const Cutoff cutoff{rcond, growth};
+  check_operands(a, b, cutoff);
   const Driver driver = driver_named(driver_name);
-  check_limits_of(a, b, rcond, driver);
-  const mx::Stream stream = cpu_stream(stream_or_device);
-  const auto solved = lstsq_node(a, b, rcond, driver, stream);
-  const mx::array s = singular_values_node(a, solved[3], solved[4], driver, stream);
-  if (!certifies(driver)) return {solved[0], solved[1], solved[2], s};
-  const auto as_columns = [&](const mx::array& v) { return b.ndim() == 1 ? mx::expand_dims(v, -1, stream) : v; };
-  const mx::array precise = solved.size() > 5 ? solved[5] : as_columns(solved[0]);
-  return {solved[0], residual_sums_node(a, as_columns(b), precise, solved[1], rcond, driver, stream), solved[2], s};
+  const mx::Stream s = cpu_stream(stream);
+  if (b.ndim() == 1 && a.ndim() > 2) {
+    auto solved = solve_broadcast(a, mx::expand_dims(b, -1, s), cutoff, driver, s);
+    solved[0] = mx::squeeze(solved[0], -1, s);
+    return solved;
+  }
+  const bool of_one_batch =
+      b.ndim() == 1 || (a.ndim() == b.ndim() && std::equal(a.shape().begin(), a.shape().end() - 2, b.shape().begin()));
+  return of_one_batch ? solve_of_one_batch(a, b, cutoff, driver, s) : solve_broadcast(a, b, cutoff, driver, s);
 }
 
 std::vector<mx::array> lstsq_node(
-    const mx::array& a, const mx::array& b, double rcond, Driver driver, mx::Stream stream) {
-  const auto primitive = std::make_shared<Lstsq>(stream, rcond, driver);
+    const mx::array& a, const mx::array& b, Cutoff cutoff, Driver driver, mx::Stream stream) {
+  const auto primitive = std::make_shared<Lstsq>(stream, cutoff, driver);
   const auto shapes = primitive->output_shapes({a, b});
   std::vector<mx::Dtype> dtypes{a.dtype(), real_dtype(a.dtype()), mx::int32};
   dtypes.resize(shapes.size(), mx::float64);
@@ -106,6 +149,18 @@ std::vector<mx::array> lstsq_node(
 
 std::vector<mx::Shape> Lstsq::output_shapes(const std::vector<mx::array>& inputs) {
   const auto &a = inputs[0], &b = inputs[1];
+  // What the caller gives was checked. Here come, too, the shapes with which a graph without shapes runs again.
+  const bool vector = b.ndim() == 1;
+  if ((!vector && a.ndim() != b.ndim()) || a.size() == 0 || b.size() == 0 ||
+      !std::equal(a.shape().begin(), a.shape().end() - 1, b.shape().begin())) {
+    std::ostringstream message;
+    message << "[lstsq] got a of shape " << a.shape() << " and b of shape " << b.shape()
+            << " in a function that was compiled with shapeless=True; expected as many rows in b as in a, no dimension "
+               "of 0, and batch dimensions of the kind that it was traced with, 1 where one was 1. Compile it with "
+               "shapeless=False, which traces it for each shape.";
+    throw std::invalid_argument(message.str());
+  }
+  check_limits_of(a, b, cutoff_, driver_);
   const auto [m, n, k] = problem_of(a, b);
   const Int narrow = std::min(m, n);
   const mx::Shape batch(a.shape().begin(), a.shape().end() - 2);
@@ -116,7 +171,7 @@ std::vector<mx::Shape> Lstsq::output_shapes(const std::vector<mx::array>& inputs
   };
   const bool is_complex = a.dtype() == mx::complex64;
   std::vector<mx::Shape> shapes{
-      b.ndim() == 1 ? with({n}) : with({n, k}), with({k}), batch, with(core_shape(driver_, narrow, is_complex)), batch};
+      vector ? with({n}) : with({n, k}), with({k}), batch, with(core_shape(driver_, narrow, is_complex)), batch};
   if (certifies(driver_) && a.dtype() != mx::float64) shapes.push_back(with({n, is_complex ? 2 * k : k}));
   return shapes;
 }
@@ -152,32 +207,21 @@ void run(Driver driver,
 }  // namespace
 
 void Lstsq::eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) {
-  auto& encoder = mx::cpu::get_command_encoder(stream());
-  encoder.set_input_array(inputs[0]);
-  encoder.set_input_array(inputs[1]);
-  std::vector<mx::array> out;
-  for (auto& output : outputs) {
-    output.set_data(mx::allocator::malloc(output.nbytes()));
-    encoder.set_output_array(output);
-    out.push_back(mx::array::unsafe_weak_copy(output));
-  }
-  // MLX keeps the memory of inputs and outputs until the task has run. The task runs on the stream's own thread, which
-  // holds no GIL.
-  encoder.dispatch([driver = driver_,
-                    rcond = rcond_,
-                    problem = problem_of(inputs[0], inputs[1]),
-                    a = mx::array::unsafe_weak_copy(inputs[0]),
-                    b = mx::array::unsafe_weak_copy(inputs[1]),
-                    out = std::move(out)]() mutable {
-    switch (a.dtype()) {
-      case mx::float32:
-        return run<float>(driver, rcond, problem, a, b, out);
-      case mx::float64:
-        return run<double>(driver, rcond, problem, a, b, out);
-      default:
-        return run<std::complex<float>>(driver, rcond, problem, a, b, out);
-    }
-  });
+  dispatch(stream(),
+           inputs,
+           outputs,
+           [driver = driver_, cutoff = cutoff_](const std::vector<mx::array>& in, std::vector<mx::array>& out) {
+             const auto &a = in[0], &b = in[1];
+             const Problem problem = problem_of(a, b);
+             switch (a.dtype()) {
+               case mx::float32:
+                 return run<float>(driver, cutoff.of(problem), problem, a, b, out);
+               case mx::float64:
+                 return run<double>(driver, cutoff.of(problem), problem, a, b, out);
+               default:
+                 return run<std::complex<float>>(driver, cutoff.of(problem), problem, a, b, out);
+             }
+           });
 }
 
 void Lstsq::eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) {
@@ -188,58 +232,6 @@ void Lstsq::eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) {
 // Mapping
 // ---------------------------------------------------------------------------------------------------------------------
 
-mx::array at_front(const mx::array& input, int axis, mx::Stream s) {
-  return axis > 0 ? mx::moveaxis(input, axis, 0, s) : input;
-}
-
-mx::array repeated(const mx::array& input, int count, mx::Stream s) {
-  mx::Shape shape = input.shape();
-  shape.insert(shape.begin(), count);
-  return mx::broadcast_to(mx::expand_dims(input, 0, s), shape, s);
-}
-
-namespace {
-
-/// One matrix for many right-hand sides: b (v, ..., m, k) becomes (..., m, v k), so that a is factorised once.
-std::vector<mx::array> solve_side_by_side(
-    const mx::array& a, const mx::array& b, double rcond, Driver driver, mx::Stream s) {
-  const int v = b.shape(0), m = b.shape(-2), k = b.shape(-1), n = a.shape(-1);
-  const mx::Shape batch(a.shape().begin(), a.shape().end() - 2);
-  const auto with = [&batch](std::initializer_list<int> sizes) {
-    mx::Shape shape = batch;
-    shape.insert(shape.end(), sizes.begin(), sizes.end());
-    return shape;
-  };
-
-  // A right-hand side that is not finite spoils its own element and not its neighbours: it is solved as zero, and its
-  // answer replaced. What has no answer because of a is NaN already.
-  const mx::array finite = mx::all(mx::isfinite(b, s), std::vector<int>{-2, -1}, /*keepdims=*/true, s);
-  const mx::array clean = mx::where(finite, b, mx::zeros_like(b, s), s);
-  const mx::array columns = mx::reshape(mx::moveaxis(clean, 0, -2, s), with({m, v * k}), s);
-  const auto solved = lstsq_node(a, columns, rcond, driver, s);
-
-  const auto nan_like = [&s](const mx::array& like) {
-    return mx::array(std::numeric_limits<float>::quiet_NaN(),
-                     like.dtype() == mx::complex64 ? mx::complex64 : like.dtype());
-  };
-  const mx::array x = mx::moveaxis(mx::reshape(solved[0], with({n, v, k}), s), -2, 0, s);
-  const mx::array residuals = mx::moveaxis(mx::reshape(solved[1], with({v, k}), s), -2, 0, s);
-  const mx::array element = mx::squeeze(finite, std::vector<int>{-2, -1}, s);
-  std::vector<mx::array> mapped{mx::where(finite, x, nan_like(x), s),
-                                mx::where(mx::squeeze(finite, -2, s), residuals, nan_like(residuals), s),
-                                mx::where(element, solved[2], mx::array(0, mx::int32), s),
-                                repeated(solved[3], v, s),
-                                mx::where(element, solved[4], nan_like(solved[4]), s)};
-  if (solved.size() > 5) {
-    const int parts = solved[5].shape(-1) / (v * k);
-    const mx::array precise = mx::moveaxis(mx::reshape(solved[5], with({n, v, k * parts}), s), -2, 0, s);
-    mapped.push_back(mx::where(finite, precise, nan_like(precise), s));
-  }
-  return mapped;
-}
-
-}  // namespace
-
 std::pair<std::vector<mx::array>, std::vector<int>> Lstsq::vmap(const std::vector<mx::array>& inputs,
                                                                 const std::vector<int>& axes) {
   const mx::Stream s = stream();
@@ -248,10 +240,16 @@ std::pair<std::vector<mx::array>, std::vector<int>> Lstsq::vmap(const std::vecto
   if (vector) b = mx::expand_dims(b, -1, s);
   std::vector<mx::array> mapped;
   if (axes[0] < 0) {
-    mapped = solve_side_by_side(inputs[0], b, rcond_, driver_, s);
+    // One matrix for many right-hand sides: side by side, so that a is factorised once.
+    const std::vector<int> first{-static_cast<int>(b.ndim())};
+    mapped = lstsq_node(mx::expand_dims(inputs[0], 0, s), side_by_side(b, first, s), cutoff_, driver_, s);
+    mapped[0] = apart(mapped[0], b, first, s);
+    mapped[1] = row_apart(mapped[1], b, first, s);
+    for (int of_matrix : {2, 3, 4}) mapped[of_matrix] = repeated(mx::squeeze(mapped[of_matrix], 0, s), b, s);
+    if (mapped.size() > 5) mapped[5] = apart(mapped[5], b, first, s);
   } else {
     const mx::array a = at_front(inputs[0], axes[0], s);
-    mapped = lstsq_node(a, axes[1] < 0 ? repeated(b, a.shape(0), s) : b, rcond_, driver_, s);
+    mapped = lstsq_node(a, axes[1] < 0 ? repeated(b, a, s) : b, cutoff_, driver_, s);
   }
   if (vector) mapped[0] = mx::squeeze(mapped[0], -1, s);
   return {mapped, std::vector<int>(mapped.size(), 0)};

@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include "cutoff.h"
 #include "drivers.h"
 #include "mlx/primitives.h"
 #include "ops.h"
@@ -9,15 +10,12 @@
 namespace lstsq_mlx {
 
 /// Inputs a (..., m, n), b (..., m, k), or b (m) for one matrix, and then x is (n). Outputs x, residuals, rank, and the
-/// core and its exponent, from which `SingularValues` finds s. Of a driver that certifies, the residuals are NaN where
-/// they were not found, and `ResidualSums` finds them; for that there is one more output where the dtype is not
-/// float64, x before it was rounded.
+/// core and its exponent, from which `SingularValues` finds s. Of a driver that certifies, the residuals are
+/// sum_not_found where they were not found, and `ResidualSums` finds them; for that there is one more output where the
+/// dtype is not float64, x before it was rounded.
 class Lstsq final : public mx::Primitive {
  public:
-  Lstsq(mx::Stream stream, double rcond, Driver driver) : Primitive(stream), rcond_(rcond), driver_(driver) {}
-
-  double rcond() const { return rcond_; }
-  Driver driver() const { return driver_; }
+  Lstsq(mx::Stream stream, Cutoff cutoff, Driver driver) : Primitive(stream), cutoff_(cutoff), driver_(driver) {}
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override;
   void eval_gpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override;
@@ -36,19 +34,15 @@ class Lstsq final : public mx::Primitive {
   const char* name() const override { return "Lstsq"; }
 
  private:
-  double rcond_;
+  Cutoff cutoff_;
   Driver driver_;
 };
 
 /// Build the node. The operands are checked.
 std::vector<mx::array> lstsq_node(
-    const mx::array& a, const mx::array& b, double rcond, Driver driver, mx::Stream stream);
+    const mx::array& a, const mx::array& b, Cutoff cutoff, Driver driver, mx::Stream stream);
 
 /// The dtype of the magnitudes of this dtype: float32 for complex64.
 mx::Dtype real_dtype(mx::Dtype dtype);
-
-/// The input with its mapped axis first, and the input that is not mapped repeated along such an axis (without a copy).
-mx::array at_front(const mx::array& input, int axis, mx::Stream stream);
-mx::array repeated(const mx::array& input, int count, mx::Stream stream);
 
 }  // namespace lstsq_mlx

@@ -1,4 +1,4 @@
-// Matrices between MLX's memory and LAPACK's: strided views, scaling, loading in double precision, storing.
+// Matrices between MLX's memory and LAPACK's: strided views, scaling, loading in double precision.
 //
 // MLX is row-major: element (i, j) of a contiguous m x n array lies at i n + j. LAPACK is column-major: it lies at
 // i + j ld. The same memory read in the other order is the transpose. That identity is used here and nowhere else: a
@@ -70,6 +70,7 @@ class Buffer {
   T* reserve(std::int64_t size) {
     if (size > size_) {
       data_.reset();
+      size_ = 0;
       // The elements are trivial: raw memory, so that no page is touched before it is used.
       data_.reset(static_cast<T*>(::operator new(static_cast<std::size_t>(size) * sizeof(T))));
       size_ = size;
@@ -116,10 +117,19 @@ Matrix<T> column_major(const T* data, std::int64_t rows, std::int64_t cols, std:
 
 struct Scan {
   bool finite;
-  /// Multiplying by 2^-exponent brings the entries into the range where their squares neither overflow nor vanish. It
-  /// is 0, and nothing is multiplied, for all but extreme matrices: always so for those given in single precision.
+  /// Multiplying by 2^-exponent brings the entries into the range where their squares neither overflow nor vanish, just
+  /// to its edge: what is much smaller than the largest keeps its digits if it can. It is 0, and nothing is multiplied,
+  /// for all but extreme matrices: always so for those given in single precision.
   int exponent;
 };
+
+/// How far the exponent of this number lies beyond `safe` or before -safe. 0 for zero, and for all in single precision.
+template <class Real>
+int exponent_beyond(Real largest, int safe) {
+  if (std::is_same_v<Real, float> || largest == 0) return 0;
+  const int exponent = std::ilogb(largest);
+  return exponent > safe ? exponent - safe : exponent < -safe ? exponent + safe : 0;
+}
 
 namespace detail {
 
@@ -164,21 +174,27 @@ Scan scan(const Matrix<T>& a) {
   }
   const Real largest = std::bit_cast<Real>(bits);
   if (!std::isfinite(largest)) return {false, 0};
-  if (std::is_same_v<Real, float> || largest == 0) return {true, 0};
-  // Squares of numbers below 2^400, summed over any number of rows, stay below 2^1024; likewise from below.
-  constexpr int safe = 400;
-  const int exponent = std::ilogb(largest);
-  return {true, std::abs(exponent) > safe ? exponent : 0};
+  // Products of two such numbers and a right-hand side, and their squares, summed over any number of rows, stay below
+  // 2^1024; likewise from below. The certified kernels take norms up to 2^200.
+  constexpr int safe = 150;
+  return {true, exponent_beyond(largest, safe)};
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Loading and storing
+// Scaling and loading
 // ---------------------------------------------------------------------------------------------------------------------
 
+/// z 2^exponent, rounded once where it is subnormal.
 inline double scaled(double x, int exponent) {
   return std::ldexp(x, exponent);
 }
+inline float scaled(float x, int exponent) {
+  return std::ldexp(x, exponent);
+}
 inline std::complex<double> scaled(std::complex<double> z, int exponent) {
+  return {std::ldexp(z.real(), exponent), std::ldexp(z.imag(), exponent)};
+}
+inline std::complex<float> scaled(std::complex<float> z, int exponent) {
   return {std::ldexp(z.real(), exponent), std::ldexp(z.imag(), exponent)};
 }
 
@@ -226,17 +242,6 @@ void load_adjoint(const Matrix<T>& a, WorkOf<T>* to, std::int64_t ld) {
   if constexpr (Field<T>::is_complex) {
     for (std::int64_t j = 0; j < a.rows; ++j) {
       for (std::int64_t i = 0; i < a.cols; ++i) to[i + j * ld] = std::conj(to[i + j * ld]);
-    }
-  }
-}
-
-/// Round column-major work times 2^exponent into contiguous row-major memory.
-template <class T>
-void store(const WorkOf<T>* from, std::int64_t rows, std::int64_t cols, std::int64_t ld, int exponent, T* to) {
-  for (std::int64_t i = 0; i < rows; ++i) {
-    for (std::int64_t j = 0; j < cols; ++j) {
-      const auto z = from[i + j * ld];
-      to[i * cols + j] = static_cast<T>(exponent == 0 ? z : scaled(z, exponent));
     }
   }
 }

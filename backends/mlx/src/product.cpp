@@ -4,27 +4,30 @@
 #include <stdexcept>
 
 #include "batched.h"
-#include "batching.h"
 #include "blas.h"
-#include "lstsq.h"
-#include "mlx/allocator.h"
-#include "mlx/backend/cpu/encoder.h"
 #include "mlx/ops.h"
+#include "shapes.h"
+#include "task.h"
 
 namespace mx = mlx::core;
 
 namespace lstsq_mlx {
 
 mx::array product(const mx::array& a, const mx::array& b, mx::Stream s) {
-  auto operands = common_batch({a, b}, {2, 2}, s);
-  auto shape = operands[0].shape();
-  shape.back() = operands[1].shape(-1);
-  return mx::array(std::move(shape), mx::float64, std::make_shared<Product>(s), std::move(operands));
+  const auto primitive = std::make_shared<Product>(s);
+  return mx::array(primitive->output_shapes({a, b})[0], mx::float64, primitive, {a, b});
 }
 
 std::vector<mx::Shape> Product::output_shapes(const std::vector<mx::array>& inputs) {
   auto shape = inputs[0].shape();
-  shape.back() = inputs[1].shape(-1);
+  const auto& other = inputs[1].shape();
+  if (shape.size() != other.size() || shape.back() != other[other.size() - 2] ||
+      !std::equal(shape.begin(), shape.end() - 2, other.begin())) {
+    throw std::invalid_argument(
+        "[lstsq] a derivative that was compiled with shapeless=True was called with shapes that it was not traced for; "
+        "expected those of the first call but for the lengths. Compile it with shapeless=False.");
+  }
+  shape.back() = other.back();
   return {shape};
 }
 
@@ -44,13 +47,11 @@ bool is_zero(const Matrix<double>& a) {
 }  // namespace
 
 void Product::eval_cpu(const std::vector<mx::array>& inputs, mx::array& out) {
-  out.set_data(mx::allocator::malloc(out.nbytes()));
-  mx::cpu::get_command_encoder(stream()).dispatch([a = mx::array::unsafe_weak_copy(inputs[0]),
-                                                   b = mx::array::unsafe_weak_copy(inputs[1]),
-                                                   out = mx::array::unsafe_weak_copy(out)]() mutable {
-    const Batch<double> as(a), bs(b);
-    const Int size = Int{out.shape(-2)} * out.shape(-1);
-    double* result = out.data<double>();
+  dispatch(stream(), inputs, {out}, [](const std::vector<mx::array>& in, std::vector<mx::array>& outputs) {
+    const Batch<double> as(in[0]), bs(in[1]);
+    mx::array& product = outputs[0];
+    const Int size = Int{product.shape(-2)} * product.shape(-1);
+    double* result = product.data<double>();
     for (Int i = 0; i < as.count(); ++i, result += size) {
       if (is_zero(as[i]) || is_zero(bs[i])) {
         std::fill_n(result, size, 0.0);
@@ -89,8 +90,8 @@ std::vector<mx::array> Product::vjp(const std::vector<mx::array>& primals,
 
 std::pair<std::vector<mx::array>, std::vector<int>> Product::vmap(const std::vector<mx::array>& inputs,
                                                                   const std::vector<int>& axes) {
-  const auto s = stream();
-  return {{product(at_front(inputs[0], axes[0], s), at_front(inputs[1], axes[1], s), s)}, {0}};
+  const auto mapped = all_mapped(inputs, axes, stream());
+  return {{product(mapped[0], mapped[1], stream())}, {0}};
 }
 
 }  // namespace lstsq_mlx

@@ -8,9 +8,9 @@
 
 namespace lstsq_mlx {
 
-// a b, for float64 arrays (..., M, K) and (..., K, N) whose batch dimensions broadcast. Transposed operands are read
-// where they lie. Where one factor is exactly zero the product is zero, at the price of looking: the terms that
-// belong to deficient matrices alone cost nothing where the rank is full.
+// a b, for float64 arrays (..., M, K) and (..., K, N) of one batch. Transposed operands are read where they lie. Where
+// one factor is exactly zero the product is zero, at the price of looking: the terms that belong to deficient matrices
+// alone cost nothing where the rank is full.
 mlx::core::array product(const mlx::core::array& a, const mlx::core::array& b, mlx::core::Stream s);
 
 class Product : public mlx::core::UnaryPrimitive {

@@ -5,10 +5,11 @@
 #include "kernels/kernels.h"
 #include "kernels/pool.h"
 #include "lstsq.h"
-#include "mlx/allocator.h"
-#include "mlx/backend/cpu/encoder.h"
 #include "mlx/ops.h"
 #include "row_major.h"
+#include "shapes.h"
+#include "side_by_side.h"
+#include "task.h"
 
 namespace lstsq_mlx {
 
@@ -18,11 +19,12 @@ mx::array residual_sums_node(const mx::array& a,
                              const mx::array& b,
                              const mx::array& x,
                              const mx::array& found,
-                             double rcond,
+                             Cutoff cutoff,
                              Driver driver,
                              mx::Stream stream) {
   const std::vector<mx::array> inputs{a, b, mx::stop_gradient(x, stream), mx::stop_gradient(found, stream)};
-  return mx::array(found.shape(), real_dtype(a.dtype()), std::make_shared<ResidualSums>(stream, rcond, driver), inputs);
+  return mx::array(
+      found.shape(), real_dtype(a.dtype()), std::make_shared<ResidualSums>(stream, cutoff, driver), inputs);
 }
 
 std::vector<mx::Shape> ResidualSums::output_shapes(const std::vector<mx::array>& inputs) {
@@ -31,7 +33,7 @@ std::vector<mx::Shape> ResidualSums::output_shapes(const std::vector<mx::array>&
 
 bool ResidualSums::is_equivalent(const mx::Primitive& other) const {
   const auto& same = static_cast<const ResidualSums&>(other);
-  return rcond_ == same.rcond_ && driver_ == same.driver_;
+  return cutoff_ == same.cutoff_ && driver_ == same.driver_;
 }
 
 namespace {
@@ -46,7 +48,7 @@ void run(const mx::array& a, const mx::array& b, const mx::array& x, const mx::a
 
   const auto find = [&](Int i, std::vector<double>& precise) {
     const RealOf<T>* const given = found.data<RealOf<T>>() + places[i];
-    if (!std::isnan(*given)) {
+    if (*given != sum_not_found<RealOf<T>>) {
       for (Int c = 0; c < k; ++c) sums[i * k + c] = given[c * given_stride];
       return;
     }
@@ -75,23 +77,14 @@ void run(const mx::array& a, const mx::array& b, const mx::array& x, const mx::a
 }  // namespace
 
 void ResidualSums::eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) {
-  auto& out = outputs[0];
-  out.set_data(mx::allocator::malloc(out.nbytes()));
-  auto& encoder = mx::cpu::get_command_encoder(stream());
-  for (const auto& input : inputs) encoder.set_input_array(input);
-  encoder.set_output_array(out);
-  encoder.dispatch([a = mx::array::unsafe_weak_copy(inputs[0]),
-                    b = mx::array::unsafe_weak_copy(inputs[1]),
-                    x = mx::array::unsafe_weak_copy(inputs[2]),
-                    found = mx::array::unsafe_weak_copy(inputs[3]),
-                    out = mx::array::unsafe_weak_copy(out)]() mutable {
-    switch (a.dtype()) {
+  dispatch(stream(), inputs, outputs, [](const std::vector<mx::array>& in, std::vector<mx::array>& out) {
+    switch (in[0].dtype()) {
       case mx::float32:
-        return run<float>(a, b, x, found, out);
+        return run<float>(in[0], in[1], in[2], in[3], out[0]);
       case mx::float64:
-        return run<double>(a, b, x, found, out);
+        return run<double>(in[0], in[1], in[2], in[3], out[0]);
       default:
-        return run<std::complex<float>>(a, b, x, found, out);
+        return run<std::complex<float>>(in[0], in[1], in[2], in[3], out[0]);
     }
   });
 }
@@ -100,46 +93,25 @@ void ResidualSums::eval_gpu(const std::vector<mx::array>&, std::vector<mx::array
   throw std::runtime_error("[lstsq] the residuals are found on the CPU; this node was moved to a stream of the GPU.");
 }
 
-namespace {
-
-/// Mapped columns (v, ..., rows, c) of one matrix as columns of its own: (..., rows, v c).
-mx::array side_by_side(const mx::array& columns, mx::Stream s) {
-  mx::Shape shape(columns.shape().begin() + 1, columns.shape().end());
-  shape.back() *= columns.shape(0);
-  return mx::reshape(mx::moveaxis(columns, 0, -2, s), shape, s);
-}
-
-}  // namespace
-
 std::pair<std::vector<mx::array>, std::vector<int>> ResidualSums::vmap(const std::vector<mx::array>& inputs,
                                                                        const std::vector<int>& axes) {
   const mx::Stream s = stream();
-  int count = 0;
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    if (axes[i] >= 0) count = inputs[i].shape(axes[i]);
-  }
-  std::vector<mx::array> mapped;
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    // One matrix is passed over once, whatever is mapped.
-    const bool whole = i == 0 && axes[0] < 0;
-    mapped.push_back(axes[i] >= 0 ? at_front(inputs[i], axes[i], s)
-                     : whole      ? inputs[i]
-                                  : repeated(inputs[i], count, s));
-  }
   if (axes[0] >= 0) {
-    return {{residual_sums_node(mapped[0], mapped[1], mapped[2], mapped[3], rcond_, driver_, s)}, {0}};
+    const auto in = all_mapped(inputs, axes, s);
+    return {{residual_sums_node(in[0], in[1], in[2], in[3], cutoff_, driver_, s)}, {0}};
   }
-  const mx::array found = mx::moveaxis(mapped[3], 0, -2, s);  // (..., v, k)
-  mx::Shape flat(found.shape().begin(), found.shape().end() - 1);
-  flat.back() *= found.shape(-1);
-  const mx::array sums = residual_sums_node(mapped[0],
-                                            side_by_side(mapped[1], s),
-                                            side_by_side(mapped[2], s),
-                                            mx::reshape(found, flat, s),
-                                            rcond_,
+  // One matrix is passed over once, whatever is mapped.
+  const auto mapped = all_mapped({inputs[1], inputs[2], inputs[3]}, {axes[1], axes[2], axes[3]}, s);
+  const auto &b = mapped[0], &x = mapped[1], &found = mapped[2];
+  const std::vector<int> first{-static_cast<int>(b.ndim())};
+  const mx::array sums = residual_sums_node(mx::expand_dims(inputs[0], 0, s),
+                                            side_by_side(b, first, s),
+                                            side_by_side(x, first, s),
+                                            row_side_by_side(found, first, s),
+                                            cutoff_,
                                             driver_,
                                             s);
-  return {{mx::moveaxis(mx::reshape(sums, found.shape(), s), -2, 0, s)}, {0}};
+  return {{row_apart(sums, b, first, s)}, {0}};
 }
 
 }  // namespace lstsq_mlx

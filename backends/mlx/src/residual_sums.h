@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include "cutoff.h"
 #include "drivers.h"
 #include "mlx/primitives.h"
 #include "ops.h"
@@ -9,12 +10,11 @@
 namespace lstsq_mlx {
 
 /// Inputs a (..., m, n) and b (..., m, k), of which the residuals are a function and by which they are differentiated;
-/// x
-/// (..., n, k), precise and real (complex numbers as two), and the residuals that the solve has found (..., k), NaN
-/// where it has not. Output: the residuals (..., k), the sums of squares of b - a x.
+/// x (..., n, k), precise and real (complex numbers as two), and the residuals that the solve has found (..., k),
+/// sum_not_found (core.h) where it has not. Output: the residuals (..., k), the sums of squares of b - a x.
 class ResidualSums final : public mx::Primitive {
  public:
-  ResidualSums(mx::Stream stream, double rcond, Driver driver) : Primitive(stream), rcond_(rcond), driver_(driver) {}
+  ResidualSums(mx::Stream stream, Cutoff cutoff, Driver driver) : Primitive(stream), cutoff_(cutoff), driver_(driver) {}
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override;
   void eval_gpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override;
@@ -34,7 +34,7 @@ class ResidualSums final : public mx::Primitive {
 
  private:
   // Of the solve: the derivatives solve again.
-  double rcond_;
+  Cutoff cutoff_;
   Driver driver_;
 };
 
@@ -43,7 +43,7 @@ mx::array residual_sums_node(const mx::array& a,
                              const mx::array& b,
                              const mx::array& x,
                              const mx::array& found,
-                             double rcond,
+                             Cutoff cutoff,
                              Driver driver,
                              mx::Stream stream);
 

@@ -8,13 +8,13 @@
 
 #include "batched.h"
 #include "lstsq.h"
-#include "mlx/allocator.h"
-#include "mlx/backend/cpu/encoder.h"
 #include "mlx/ops.h"
 #include "places.h"
 #include "reduction.h"
 #include "row_major.h"
+#include "shapes.h"
 #include "shares.h"
+#include "task.h"
 
 namespace lstsq_mlx {
 
@@ -204,25 +204,17 @@ void run(Driver driver, const mx::array& a, const mx::array& core, const mx::arr
 }  // namespace
 
 void SingularValues::eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) {
-  auto& out = outputs[0];
-  out.set_data(mx::allocator::malloc(out.nbytes()));
-  auto& encoder = mx::cpu::get_command_encoder(stream());
-  for (const auto& input : inputs) encoder.set_input_array(input);
-  encoder.set_output_array(out);
-  encoder.dispatch([driver = driver_,
-                    a = mx::array::unsafe_weak_copy(inputs[0]),
-                    core = mx::array::unsafe_weak_copy(inputs[1]),
-                    exponent = mx::array::unsafe_weak_copy(inputs[2]),
-                    out = mx::array::unsafe_weak_copy(out)]() mutable {
-    switch (a.dtype()) {
-      case mx::float32:
-        return run<float>(driver, a, core, exponent, out);
-      case mx::float64:
-        return run<double>(driver, a, core, exponent, out);
-      default:
-        return run<std::complex<float>>(driver, a, core, exponent, out);
-    }
-  });
+  dispatch(
+      stream(), inputs, outputs, [driver = driver_](const std::vector<mx::array>& in, std::vector<mx::array>& out) {
+        switch (in[0].dtype()) {
+          case mx::float32:
+            return run<float>(driver, in[0], in[1], in[2], out[0]);
+          case mx::float64:
+            return run<double>(driver, in[0], in[1], in[2], out[0]);
+          default:
+            return run<std::complex<float>>(driver, in[0], in[1], in[2], out[0]);
+        }
+      });
 }
 
 void SingularValues::eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) {
@@ -231,17 +223,9 @@ void SingularValues::eval_gpu(const std::vector<mx::array>&, std::vector<mx::arr
 
 std::pair<std::vector<mx::array>, std::vector<int>> SingularValues::vmap(const std::vector<mx::array>& inputs,
                                                                          const std::vector<int>& axes) {
-  const mx::Stream s = stream();
-  int count = 0;
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    if (axes[i] >= 0) count = inputs[i].shape(axes[i]);
-  }
   // An input that is not mapped is repeated without a copy, and what lies at one place is computed once.
-  std::vector<mx::array> mapped;
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    mapped.push_back(axes[i] >= 0 ? at_front(inputs[i], axes[i], s) : repeated(inputs[i], count, s));
-  }
-  return {{singular_values_node(mapped[0], mapped[1], mapped[2], driver_, s)}, {0}};
+  const auto mapped = all_mapped(inputs, axes, stream());
+  return {{singular_values_node(mapped[0], mapped[1], mapped[2], driver_, stream())}, {0}};
 }
 
 }  // namespace lstsq_mlx

@@ -39,7 +39,8 @@ class Solver {
  public:
   virtual ~Solver() = default;
 
-  /// Solve for finite operands. False if LAPACK did not converge; the answer is then undefined.
+  /// Solve for finite operands. False if LAPACK did not converge, or an answer of this method would not be good enough;
+  /// the answer is then undefined.
   [[nodiscard]] virtual bool solve(const Matrix<T>& a, const Matrix<T>& b, Answer<WorkOf<T>>& answer) = 0;
 };
 

@@ -7,10 +7,10 @@
 
 #include "batched.h"
 #include "blas.h"
-#include "mlx/allocator.h"
-#include "mlx/backend/cpu/encoder.h"
 #include "mlx/ops.h"
 #include "product.h"
+#include "shapes.h"
+#include "task.h"
 #include "thin_svd.h"
 
 namespace mx = mlx::core;
@@ -63,17 +63,11 @@ void factorise(const mx::array& a, mx::array& u, mx::array& s, mx::array& vh) {
 }  // namespace
 
 void SvdFactors::eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) {
-  for (auto& out : outputs) {
-    out.set_data(mx::allocator::malloc(out.nbytes()));
-  }
-  mx::cpu::get_command_encoder(stream()).dispatch([a = mx::array::unsafe_weak_copy(inputs[0]),
-                                                   u = mx::array::unsafe_weak_copy(outputs[0]),
-                                                   s = mx::array::unsafe_weak_copy(outputs[1]),
-                                                   vh = mx::array::unsafe_weak_copy(outputs[2])]() mutable {
-    if (a.dtype() == mx::complex64) {
-      factorise<std::complex<float>, float, std::complex<double>>(a, u, s, vh);
+  dispatch(stream(), inputs, outputs, [](const std::vector<mx::array>& in, std::vector<mx::array>& out) {
+    if (in[0].dtype() == mx::complex64) {
+      factorise<std::complex<float>, float, std::complex<double>>(in[0], out[0], out[1], out[2]);
     } else {
-      factorise<double, double, double>(a, u, s, vh);
+      factorise<double, double, double>(in[0], out[0], out[1], out[2]);
     }
   });
 }
@@ -102,13 +96,13 @@ struct Rule {
   Rule(const std::vector<mx::array>& factors, mx::Stream stream)
       : s(stream), u(factors[0]), v(adjoint(factors[2])), sigma(factors[1]), e(sigma), f(sigma), inverse(sigma) {
     const auto real = sigma.dtype();
-    const auto m = u.shape(-2), n = v.shape(-2);
     const auto zero = mx::array(0.0, real), one = mx::array(1.0, real);
     // Singular values are known to about eps max(M, N) s_max; closer than that, they are equal.
     const double eps =
         real == mx::float64 ? std::numeric_limits<double>::epsilon() : double{std::numeric_limits<float>::epsilon()};
     const auto largest = mx::max(sigma, -1, true, s);
-    const auto resolution = mx::multiply(largest, mx::array(8.0 * eps * std::max(m, n), real), s);
+    const auto length = mx::maximum(length_of(u, -2, real, s), length_of(v, -2, real, s), s);
+    const auto resolution = mx::multiply(mx::multiply(largest, length, s), mx::array(8.0 * eps, real), s);
 
     const auto reciprocal = [&](const mx::array& d, const mx::array& bound) {
       const auto usable = mx::greater(mx::abs(d, s), bound, s);
@@ -151,9 +145,9 @@ struct Rule {
     return mx::sum(mx::multiply(left, b, s), -2, false, s);
   }
 
-  // diag(d), in the type of the matrix.
-  mx::array diagonal_matrix(const mx::array& d) const {
-    return scale_columns(mx::eye(d.shape(-1), u.dtype(), s), mx::astype(d, u.dtype(), s));
+  // diag(d), in the shape and type of the matrix.
+  mx::array diagonal_matrix(const mx::array& d, const mx::array& like) const {
+    return scale_columns(identity_like(like, s), mx::astype(d, like.dtype(), s));
   }
 };
 
@@ -194,7 +188,7 @@ std::vector<mx::array> SvdFactors::vjp(const std::vector<mx::array>&,
   const auto b = rule.times(rule.adjoint(rule.u), u_bar), c = rule.times(rule.adjoint(rule.v), v_bar);
   auto p_bar = rule.hermitian(mx::multiply(rule.e, mx::add(b, c, s), s));
   p_bar = mx::add(p_bar, rule.skew(mx::multiply(rule.f, mx::subtract(b, c, s), s)), s);
-  p_bar = mx::add(p_bar, rule.diagonal_matrix(cotangents[1]), s);
+  p_bar = mx::add(p_bar, rule.diagonal_matrix(cotangents[1], p_bar), s);
   const auto vh = rule.adjoint(rule.v);
   auto left = mx::add(rule.times(rule.u, p_bar), rule.scale_columns(rule.outside(rule.u, u_bar), rule.inverse), s);
   const auto right = rule.adjoint(rule.scale_columns(rule.outside(rule.v, v_bar), rule.inverse));

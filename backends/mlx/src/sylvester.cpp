@@ -6,13 +6,11 @@
 #include <stdexcept>
 
 #include "batched.h"
-#include "batching.h"
 #include "blas.h"
-#include "lstsq.h"
-#include "mlx/allocator.h"
-#include "mlx/backend/cpu/encoder.h"
 #include "mlx/ops.h"
 #include "product.h"
+#include "shapes.h"
+#include "task.h"
 #include "thin_svd.h"
 
 namespace mx = mlx::core;
@@ -20,10 +18,9 @@ namespace mx = mlx::core;
 namespace lstsq_mlx {
 
 mx::array sylvester(const mx::array& a, const mx::array& x, const mx::array& y, const mx::array& rank, mx::Stream s) {
-  auto inputs = common_batch({a, x, y, rank}, {2, 2, 2, 2}, s);
-  auto shape = inputs[0].shape();
-  shape[shape.size() - 2] = shape.back();
-  return mx::array(std::move(shape), mx::float64, std::make_shared<Sylvester>(s), std::move(inputs));
+  const auto primitive = std::make_shared<Sylvester>(s);
+  const std::vector<mx::array> inputs{a, x, y, rank};
+  return mx::array(primitive->output_shapes(inputs)[0], mx::float64, primitive, inputs);
 }
 
 std::vector<mx::Shape> Sylvester::output_shapes(const std::vector<mx::array>& inputs) {
@@ -73,16 +70,12 @@ void solve(const Matrix<double>& a, const Matrix<double>& x, const Matrix<double
 }  // namespace
 
 void Sylvester::eval_cpu(const std::vector<mx::array>& inputs, mx::array& out) {
-  out.set_data(mx::allocator::malloc(out.nbytes()));
-  mx::cpu::get_command_encoder(stream()).dispatch([a = mx::array::unsafe_weak_copy(inputs[0]),
-                                                   x = mx::array::unsafe_weak_copy(inputs[1]),
-                                                   y = mx::array::unsafe_weak_copy(inputs[2]),
-                                                   rank = mx::array::unsafe_weak_copy(inputs[3]),
-                                                   out = mx::array::unsafe_weak_copy(out)]() mutable {
-    const Batch<double> as(a), xs(x), ys(y);
-    const Batch<std::int32_t> ranks(rank);
-    const Int size = Int{out.shape(-1)} * out.shape(-1);
-    for (Int i = 0; i < as.count(); ++i) solve(as[i], xs[i], ys[i], ranks[i](0, 0), out.data<double>() + i * size);
+  dispatch(stream(), inputs, {out}, [](const std::vector<mx::array>& in, std::vector<mx::array>& outputs) {
+    const Batch<double> as(in[0]), xs(in[1]), ys(in[2]);
+    const Batch<std::int32_t> ranks(in[3]);
+    mx::array& z = outputs[0];
+    const Int size = Int{z.shape(-1)} * z.shape(-1);
+    for (Int i = 0; i < as.count(); ++i) solve(as[i], xs[i], ys[i], ranks[i](0, 0), z.data<double>() + i * size);
   });
 }
 
@@ -177,8 +170,7 @@ std::vector<mx::array> Sylvester::vjp(const std::vector<mx::array>& primals,
   auto columns = [&](std::vector<mx::array> blocks) { return mx::concatenate(std::move(blocks), -1, s); };
   auto minus = [&](const mx::array& m) { return mx::negative(m, s); };
 
-  const auto identity = mx::broadcast_to(mx::eye(z.shape(-1), mx::float64, s), z.shape(), s);
-  const auto c_bar = sylvester(a, z_bar, identity, rank, s);
+  const auto c_bar = sylvester(a, z_bar, identity_like(z, s), rank, s);
   const auto x_bar = times(c_bar, y);
   const auto y_bar = times(transposed(c_bar), x);
 
@@ -215,9 +207,8 @@ std::vector<mx::array> Sylvester::vjp(const std::vector<mx::array>& primals,
 
 std::pair<std::vector<mx::array>, std::vector<int>> Sylvester::vmap(const std::vector<mx::array>& inputs,
                                                                     const std::vector<int>& axes) {
-  const auto s = stream();
-  const auto front = [&](int i) { return at_front(inputs[i], axes[i], s); };
-  return {{sylvester(front(0), front(1), front(2), front(3), s)}, {0}};
+  const auto mapped = all_mapped(inputs, axes, stream());
+  return {{sylvester(mapped[0], mapped[1], mapped[2], mapped[3], stream())}, {0}};
 }
 
 }  // namespace lstsq_mlx

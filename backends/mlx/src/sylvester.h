@@ -12,7 +12,7 @@ namespace lstsq_mlx {
 //
 // where Q projects on the right singular vectors of the `rank` largest singular values of A.
 //
-// a (..., M, N) with M >= N, x and y (..., N, P), all float64; rank (..., 1, 1), int32. Batch dimensions broadcast. C
+// a (..., M, N) with M >= N, x and y (..., N, P), all float64; rank (..., 1, 1), int32; all of one batch. C
 // comes as factors so that where all N singular values are kept, and Z is zero, neither C nor an SVD is ever computed.
 mlx::core::array sylvester(const mlx::core::array& a,
                            const mlx::core::array& x,

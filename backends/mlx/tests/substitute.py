@@ -6,6 +6,7 @@ For a process of its own: import this before the backend's first solve.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from typing import Any
 
 import scipy.linalg.cython_lapack as lapack
@@ -26,25 +27,26 @@ calls: list[str] = []
 _kept: list[Any] = []
 
 
-def watch(*names: str, failing: bool = False) -> None:
-    """Note the calls of these routines; if failing, set info to 1 instead of computing."""
+def watch(*names: str, failing: bool = False, meanwhile: Callable[[], None] = lambda: None) -> None:
+    """Note the calls of these routines, and call `meanwhile`; if failing, set info to 1 instead of computing."""
     for name in names:
         count, lwork_at = _ARGUMENTS[name]
         capsule = lapack.__pyx_capi__[name]
         signature = _python.PyCapsule_GetName(capsule)
         prototype = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * count)
         original = prototype(_python.PyCapsule_GetPointer(capsule, signature))
-        routine = prototype(_substitute(name, original, lwork_at, failing))
+        routine = prototype(_substitute(name, original, lwork_at, failing, meanwhile))
         _kept.extend([signature, routine])
         address = ctypes.cast(routine, ctypes.c_void_p)
         lapack.__pyx_capi__[name] = _python.PyCapsule_New(address, signature, None)
 
 
-def _substitute(name: str, original: Any, lwork_at: int, failing: bool) -> Any:
+def _substitute(name: str, original: Any, lwork_at: int, failing: bool, meanwhile: Callable[[], None]) -> Any:
     def routine(*arguments: int) -> None:
         query = ctypes.c_int32.from_address(arguments[lwork_at]).value == -1
         if not query:
             calls.append(name)
+            meanwhile()
         if query or not failing:
             original(*arguments)
         else:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 
 import mlx.core as mx
 import numpy as np
 import pytest
-from conftest import DTYPES, reference, run_python, solve, to_mlx
+from conftest import DTYPES, assert_same, reference, run_python, solve, to_mlx
 
 from lstsq_mlx._native import native
 
@@ -53,6 +52,12 @@ def test_cholesky_answers_as_qr_does(draw, m, n, k, dtype):
         np.testing.assert_allclose(got.s, want.s, rtol=0, atol=10 * EPS[dtype] * want.s[0])
 
 
+def largest_error(a, truth, condition):
+    """Of x, in norm: its own rounding, and 30 times what rounding A in double precision does at this condition."""
+    x, r = np.linalg.norm(truth.x), np.sqrt(truth.residuals.sum())
+    return EPS[a.dtype.name] * x + 30 * max(a.shape) * EPS["float64"] * condition * (x + condition * r / truth.s[0])
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("m", "n"), [(30, 10), (10, 30), (12, 12), (100, 100), (300, 150), (3000, 10)])
 @pytest.mark.parametrize("condition", [1e2, 1e4, 1e6, 1e8, 1e10, 1e12])
@@ -64,14 +69,11 @@ def test_every_condition(draw, m, n, condition, dtype):
     assert automatic.rank == want.rank == np.count_nonzero(automatic.s > rcond * automatic.s[0])
     np.testing.assert_allclose(automatic.s, want.s, rtol=0, atol=30 * EPS[dtype] * want.s[0])
     if want.rank == min(m, n):
-        sensitivity = condition * (np.linalg.norm(want.x) + condition * np.sqrt(want.residuals.sum()))
-        limit = EPS[dtype] * np.linalg.norm(want.x) + 30 * max(m, n) * EPS["float64"] * sensitivity
-        assert np.linalg.norm(automatic.x - want.x) <= limit
+        assert np.linalg.norm(automatic.x - want.x) <= largest_error(a, want, condition)
     if is_declined(certified):
         assert condition >= 1e4
     else:
-        for one, other in zip(certified, automatic):
-            np.testing.assert_array_equal(one, other)
+        assert_same(certified, automatic)
 
 
 @pytest.mark.parametrize(("m", "n"), [(2000, 40), (600, 200), (200, 600), (4, 9)])
@@ -106,10 +108,14 @@ def test_float64_is_certified_up_to_1e6(draw, m, n, noise):
 @pytest.mark.parametrize("count", [1, 3, 100])
 @pytest.mark.parametrize(("m", "n"), [(6, 4), (4, 6), (40, 12), (80, 80)])
 def test_elements_that_are_declined_among_others(draw, m, n, count, dtype):
-    """Deficient, zero and not finite, one by one and in the batch kernel: each is as it is alone."""
+    """Deficient, zero and not finite, one by one and in the batch kernel: each is as it is alone.
+
+    A right-hand side that is not finite has no answer, and takes nothing from the other.
+    """
     a, b = draw(count, m, n, dtype=dtype), draw(count, m, 2, dtype=dtype)
-    kinds = {"deficient": 0, "zero": 3, "nan": 7, "inf in b": 50}
+    kinds = {"deficient": 0, "zero": 3, "nan": 7}
     kinds = {kind: place for kind, place in kinds.items() if place < count}
+    clean = b.copy()
     a[0, -1], a[0, :, -1] = a[0, 0], a[0, :, 0]
     if count > 10:
         a[3], a[7, 1, 1], b[50, 0, 0] = 0, np.nan, np.inf
@@ -117,22 +123,29 @@ def test_elements_that_are_declined_among_others(draw, m, n, count, dtype):
     together, certified = solve(a, b, rcond, "auto"), solve(a, b, rcond, "cholesky")
     for i in range(count):
         alone = solve(a[i], b[i], rcond, "auto")
-        for many, one in zip(together, alone):
-            np.testing.assert_array_equal(many[i], one)
+        assert_same((field[i] for field in together), alone)
         element = type(certified)(*(field[i] for field in certified))
         if i in kinds.values():
             assert is_declined(element)
         else:
             assert element.rank == min(m, n)
-            np.testing.assert_array_equal(element.x, alone.x)
+            assert_same(element, alone)
     want = reference(a[0], b[0], rcond)
     assert together.rank[0] == want.rank < min(m, n)
-    np.testing.assert_allclose(together.x[0], want.x, rtol=0, atol=1e4 * EPS[dtype] * abs(want.x).max())
+    limit = largest_error(a[0], want, want.s[0] / want.s[want.rank - 1])
+    assert np.linalg.norm(together.x[0] - want.x) <= limit
     if count > 10:
-        assert together.rank[3] == together.rank[7] == together.rank[50] == 0
+        assert together.rank[3] == together.rank[7] == 0
         assert not together.x[3].any()
         assert np.isnan(together.x[7]).all()
-        assert np.isnan(together.x[50]).all()
+        without = solve(a[50], clean[50], rcond, "auto")
+        for answer in (together, certified):
+            assert np.isnan(answer.x[50, :, 0]).all()
+            assert np.isnan(answer.residuals[50, 0])
+            assert answer.rank[50] == min(m, n)
+            assert_same([answer.s[50]], [without.s])
+            np.testing.assert_allclose(answer.x[50, :, 1], without.x[:, 1], rtol=1e3 * EPS[dtype])
+            np.testing.assert_allclose(answer.residuals[50, 1], without.residuals[1], rtol=1e3 * EPS[dtype], atol=1e-26)
 
 
 @pytest.mark.parametrize("rcond", [0.6, 1.0, 7.0, np.inf])
@@ -146,12 +159,51 @@ def test_large_cutoffs_are_declined(draw, m, n, rcond):
     np.testing.assert_allclose(got.x, want.x, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("exponent", [-1000, -600, 600, 1000])
-def test_out_of_range_is_solved_by_auto_alone(draw, exponent):
-    a, b = draw(20, 4), draw(20, 2)
-    large = np.ldexp(a, exponent)
-    assert is_declined(solve(large, b, driver="cholesky"))
-    np.testing.assert_allclose(solve(large, b).x, np.ldexp(solve(a, b).x, -exponent), rtol=1e-11)
+# Batch kernel, tall, wide (each either side of 128 columns), LU.
+SCALED_SHAPES = [(8, 3), (300, 20), (20, 300), (400, 200), (200, 400), (100, 100)]
+
+
+@pytest.mark.parametrize("exponent", [-1040, -900, -500, -160, -80, 100, 150, 210, 470, 960])
+@pytest.mark.parametrize(("m", "n"), SCALED_SHAPES)
+def test_the_scale_of_the_matrix_decides_nothing(draw, m, n, exponent):
+    """A power of two changes neither rank nor digits, with all singular values above the cutoff and with some below."""
+    a, b = draw(m, n), draw(m, 2)
+    if exponent < -1000:
+        a = np.round(a * 2**10) / 2**10  # so that all are numbers still
+    s = np.linalg.svdvals(a)
+    between = (s[len(s) // 2 - 1] + s[len(s) // 2]) / (2 * s[0])
+    for rcond, drivers in ((1e-13, ("auto", "cholesky", "qr")), (between, ("auto", "qr", "gelsd", "svd"))):
+        want, _, rank, _ = np.linalg.lstsq(a, b, rcond)
+        for driver in drivers:
+            got = solve(np.ldexp(a, exponent), np.ldexp(b, exponent), rcond, driver)
+            assert got.rank == rank, driver
+            np.testing.assert_allclose(got.x, want, rtol=0, atol=1e-9 * abs(want).max(), err_msg=driver)
+            np.testing.assert_allclose(got.s, np.ldexp(s, exponent), rtol=1e-9, atol=0, err_msg=driver)
+        assert is_declined(solve(np.ldexp(a, exponent), b, between, "cholesky"))
+
+
+@pytest.mark.parametrize("driver", ["auto", "cholesky", "qr", "gelsd", "svd"])
+@pytest.mark.parametrize(("m", "n"), SCALED_SHAPES)
+def test_each_right_hand_side_has_a_scale_of_its_own(draw, m, n, driver):
+    """Side by side, none takes digits from another. What is too large for a number is inf, and not its neighbours."""
+    a, b = draw(m, n), draw(m, 6)
+    b[:, 2] = 0
+    exponents = np.array([0, -1000, 0, 960, 550, -195])
+    for exponent in (0, -100, -332, -800, 700):
+        want = solve(a, b, 1e-13, driver)
+        got = solve(np.ldexp(a, exponent), np.ldexp(b, exponents), 1e-13, driver)
+        assert got.rank == min(m, n)
+        with np.errstate(over="ignore", under="ignore"):
+            expected = np.ldexp(want.x, exponents - exponent)
+            sums = np.ldexp(want.residuals, 2 * exponents)
+        np.testing.assert_allclose(got.x, expected, rtol=1e-9, atol=np.finfo(float).tiny)
+        np.testing.assert_allclose(got.residuals, sums, rtol=1e-9, atol=np.finfo(float).tiny)
+
+
+def test_a_product_with_b_that_vanishes_is_seen():
+    for driver in ("auto", "cholesky", "qr", "gelsd", "svd"):
+        got = solve(np.array([[1e-80]]), np.array([[1e-250]]), driver=driver)
+        np.testing.assert_allclose(got.x, [[1e-170]], rtol=1e-15, err_msg=driver)
 
 
 @pytest.mark.parametrize("driver", CERTIFYING)
@@ -227,6 +279,7 @@ def test_gradient_of_the_residuals_at_deficient_rank(draw):
     np.testing.assert_allclose(gradient("auto"), want, rtol=0, atol=1e-10 * abs(want).max())
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are counted in /proc")
 @pytest.mark.parametrize("setting", ["1", "3", "0", "many"])
 def test_number_of_threads(setting):
     """LSTSQ_NUM_THREADS bounds the threads of the kernels; what is not a positive number leaves them all cores."""
@@ -247,30 +300,3 @@ def test_number_of_threads(setting):
     )
     started, cores = map(int, out.split())
     assert started == {"1": 0, "3": 2}.get(setting, cores - 1)
-
-
-MEMORY = """
-import mlx.core as mx
-from lstsq_mlx._native import native
-
-def field(name):
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) * 1024 for line in status if line.startswith(name))
-
-mx.set_default_device(mx.cpu)
-mx.eval(native().lstsq(mx.random.normal((300, 20)), mx.ones((300, 1)), 1e-6, "auto")[0])
-a, b = mx.random.normal((10_000_000, 8)), mx.ones((10_000_000, 1))
-mx.eval(a, b)
-mx.clear_cache()
-with open("/proc/self/clear_refs", "w") as peak:
-    peak.write("5")
-before = field("VmRSS")
-mx.eval(native().lstsq(a, b, 1e-6, "auto")[:2])
-print(field("VmHWM") - before)
-"""
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read from /proc")
-def test_a_long_problem_takes_no_memory_to_speak_of():
-    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, timeout=300, check=True)
-    assert int(done.stdout) <= 64 * 2**20

@@ -490,9 +490,43 @@ def test_gradient_is_nan_where_the_input_is_and_only_there(shape: tuple[int, int
         b[1, 0, 0] = float("inf")
     spoiled = mx.grad(f, argnums=(0, 1))(a, b)
     for got, expected in zip(spoiled, healthy):
-        assert np.isnan(np.array(got[1])).all()
         close(got[0], expected[0], 0)
         close(got[2], expected[2], 0)
+    # A right-hand side spoils its own gradient and, since all are summed, that of the matrix.
+    assert np.isnan(np.array(spoiled[0][1])).all()
+    assert np.isnan(np.array(spoiled[1][1][:, 0])).all()
+    if where == "a":
+        assert np.isnan(np.array(spoiled[1][1])).all()
+    else:
+        close(spoiled[1][1][:, 1], healthy[1][1][:, 1], 1e-12)
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("spectrum", ["full", "truncated"])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("share", ["columns", "batch", "vmap"])
+def test_a_column_that_is_not_finite_and_not_read_spoils_no_gradient(
+    shape: tuple[int, int], spectrum: str, dtype: str, share: str
+) -> None:
+    """What reads the finite columns alone has the derivatives that it has without the others."""
+    p = path(shape, spectrum, dtype, k=3)
+    a, b = array(p.a(0), dtype), array(p.b(0), dtype)
+    read = mx.array([True, False, True])
+    if share != "columns":  # each right-hand side is an element of its own, beside the one matrix
+        b, read = mx.expand_dims(mx.moveaxis(b, -1, 0), -1), mx.expand_dims(read, -1)
+
+    def loss(a: mx.array, b: mx.array) -> mx.array:
+        of_all = mx.vmap(solve(p), in_axes=(None, 0)) if share == "vmap" else solve(p)
+        x, residuals, _ = of_all(a, b)
+        x = mx.where(mx.expand_dims(read, -2), x, mx.zeros_like(x))
+        return mx.sum(mx.abs(x) ** 2) + mx.sum(mx.where(read, residuals, mx.zeros_like(residuals)))
+
+    expected = mx.grad(loss, argnums=(0, 1))(a, b)
+    for value in (float("nan"), float("inf")):
+        b[(1, 1) if share == "columns" else (1, 1, 0)] = value
+        got = mx.grad(loss, argnums=(0, 1))(a, b)
+        for one, other in zip(got, expected):
+            close(one, other, 1e-9 if dtype == "float64" else 3e-5)
 
 
 def test_gradient_of_s_is_nan_where_the_input_is_and_only_there() -> None:

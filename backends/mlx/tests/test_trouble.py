@@ -15,7 +15,7 @@ from lstsq_mlx._native import native
     [
         (mx.ones((3,)), mx.ones((3, 1)), 0.1, "qr", "expected"),
         (mx.ones((3, 2)), mx.ones((4, 1)), 0.1, "qr", r"\(3,2\).*\(4,1\)"),
-        (mx.ones((2, 3, 2)), mx.ones((3, 3, 1)), 0.1, "qr", "same batch"),
+        (mx.ones((2, 3, 2)), mx.ones((3, 3, 1)), 0.1, "qr", "batch dimensions that broadcast"),
         (mx.ones((3, 0)), mx.ones((3, 1)), 0.1, "qr", "none of them 0"),
         (mx.ones((3, 2), dtype=mx.float16), mx.ones((3, 1), dtype=mx.float16), 0.1, "qr", "float16"),
         (mx.ones((3, 2)), mx.ones((3, 1), dtype=mx.complex64), 0.1, "qr", "complex64"),
@@ -112,7 +112,7 @@ def test_importing_is_light():
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [
-        ('import mlx.core; mlx.core.__version__ = "0.1.2"', "0.1.2 is installed; run `pip install 'lstsq-mlx' 'mlx=="),
+        ('import mlx.core; mlx.core.__version__ = "0.1.2"', "0.1.2 is installed; run `pip install 'mlx=="),
         ('sys.modules["scipy.linalg.cython_lapack"] = None', "pip install --upgrade scipy"),
         ('sys.modules["lstsq_mlx._core"] = None', "pip install"),
         ('sys.modules["mlx.core"] = None', "pip install"),

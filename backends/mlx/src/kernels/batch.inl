@@ -45,8 +45,8 @@ static void factorise(Core& q) {
   for (int64_t j = 0; j < n; ++j) {
     const VecD diagonal = q.g[j * n + j];
     const MaskD exponent = (reinterpret_cast<MaskD>(diagonal) >> 52) & 0xfff;  // a sign bit makes it large
-    // Within 2^(+-900) no square that matters has over- or underflowed; zero, infinity and NaN are outside.
-    ok &= (exponent > 1023 - 900) & (exponent < 1023 + 900);
+    // The square of a norm within largest_norm (range.h); zero, infinity and NaN are outside.
+    ok &= (exponent > 1023 - 400) & (exponent < 1023 + 400);
     const MaskD half = (exponent - 1023) >> 1;
     const MaskD safe = (1023 - half) & reinterpret_cast<MaskD>(ok);
     q.d[j] = reinterpret_cast<VecD>((safe << 52) | (~ok & reinterpret_cast<MaskD>(splat<double, lanes>(1))));
@@ -132,9 +132,11 @@ static void factorise(Core& q) {
   q.condition = square_root(condition2);
   q.contraction = condition2 * (static_cast<double>(q.m + q.n + 2) * 0x1p-53);
   ok &= q.contraction < splat<double, lanes>(0.1);
-  // sigma_min >= 1 / |V D|_F and sigma_max <= |A|_F. The factor of 2 pays for the rounding errors of both.
-  const VecD cutoff = splat<double, lanes>(2 * q.rcond);
-  ok &= (cutoff * cutoff) * frobenius * inverse_frobenius < one;
+  // sigma_min >= 1 / |V D|_F and sigma_max <= |A|_F. The factor of 2 pays for the rounding errors of both. A bound below
+  // what any matrix has, or infinite, proves nothing.
+  const VecD cutoff = splat<double, lanes>(2 * q.rcond), bound = frobenius * inverse_frobenius;
+  ok &= (bound >= splat<double, lanes>(0.25)) & (bound <= splat<double, lanes>(0x1p1000));
+  ok &= (condition2 >= splat<double, lanes>(0.25)) & ((cutoff * cutoff) * bound < one);
   q.ok = ok;
 }
 
@@ -168,9 +170,10 @@ static void apply_inverse(Core& q) {
 }
 
 // Add the step in c to x. True for the lanes where, after this step, x is as accurate as it will get: what remains is
-// at most contraction * |step|.
-template <class T>
-static MaskD add_step(Core& q) {
+// at most contraction * |step|. Not ok is a lane with a right-hand side of a size that the certificate is not proved for
+// (range.h): x and the residual are both small only where b is. `is_zero(lane, c)` looks at a right-hand side itself.
+template <class T, class IsZero>
+static MaskD add_step(Core& q, const IsZero& is_zero) {
   const double unit = sizeof(T) == 4 ? 0x1p-31 : 0x1p-53;
   // Rounding errors of the residual put a floor under |step|: a part of the condition number times the unit roundoff.
   const VecD tolerance = unit + q.condition * (0x1p-56 / __builtin_sqrt(static_cast<double>(q.n)));
@@ -183,8 +186,13 @@ static MaskD add_step(Core& q) {
       step += (dx * inverse) * (dx * inverse);
       norm += (x * inverse) * (x * inverse);
     }
-    const VecD bound = tolerance * (square_root(norm) + q.norms[c]);
-    done &= q.contraction * square_root(step) <= bound;
+    const VecD size = square_root(norm) + q.norms[c];
+    done &= q.contraction * square_root(step) <= tolerance * size;
+    if (sizeof(T) == 4) continue;
+    MaskD fits = (size >= splat<double, lanes>(1 / largest_right_side)) & (size <= splat<double, lanes>(largest_right_side));
+    for (int64_t l = 0; any(~fits & q.ok) && l < lanes; ++l)
+      if (size[l] == 0 && is_zero(l, c)) fits[l] = -1;
+    q.ok &= fits;
   }
   return done;
 }
@@ -206,11 +214,17 @@ static void finish(Core& q, const BatchTask<T>& t, int64_t element, int64_t live
   for (int64_t l = live; l < lanes; ++l) q.ok[l] = 0;
   apply_inverse(q);
   for (int64_t i = 0; i < q.n * q.k; ++i) q.x[i] = q.c[i];
+  const auto is_zero = [&](int64_t l, int64_t c) {
+    const T* b = t.b + (element + least(l, live - 1)) * t.b_stride + c;
+    for (int64_t i = 0; i < t.m; ++i)
+      if (b[i * t.ldb] != 0) return false;
+    return true;
+  };
   MaskD done = accurate_at_once<T>(q) | ~q.ok;
   for (int step = 0; any(~done) && step < 6; ++step) {
     residual(true);  // c = A'(b - A x), norms = |b - A x|
     apply_inverse(q);
-    done |= add_step<T>(q);
+    done |= add_step<T>(q, is_zero) | ~q.ok;
   }
   q.ok &= done;
   if (t.residuals) residual(false);

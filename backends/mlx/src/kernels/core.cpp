@@ -47,7 +47,8 @@ Status Core::factorise(int64_t chain, double unit, double limit, double rcond, c
   loss = error * std::sqrt(inverse.unscaled) / *std::min_element(d_.begin(), d_.end());
   condition = std::sqrt(scaled * inverse.scaled);
   // sigma_min > rcond * sigma_max for sure, with a factor of 2 for the rounding errors of both sides.
-  if (!(4 * rcond * rcond * squares * inverse.unscaled < 1)) return Status::ill_conditioned;  // NaN fails too
+  if (!certainly_above(rcond, frobenius * std::sqrt(inverse.unscaled), 2)) return Status::ill_conditioned;
+  if (!certainly_above(0, condition, 1)) return Status::ill_conditioned;
   // The bounds may be too large by a factor of several thousand, hardly by more.
   if (contraction >= largest_contraction && contraction < 1e4 && multiply) contraction = measured_contraction(multiply);
   return contraction < largest_contraction ? Status::certified : Status::ill_conditioned;
@@ -65,7 +66,7 @@ double Core::measured_contraction(const Multiply& multiply) const {
     const double e = z[static_cast<size_t>(i)] - v[static_cast<size_t>(i)] / scale(i / probes);
     sum += e * e;
   }
-  return std::sqrt(probe_safety / static_cast<double>(probes) * sum);
+  return std::max(std::sqrt(probe_safety / static_cast<double>(probes) * sum), 0x1p-53);  // the products' own rounding
 }
 
 // |R^-1|_F from the explicit inverse, row by row from the last.
@@ -98,11 +99,14 @@ Core::Inverse Core::inverse_estimates() const {
   gaussian(n_ * probes, start.data());
   const auto [low, high] = std::minmax_element(d_.begin(), d_.end());
   const bool same_scale = *low == *high;
+  // With the scaling undone, in units of the smallest column: B is then at least of size 1 / 4, so that what underflows
+  // in its powers is too small to matter.
+  const double unit = *high;
   double estimates[2];
   parallel(same_scale ? 1 : 2, [&](int64_t unscale) {
     std::vector<double> w = start;
     auto rescale = [&] {
-      for (int64_t i = 0; unscale && i < n_ * probes; ++i) w[static_cast<size_t>(i)] *= scale(i / probes);
+      for (int64_t i = 0; unscale && i < n_ * probes; ++i) w[static_cast<size_t>(i)] *= scale(i / probes) / unit;
     };
     for (int power = 0; power < 2; ++power) {
       rescale();
@@ -114,7 +118,7 @@ Core::Inverse Core::inverse_estimates() const {
     for (const double e : w) sum += e * e;
     estimates[unscale] = std::pow(probe_safety / static_cast<double>(probes) * sum, 0.25);
   });
-  return {estimates[0], same_scale ? estimates[0] * *low * *low : estimates[1]};
+  return {estimates[0], (same_scale ? estimates[0] : estimates[1]) * unit * unit};
 }
 
 void Core::solve(double* w, int64_t k, double* norms) const {

@@ -18,8 +18,9 @@ class Core {
   using Multiply = std::function<void(double* v)>;
 
   // chain: the longest chain of additions behind an entry of g; unit: the unit roundoff of the products and sums.
-  // limit: the diagonal must lie within [1 / limit, limit]. multiply, where given, is for a matrix for which the bounds
-  // of the rounding errors promise too little: what they came to is then measured.
+  // limit: the diagonal must lie within [1 / limit, limit], at most that of largest_norm (range.h). multiply, where
+  // given, is for a matrix for which the bounds of the rounding errors promise too little: what they came to is then
+  // measured.
   Status factorise(int64_t chain, double unit, double limit, double rcond, const Multiply& multiply = nullptr);
 
   // w (n rows of k) = (A'A)^-1 w. norms (k), where given: the columns' |R^-T D w|_2.

@@ -1,5 +1,6 @@
 // The inner loops, compiled once per instruction set with LSTSQ_ISA naming the namespace.
 #include "isa.h"
+#include "range.h"
 
 namespace lstsq::kernels::LSTSQ_ISA {
 namespace {

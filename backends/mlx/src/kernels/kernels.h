@@ -19,7 +19,7 @@ namespace lstsq::kernels {
 enum class Status : int {
   certified = 0,        // x (and residuals) are the answer; the rank is min(m, n)
   ill_conditioned = 1,  // the singular values are not provably above the cutoff, or refinement does not contract
-  out_of_range = 2,     // NaN, infinity, or numbers whose squares overflow or underflow
+  out_of_range = 2,     // NaN, infinity, or sizes that the certificate is not proved for (range.h)
   unsupported = 3,      // this shape has no kernel here
 };
 

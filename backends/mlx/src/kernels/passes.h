@@ -3,11 +3,14 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "isa.h"
 #include "pool.h"
+#include "range.h"
 
 namespace lstsq::kernels {
 
@@ -88,6 +91,20 @@ void residual_pass(const Rows<T>& p, const double* x, double* sums, double* g, d
     if (g)
       for (int64_t i = 0; i < p.k * ldg; ++i) g[i] += mine[p.k + i];
   }
+}
+
+// to (m rows of k) = b in double precision; false where a column holds NaN or infinity, or has a size that the
+// certificate is not proved for.
+template <class T>
+bool take_right_sides(const Rows<T>& p, double* to) {
+  std::vector<double> largest(static_cast<size_t>(p.k));
+  for (int64_t i = 0; i < p.m; ++i)
+    for (int64_t c = 0; c < p.k; ++c) {
+      const double e = to[i * p.k + c] = static_cast<double>(p.b[i * p.ldb + c]);
+      if (!std::isfinite(e)) return false;
+      largest[static_cast<size_t>(c)] = std::max(largest[static_cast<size_t>(c)], std::abs(e));
+    }
+  return std::all_of(largest.begin(), largest.end(), [](double size) { return size == 0 || ordinary(size); });
 }
 
 // y (n rows of k) = A'v, v m rows of k.

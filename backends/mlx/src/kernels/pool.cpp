@@ -4,8 +4,9 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdlib>
+#include <exception>
 #include <mutex>
-#include <system_error>
+#include <new>
 #include <thread>
 
 #ifdef __linux__
@@ -40,9 +41,17 @@ struct Job {
   void (*call)(void*, int64_t);
   void* context;
   std::atomic<int64_t> next{0};
+  std::atomic<bool> failed{false};
+  std::exception_ptr error;  // the first; read by the caller when nobody is at work any more
 
-  void work() {
-    for (int64_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) call(context, task);
+  // Keeps what a task throws, since it must not leave a helper, nor leave the caller while helpers are at work.
+  void work() noexcept {
+    try {
+      for (int64_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) call(context, task);
+    } catch (...) {
+      if (!failed.exchange(true)) error = std::current_exception();
+      next.store(tasks, std::memory_order_relaxed);  // those that nobody has begun are left out
+    }
   }
 };
 
@@ -50,26 +59,28 @@ class Pool {
  public:
   explicit Pool(int threads) : process(process_id()), helpers_(threads - 1) {}
 
-  // False: somebody else has the pool, nothing was done.
+  // False: the pool is at work on another job, nothing was done.
   bool run(Job& job) {
-    std::unique_lock own(owner_, std::try_to_lock);
-    if (!own) return false;
+    if (busy_.exchange(true)) return false;
     {
       std::lock_guard lock(mutex_);
       // Threads start at the first use, so that importing costs nothing and a process that forks early is unharmed.
       try {
         for (; started_ < helpers_; ++started_) std::thread(&Pool::serve, this).detach();
-      } catch (const std::system_error&) {
-        helpers_ = started_;  // the system grants no more threads: go on with those there are
+      } catch (...) {
+        // The system has no more threads or no memory for one now: go on with those there are.
       }
       job_ = &job;
       ++generation_;
     }
     wake_.notify_all();
     job.work();
-    std::unique_lock lock(mutex_);
-    job_ = nullptr;  // whoever wakes late finds nothing to do
-    idle_.wait(lock, [&] { return active_ == 0; });
+    {
+      std::unique_lock lock(mutex_);
+      job_ = nullptr;  // whoever wakes late finds nothing to do
+      idle_.wait(lock, [&] { return active_ == 0; });
+    }
+    busy_.store(false);
     return true;
   }
 
@@ -77,6 +88,7 @@ class Pool {
 
  private:
   void serve() {
+    prepare_for_exceptions();
     uint64_t seen = 0;
     std::unique_lock lock(mutex_);
     for (;;) {
@@ -92,26 +104,27 @@ class Pool {
     }
   }
 
-  std::mutex owner_, mutex_;
+  // Not a mutex: a task may ask for the pool again, in the thread that has it.
+  std::atomic<bool> busy_{false};
+  std::mutex mutex_;
   std::condition_variable wake_, idle_;
   Job* job_ = nullptr;
   uint64_t generation_ = 0;
-  int active_ = 0, started_ = 0, helpers_;
+  int active_ = 0, started_ = 0;
+  const int helpers_;
 };
 
 // Never destroyed: detached threads wait on its members until the process ends. A child of fork() has none of its
-// parent's threads, so it gets a pool of its own.
-Pool& pool() {
+// parent's threads, so it gets a pool of its own. Null where there is no memory for one.
+Pool* pool() {
   static std::atomic<Pool*> current{nullptr};
   Pool* found = current.load(std::memory_order_acquire);
-  if (found && found->process == process_id()) return *found;
-  Pool* made = new Pool(thread_count());
-  if (current.compare_exchange_strong(found, made)) return *made;
+  if (found && found->process == process_id()) return found;
+  Pool* made = new (std::nothrow) Pool(thread_count());
+  if (!made || current.compare_exchange_strong(found, made)) return made;
   delete made;
-  return *found;
+  return found;
 }
-
-thread_local bool inside = false;
 
 }  // namespace
 
@@ -126,13 +139,9 @@ int thread_count() {
 
 void detail::parallel(int64_t tasks, void (*call)(void*, int64_t), void* context) {
   Job job{tasks, call, context};
-  if (tasks > 1 && !inside && thread_count() > 1) {
-    inside = true;
-    const bool done = pool().run(job);
-    inside = false;
-    if (done) return;
-  }
-  job.work();
+  Pool* const helpers = tasks > 1 && thread_count() > 1 ? pool() : nullptr;
+  if (!helpers || !helpers->run(job)) job.work();
+  if (job.failed) std::rethrow_exception(job.error);
 }
 
 }  // namespace lstsq::kernels

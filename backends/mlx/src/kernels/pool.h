@@ -2,18 +2,26 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <type_traits>
 
 namespace lstsq::kernels {
 
 int thread_count();
 
+// The first use of exceptions in a thread takes a little memory, and ends the process if there is none. A thread calls
+// this early, before its work has taken the memory.
+inline void prepare_for_exceptions() {
+  [[maybe_unused]] const volatile int none = std::uncaught_exceptions();
+}
+
 namespace detail {
 void parallel(int64_t tasks, void (*call)(void*, int64_t), void* context);
 }
 
 // Call f(0), ..., f(tasks - 1), spread over the pool's threads and this one; return when all are done. Where another
-// caller has the pool, or f is itself inside a parallel loop, this thread runs all the tasks. f must not throw.
+// caller has the pool, or f is itself inside a parallel loop, this thread runs all the tasks. If f throws, no more
+// tasks are begun, and the first exception is thrown here when no thread is at work on f any more.
 template <class F>
 void parallel(int64_t tasks, F&& f) {
   using Fn = std::remove_reference_t<F>;

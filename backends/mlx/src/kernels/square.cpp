@@ -71,19 +71,33 @@ struct Factors {
   }
 };
 
-double mean_square(const std::vector<double>& w, int64_t probes_used) {
+double mean_square(const std::vector<double>& w) {
   double sum = 0;
   for (const double e : w) sum += e * e;
-  return sum / static_cast<double>(probes_used);
+  return sum / static_cast<double>(probes);
 }
 
 // An upper estimate of a matrix's 2-norm that gets closer at each call: with w = B^j z, the mean of |w|^2 is about
-// trace(B^2j) >= |B|_2^2j, where B is A'A or its inverse; an odd half step (A alone) counts as half a power.
+// trace(B^2j) >= |B|_2^2j, where B is A'A or its inverse; an odd half step (A alone) counts as half a power. The powers
+// are kept as w 2^exponent with entries of w up to 1, since they themselves would soon over- or underflow.
 struct NormEstimate {
   std::vector<double> w;  // what the powers were applied to so far
   double halves = 0;      // how many factors A, or A^-1
+  double exponent = 0;
 
-  double value() const { return std::pow(probe_safety * mean_square(w, probes), 1 / (2 * halves)); }
+  // To be called after each factor or two. Where an entry is not finite, or none is left, value() is NaN.
+  void rescale() {
+    double largest = 0;
+    for (const double e : w) largest = std::max(largest, std::abs(e));  // NaN is seen by value()
+    if (!(largest > 0 && std::isfinite(largest))) {
+      exponent = NAN;
+      return;
+    }
+    const int by = std::ilogb(largest) + 1;
+    for (double& e : w) e = std::ldexp(e, -by);
+    exponent += by;
+  }
+  double value() const { return std::exp2((std::log2(probe_safety * mean_square(w)) / 2 + exponent) / halves); }
 };
 
 // Four more factors, A and its transpose in turn.
@@ -93,10 +107,11 @@ void multiply(const Rows<T>& product, NormEstimate& estimate) {
   // b = 0, so the residual is -A w.
   auto times = [&] { residual_pass(product, estimate.w.data(), sums.data(), nullptr, v.data()); };
   auto transposed_times = [&] { transpose_pass(product, v.data(), estimate.w.data()); };
-  times();
-  transposed_times();
-  times();
-  transposed_times();
+  for (int factors = 0; factors < 2; ++factors) {
+    times();
+    transposed_times();
+    estimate.rescale();
+  }
   estimate.halves += 4;
 }
 
@@ -107,8 +122,8 @@ Status solve_square(const Rows<T>& p, double rcond, double* x, double* sums, Rep
   const int64_t n = p.n, k = p.k;
   report.tier = 3;
   Factors<T> factors(n);
-  const double frobenius = factors.take(p.a, p.lda);
-  const double limit = sizeof(T) == 4 ? 0x1p100 : 0x1p900;
+  const double frobenius = std::sqrt(factors.take(p.a, p.lda));
+  const double limit = sizeof(T) == 4 ? 0x1p50 : largest_norm;
   if (!(frobenius < limit && frobenius > 1 / limit)) return Status::out_of_range;
   if (!lu(n, factors.values.get(), factors.ld, factors.pivots.data())) return Status::ill_conditioned;
 
@@ -123,7 +138,7 @@ Status solve_square(const Rows<T>& p, double rcond, double* x, double* sums, Rep
     residual_pass(product, v.data(), unused.data(), nullptr, w.data());  // -A v
     factors.solve(false, w.data(), probes);
     for (size_t i = 0; i < v.size(); ++i) v[i] += w[i];
-    return std::sqrt(probe_safety * mean_square(v, probes));
+    return std::max(std::sqrt(probe_safety * mean_square(v)), 0x1p-53);  // the products' own rounding at least
   };
   std::vector<double> v = z;
   const double once = multiply_by_error(v), twice = once < 0.1 ? once * once : multiply_by_error(v);
@@ -135,8 +150,8 @@ Status solve_square(const Rows<T>& p, double rcond, double* x, double* sums, Rep
   // |A^-1| <= |(I - E)^-1| |M^-1|. The bounds start cheap and get closer while they leave the rank in doubt; the
   // margin is for the rounding errors of the estimates, whose safety is their own.
   NormEstimate inverse{z}, norm{z};
-  double inverse_bound = HUGE_VAL, norm_bound = std::sqrt(frobenius);
-  auto certain = [&] { return 1.1 * rcond * norm_bound * inverse_bound < 1; };
+  double inverse_bound = HUGE_VAL, norm_bound = frobenius;
+  auto certain = [&] { return certainly_above(rcond, norm_bound * inverse_bound, 1.1); };
   for (int round = 0; round < 3 && !certain(); ++round) {
     if (round > 0) {
       multiply(product, norm);
@@ -145,16 +160,14 @@ Status solve_square(const Rows<T>& p, double rcond, double* x, double* sums, Rep
     }
     factors.solve(false, inverse.w.data(), probes);
     factors.solve(true, inverse.w.data(), probes);
+    inverse.rescale();
     inverse.halves += 2;
     inverse_bound = std::min(inverse_bound, amplification * inverse.value());
   }
   report.condition = norm_bound * inverse_bound;
   if (!certain()) return Status::ill_conditioned;
 
-  for (int64_t i = 0; i < n; ++i)
-    for (int64_t c = 0; c < k; ++c) x[i * k + c] = static_cast<double>(p.b[i * p.ldb + c]);
-  for (int64_t i = 0; i < n * k; ++i)
-    if (!std::isfinite(x[i])) return Status::out_of_range;
+  if (!take_right_sides(p, x)) return Status::out_of_range;
   factors.solve(false, x, k);
 
   std::vector<double> step(static_cast<size_t>(n * k)), squares(static_cast<size_t>(k));
@@ -172,7 +185,7 @@ Status solve_square(const Rows<T>& p, double rcond, double* x, double* sums, Rep
         moved += dx * dx;
         size += e * e;
       }
-      if (!(moved <= 0x1p1000)) return Status::out_of_range;
+      if (!std::isfinite(moved)) return Status::out_of_range;
       if (moved > 0) largest = std::max(largest, std::sqrt(moved / size));
     }
     // The error e before a step and the step (I - E) e: what is left is E e, or E^2 of the error one step earlier.

@@ -28,7 +28,7 @@ class Tall {
     // In single precision the blocks are short, and their sums are added in double precision. Outside of the limits,
     // squares that matter may have over- or underflowed.
     return single ? core.factorise(192, 0x1p-24, 0x1p80, rcond)
-                  : core.factorise(chain, 0x1p-53, sizeof(T) == 4 ? 0x1p1000 : 0x1p900, rcond, multiply());
+                  : core.factorise(chain, 0x1p-53, largest_norm * largest_norm, rcond, multiply());
   }
 
   // w (n rows of k) = A'b, or A'(b - A x), from the products of the last pass.
@@ -47,6 +47,14 @@ class Tall {
     std::vector<double> both(static_cast<size_t>(rows_.k));
     residual_pass(rows_, spread.data(), both.data(), g, nullptr);
     for (int64_t c = 0; c < k_; ++c) sums[c] = both[static_cast<size_t>(2 * c)] + both[static_cast<size_t>(2 * c + 1)];
+  }
+
+  // Whether a right-hand side is zero in every row.
+  bool no_right_side(int64_t c) const {
+    for (int64_t i = 0; i < rows_.m; ++i)
+      for (int64_t part = 0; part < parts_; ++part)
+        if (rows_.b[i * rows_.ldb + c * parts_ + part] != 0) return false;
+    return true;
   }
 
   // |D^-1 column c of w|.
@@ -128,7 +136,9 @@ Status solve_tall(const Rows<T>& p, int parts, double rcond, double* x, double* 
     for (int64_t c = 0; c < k; ++c) {
       const double size = problem.scaled_norm(x, c) + std::sqrt(squares[static_cast<size_t>(c)]);
       const double moved = problem.scaled_norm(step.data(), c);
-      if (!(moved <= 0x1p1000)) return Status::out_of_range;
+      // x and the residual are both small only where b is: then products with A may have vanished.
+      const bool in_range = sizeof(T) == 4 || ordinary(size) || (size == 0 && problem.no_right_side(c));
+      if (!in_range || !std::isfinite(moved)) return Status::out_of_range;
       if (moved > 0) largest = std::max(largest, moved / size);
     }
     done = contraction * largest <= tolerance;

@@ -12,7 +12,7 @@ bool gram_triangle(const float* a, int64_t m, int64_t n, int64_t lda, double* r)
   const auto g = std::make_unique_for_overwrite<double[]>(static_cast<size_t>(ld * ld));
   const int64_t chain = gram(Rows<float>{a, m, n, lda, nullptr, 0, 0}, wide, false, g.get(), nullptr);
   Core core(narrow, g.get());
-  if (core.factorise(chain, 0x1p-53, 0x1p1000, 0) != Status::certified) return false;
+  if (core.factorise(chain, 0x1p-53, largest_norm * largest_norm, 0) != Status::certified) return false;
   if (!(core.loss < negligible<float>)) return false;
   for (int64_t j = 0; j < narrow; ++j)
     for (int64_t i = 0; i < narrow; ++i) r[j * narrow + i] = i <= j ? g[i * ld + j] / core.scale(j) : 0;

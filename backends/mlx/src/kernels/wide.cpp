@@ -30,7 +30,7 @@ Status solve_wide(const Rows<T>& p, double rcond, double* x, double* sums, Repor
       residual_pass(product, y.data(), unused.data(), nullptr, v);
       for (int64_t i = 0; i < m * probes; ++i) v[i] = -v[i];
     };
-    status = core.factorise(chain, 0x1p-53, sizeof(T) == 4 ? 0x1p1000 : 0x1p900, rcond, multiply);
+    status = core.factorise(chain, 0x1p-53, largest_norm * largest_norm, rcond, multiply);
     report.tier = 2;
   }
   report.condition = core.condition;
@@ -39,11 +39,7 @@ Status solve_wide(const Rows<T>& p, double rcond, double* x, double* sums, Repor
 
   std::vector<double> step(static_cast<size_t>(m * k)), squares(static_cast<size_t>(k)), norms(squares.size()),
       moved(squares.size());
-  for (int64_t i = 0; i < m; ++i)
-    for (int64_t c = 0; c < k; ++c) {
-      const double e = step[static_cast<size_t>(i * k + c)] = static_cast<double>(p.b[i * p.ldb + c]);
-      if (!std::isfinite(e)) return Status::out_of_range;
-    }
+  if (!take_right_sides(p, step.data())) return Status::out_of_range;
   core.solve(step.data(), k, norms.data());  // |R^-T D b| is |x|
   transpose_pass(p, step.data(), x);
 
@@ -63,7 +59,7 @@ Status solve_wide(const Rows<T>& p, double rcond, double* x, double* sums, Repor
     for (size_t i = 0; i < dx.size(); ++i) x[i] += dx[i];
     double largest = 0, residual = 0;
     for (size_t c = 0; c < moved.size(); ++c) {
-      if (!(moved[c] <= 0x1p1000)) return Status::out_of_range;
+      if (!std::isfinite(moved[c])) return Status::out_of_range;
       if (moved[c] > 0) {
         largest = std::max(largest, moved[c] / norms[c]);
         residual = std::max(residual, std::sqrt(squares[c]) / norms[c]);

@@ -15,6 +15,7 @@ import pathlib
 import shlex
 import struct
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -22,6 +23,8 @@ from typing import NamedTuple
 import numpy as np
 
 HERE = pathlib.Path(__file__).parent
+#: The file name of the library that CMake builds.
+SHIM = {"darwin": "libkernels_shim.dylib", "win32": "kernels_shim.dll"}.get(sys.platform, "libkernels_shim.so")
 CODES = {"f": "s", "d": "d", "F": "c", "D": "z"}
 CERTIFIED, ILL_CONDITIONED, OUT_OF_RANGE, UNSUPPORTED = range(4)
 
@@ -46,11 +49,10 @@ class Library:
     def __init__(self, path: str | None):
         if path is None:
             build = tempfile.mkdtemp(prefix="lstsq-kernels-")
-            subprocess.run(
-                ["cmake", "-S", HERE, "-B", build, "-DCMAKE_BUILD_TYPE=Release"], check=True, capture_output=True
-            )
+            configure = ["cmake", "-S", HERE, "-B", build, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release"]
+            subprocess.run(configure, check=True, capture_output=True)
             subprocess.run(["cmake", "--build", build, "-j2"], check=True, capture_output=True)
-            path = os.path.join(build, "libkernels_shim.so")
+            path = os.path.join(build, SHIM)
             os.environ["LSTSQ_KERNELS_LIBRARY"] = path  # for the processes that tests start
         self.library = ctypes.CDLL(path)
 

@@ -1,7 +1,9 @@
 // A C face of the kernels for the tests and micro-benchmarks: a library for ctypes, and included in server.cpp. In each
 // function what it reads comes before what it writes.
+#ifndef _WIN32
 #include <sys/wait.h>
 #include <unistd.h>
+#endif
 
 #include <atomic>
 #include <cstring>
@@ -83,6 +85,7 @@ SHIM_BATCH(d, double)
 SHIM_REDUCE(s, float)
 SHIM_REDUCE(d, double)
 
+#ifndef _WIN32
 // One problem (a is m by n) and one batch (c is count of p by q), solved again and again, by several threads at once or
 // in a child of fork: how many answers are not the first one, bit by bit.
 int shim_repeat(int64_t forked,
@@ -126,5 +129,6 @@ int shim_repeat(int64_t forked,
   alarm(0);
   return wrong;
 }
+#endif
 
 }  // extern "C"

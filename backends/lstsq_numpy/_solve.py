@@ -1,0 +1,154 @@
+"""One matrix of the batch after the other, by gelsd or by the SVD, with this library's cutoff, scaling and residuals.
+
+Where gelsd's answer is not the contract's, the SVD solves instead: where gelsd does not converge, where it kept other
+singular values than the contract keeps, and where the cut is narrow. There the two spaces that the cut separates hardly
+differ in their singular values, and gelsd's divide and conquer mixes them: it errs as if A had a relative error of up
+to 25 eps, and the SVD with one step of refinement as if of less than one (measured on matrices of 20 to 64 columns).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.linalg import LinAlgError
+
+from lstsq import _originals
+from lstsq._backend import Solution
+
+NDArray = np.ndarray[Any, Any]
+
+#: A cut is narrow from here on, relative to the largest singular value: gelsd may then be wrong in half of the digits.
+NARROW = 2.0**-26
+
+#: Numbers up to 2^200 and down to 2^-200 are solved as they are: no product or square of such leaves the range.
+ORDINARY = 200
+
+
+def solve(a: NDArray, b: NDArray, rcond: float, driver: str) -> Solution:
+    """Solve for each matrix of the batch: ``a (..., M, N)``, ``b (..., M, K)``. See `Backend.solve`."""
+    a, b = np.asarray(a), np.asarray(b)
+    batch, (m, n), k = a.shape[:-2], a.shape[-2:], b.shape[-1]
+    dtype = a.dtype.newbyteorder("=")
+    real = np.empty(0, dtype).real.dtype
+    double = np.result_type(dtype, np.float64)
+    x = np.empty((*batch, n, k), dtype)
+    residuals = np.empty((*batch, k), real)
+    rank = np.empty(batch, np.int32)
+    s = np.empty((*batch, min(m, n)), real)
+    # A number beyond the range of its dtype becomes inf or 0, and needs no warning besides.
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        # Converting inside the loop holds one matrix in double, and never the whole batch.
+        for i in np.ndindex(batch):
+            largest = _largest(a[i], None)
+            if not np.isfinite(largest):
+                raise _not_finite(a)
+            x[i], residuals[i], rank[i], s[i] = _solve_one(
+                np.asarray(a[i], double), np.asarray(b[i], double), float(largest), rcond, driver
+            )
+    return Solution(x, residuals, rank[()], s)
+
+
+def _solve_one(
+    a: NDArray, b: NDArray, largest: float, rcond: float, driver: str
+) -> tuple[NDArray, NDArray, int, NDArray]:
+    """The answer for one matrix whose largest number is `largest`."""
+    sizes = _largest(b, 0)
+    finite = np.isfinite(sizes)
+    if not finite.all():
+        # Zeros in place of a column that is not finite, which would spoil the others.
+        b, sizes = np.where(finite, b, 0.0), np.where(finite, sizes, 0.0)
+
+    # Powers of two, so that nothing is rounded: one for the matrix and one for each right-hand side and each residual.
+    shift_a, shifts_b = _shift(largest), _shift(sizes)
+    x, r, rank, s = _solve_in_range(_times_2_to(-shift_a, a), _times_2_to(-shifts_b, b), rcond, driver)
+    if not np.isfinite(x).all():
+        # One over a singular value overflowed, so small is one that counts: b goes down by as much as that takes.
+        shift_a, shifts_b = np.frexp(largest)[1], np.frexp(sizes)[1] + ORDINARY
+        x, r, rank, s = _solve_in_range(_times_2_to(-shift_a, a), _times_2_to(-shifts_b, b), rcond, driver)
+    shifts_r = _shift(_largest(r, 0))
+    r = _times_2_to(-shifts_r, r)
+
+    x = _times_2_to(shifts_b - shift_a, x)
+    squares = _times_2_to(2 * (shifts_b + shifts_r), np.vecdot(r.T, r.T).real)
+    x[:, ~finite] = complex(np.nan, np.nan) if np.iscomplexobj(x) else np.nan
+    squares[~finite] = np.nan
+    return x, squares, rank, _times_2_to(shift_a, s)
+
+
+def _solve_in_range(a: NDArray, b: NDArray, rcond: float, driver: str) -> tuple[NDArray, NDArray, int, NDArray]:
+    """The solution, the residual ``b - a x``, the rank and the singular values."""
+    answer = _by_gelsd(a, b, rcond) if driver == "gelsd" else None
+    x, rank, s = answer or _by_svd(a, b, rcond)
+    return x, b - a @ x, rank, s
+
+
+def _by_gelsd(a: NDArray, b: NDArray, rcond: float) -> tuple[NDArray, int, NDArray] | None:
+    """LAPACK's solution, its rank and the singular values; or None, where that is not the contract's."""
+    try:
+        x, _, lapack_rank, s = _originals.lstsq(a, b, rcond)
+    except LinAlgError:  # Divide and conquer did not converge.
+        return None
+    rank = _rank(s, rcond)
+    # LAPACK takes any rcond outside (0, 1) to mean eps, and compares after scaling by a number that may round.
+    if rank != lapack_rank:
+        return None
+    # Beyond 25 columns gelsd divides, and its singular values may be off by 16 eps of the largest: enough to be on the
+    # other side of a cutoff that is as near.
+    if len(s) > 25 and np.abs(s - rcond * s[0]).min() <= 32 * np.finfo(float).eps * s[0]:
+        return None
+    # From the smallest singular value that counts to the largest that does not, or to zero.
+    gap = s[rank - 1] - (s[rank] if rank < len(s) else 0.0) if rank > 0 else np.inf
+    return (x, rank, s) if gap > NARROW * s[0] else None
+
+
+def _by_svd(a: NDArray, b: NDArray, rcond: float) -> tuple[NDArray, int, NDArray]:
+    u, s, vh = _originals.svd(a, full_matrices=False)
+    rank = _rank(s, rcond)
+
+    def apply_pinv(rhs: NDArray) -> NDArray:
+        solution: NDArray = vh[:rank].conj().T @ ((u[:, :rank].conj().T @ rhs) / s[:rank, None])
+        return solution
+
+    x = apply_pinv(b)
+    return x + apply_pinv(b - a @ x), rank, s  # One step of iterative refinement.
+
+
+def _rank(s: NDArray, rcond: float) -> int:
+    # As a Python float: inf times zero is then a NaN, above which nothing is, and not a warning.
+    cutoff = rcond * float(s[0])
+    return int(np.count_nonzero(s > cutoff))
+
+
+def _largest(array: NDArray, axis: int | None) -> NDArray:
+    """The largest absolute value of a real or imaginary part along `axis`; inf or NaN where one of them is."""
+    parts = (array.real, array.imag) if np.iscomplexobj(array) else (array,)
+    largest: NDArray = np.max([np.maximum(part.max(axis), -part.min(axis)) for part in parts], axis=0)
+    return largest
+
+
+def _shift(largest: float | NDArray) -> NDArray:
+    """The exponent of what is very large or very small, and 0 for what is ordinary or not finite."""
+    exponent = np.frexp(largest)[1]
+    return np.where(np.abs(exponent) > ORDINARY, exponent, 0)
+
+
+def _times_2_to(exponent: NDArray, array: NDArray) -> NDArray:
+    """The array times a power of two, rounded only where that leaves the range of its dtype."""
+    if not np.any(exponent):
+        return array
+    if not np.iscomplexobj(array):
+        return np.ldexp(array, exponent)
+    # Each part for itself: a complex product would make NaN of an infinite part.
+    product = np.empty_like(array)
+    product.real, product.imag = np.ldexp(array.real, exponent), np.ldexp(array.imag, exponent)
+    return product
+
+
+def _not_finite(a: NDArray) -> LinAlgError:
+    finite = np.isfinite(a)
+    place = tuple(int(i) for i in np.argwhere(~finite)[0])
+    return LinAlgError(
+        f"a holds {a[place]} at index {place}; expected finite numbers, since least squares has no answer otherwise. "
+        "Drop or replace these rows: numpy.isfinite(a) finds them."
+    )
