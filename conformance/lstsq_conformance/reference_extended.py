@@ -30,7 +30,7 @@ _ORTHOGONAL = 1e-28
 _NEGLIGIBLE = 1e-30
 _SWEEPS = 30
 #: Numbers in one step of the decomposition: what stays in a processor's cache.
-_CHUNK = 1 << 16
+_CHUNK = 1 << 15
 
 
 class Pair(NamedTuple):
@@ -148,16 +148,21 @@ def _decompose(a: NumpyArray) -> tuple[Pair, Pair, Pair, NumpyArray]:
     # Rows are the columns of a v, and behind them those of v: a rotation is then one operation on both.
     stacked = [transpose(product(pair(a), v)), transpose(v)]
     work = Pair(*(np.concatenate(arrays, axis=-1) for arrays in zip(*stacked)))
-    converged = np.zeros(len(a), bool)
+    # Problems that are done are left alone: some take a few sweeps more than most.
+    active = np.arange(len(a))
     for _ in range(_SWEEPS):
-        squares = _squares(work[..., :m])
+        part = work[active]
+        squares = _squares(part[..., :m])
         longest = squares.high.max(axis=-1)
-        still = np.zeros(len(a), bool)
+        turned = np.zeros(len(active), bool)
         for i, j in _rounds(n):
-            still |= _rotate(work, squares, i, j, m, longest)
-        converged = ~still
-        if converged.all():
+            turned |= _rotate(part, squares, i, j, m, longest)
+        for whole, array in zip(work, part):
+            whole[active] = array
+        active = active[turned]
+        if not active.size:
             break
+    converged = ~np.isin(np.arange(len(a)), active)
     squares = _squares(work[..., :m])
     order = np.argsort(-squares.high, axis=-1, kind="stable")
     work = Pair(*(np.take_along_axis(array, order[..., None], axis=-2) for array in work))
