@@ -79,23 +79,33 @@ def _solve_one(
 def _solve_in_range(a: NDArray, b: NDArray, rcond: float, driver: str) -> tuple[NDArray, NDArray, int, NDArray]:
     """The solution, the residual ``b - a x``, the rank and the singular values."""
     answer = _by_gelsd(a, b, rcond) if driver == "gelsd" else None
-    x, rank, s = answer or _by_svd(a, b, rcond)
+    if answer is None:
+        answer = _by_svd(a, b, rcond)
+    elif _cut_is_narrow(answer[1], answer[2]):
+        by_svd = _by_svd(a, b, rcond)
+        # Two ranks mean that the cut goes through rounding errors: then one solution is as good as the other.
+        answer = by_svd if by_svd[1] == answer[1] else answer
+    x, rank, s = answer
     return x, b - a @ x, rank, s
 
 
 def _by_gelsd(a: NDArray, b: NDArray, rcond: float) -> tuple[NDArray, int, NDArray] | None:
-    """LAPACK's solution, its rank and the singular values; or None, where that is not the contract's."""
+    """LAPACK's solution, its rank and the singular values; or None, if it kept others than the contract keeps."""
     try:
         x, _, lapack_rank, s = _originals.lstsq(a, b, rcond)
     except LinAlgError:  # Divide and conquer did not converge.
         return None
     rank = _rank(s, rcond)
     # LAPACK takes any rcond outside (0, 1) to mean eps, and compares after scaling by a number that may round.
-    if rank != lapack_rank:
-        return None
-    # From the smallest singular value that counts to the largest that does not, or to zero.
-    gap = s[rank - 1] - (s[rank] if rank < len(s) else 0.0) if rank > 0 else np.inf
-    return (x, rank, s) if gap > NARROW * s[0] else None
+    return (x, rank, s) if rank == lapack_rank else None
+
+
+def _cut_is_narrow(rank: int, s: NDArray) -> bool:
+    """Whether the smallest singular value that counts is close to the largest that does not, or to zero."""
+    if rank == 0:
+        return False
+    below = s[rank] if rank < len(s) else 0.0
+    return bool(s[rank - 1] - below <= NARROW * s[0])
 
 
 def _by_svd(a: NDArray, b: NDArray, rcond: float) -> tuple[NDArray, int, NDArray]:
