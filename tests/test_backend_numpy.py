@@ -173,6 +173,15 @@ def test_a_narrow_cut_gets_what_the_matrix_allows(shape, wide, level, gap, drive
         assert np.all(error <= unit), error / unit
 
 
+def test_where_the_cut_goes_through_rounding_errors_the_rank_is_that_of_gelsd():
+    # The last singular value is zero but for rounding, and 1e-18 may be less than that.
+    a = np.array([[0, 1, 0, 1, 2, 0], [0, 2, 0, 0, 1, 0], [1, 0, 1, 0, 0, 4], [0, 3, 0, 1, 3, 0]], float).T
+    for rcond in (2.0**-53, 1e-17, 1e-18):
+        answer, lapack = solve(a, np.ones((6, 1)), rcond), np.linalg.lstsq(a, np.ones((6, 1)), rcond)
+        assert answer.rank == lapack[2]
+        assert np.isfinite(answer.x).all()
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Scale. A power of two changes nothing but the exponents.
 

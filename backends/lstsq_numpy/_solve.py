@@ -1,9 +1,10 @@
 """One matrix of the batch after the other, by gelsd or by the SVD, with this library's cutoff, scaling and residuals.
 
 Where gelsd's answer is not the contract's, the SVD solves instead: where gelsd does not converge, where it kept other
-singular values than the contract keeps, and where the cut is narrow. There the two spaces that the cut separates hardly
-differ in their singular values, and gelsd's divide and conquer mixes them: it errs as if A had a relative error of up
-to 25 eps, and the SVD with one step of refinement as if of less than one (measured on matrices of 20 to 64 columns).
+singular values than the contract keeps, and, of more than 25 columns, where the cut is narrow or a singular value is all
+but at the cutoff. There the two spaces that the cut separates hardly differ in their singular values, and gelsd's divide
+and conquer mixes them: it errs as if A had a relative error of up to 25 eps, and the SVD with one step of refinement as
+if of less than one (measured on matrices of 26 to 64 columns).
 """
 
 from __future__ import annotations
@@ -17,6 +18,12 @@ from lstsq import _originals
 from lstsq._backend import Solution
 
 NDArray = np.ndarray[Any, Any]
+
+#: Up to so many columns gelsd finds singular values by QR iteration, as accurately as the SVD; beyond, it divides.
+UNDIVIDED = 25
+
+#: Its singular values are then off by up to 16 eps of the largest: enough to be on the other side of a cutoff as near.
+DOUBTFUL = 32 * 2.0**-52
 
 #: A cut is narrow from here on, relative to the largest singular value: gelsd may then be wrong in half of the digits.
 NARROW = 2.0**-26
@@ -91,15 +98,18 @@ def _by_gelsd(a: NDArray, b: NDArray, rcond: float) -> tuple[NDArray, int, NDArr
         return None
     rank = _rank(s, rcond)
     # LAPACK takes any rcond outside (0, 1) to mean eps, and compares after scaling by a number that may round.
-    if rank != lapack_rank:
-        return None
-    # Beyond 25 columns gelsd divides, and its singular values may be off by 16 eps of the largest: enough to be on the
-    # other side of a cutoff that is as near.
-    if len(s) > 25 and np.abs(s - rcond * s[0]).min() <= 32 * np.finfo(float).eps * s[0]:
-        return None
+    return (x, rank, s) if rank == lapack_rank and not _wants_care(rank, s, rcond) else None
+
+
+def _wants_care(rank: int, s: NDArray, rcond: float) -> bool:
+    """Whether gelsd's answer is not accurate enough: where it divides, and much hangs on little at the cut."""
+    if len(s) <= UNDIVIDED:
+        return False
+    if np.abs(s - rcond * float(s[0])).min() <= DOUBTFUL * s[0]:
+        return True
     # From the smallest singular value that counts to the largest that does not, or to zero.
-    gap = s[rank - 1] - (s[rank] if rank < len(s) else 0.0) if rank > 0 else np.inf
-    return (x, rank, s) if gap > NARROW * s[0] else None
+    below = s[rank] if rank < len(s) else 0.0
+    return bool(rank > 0 and s[rank - 1] - below <= NARROW * s[0])
 
 
 def _by_svd(a: NDArray, b: NDArray, rcond: float) -> tuple[NDArray, int, NDArray]:

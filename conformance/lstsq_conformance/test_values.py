@@ -92,8 +92,8 @@ def test_a_solution_that_overflows_is_inf(target: Target, dtype: str, driver: st
     assert np.isinf(answer.x[0, [0, 2]]).all()
     np.testing.assert_allclose(answer.x[:, 1], [1 / tiny, 2], rtol=1e-6)
     np.testing.assert_allclose(answer.x[1, 2], 2, rtol=1e-6)
-    # It solves the equations, though no number says so.
-    assert answer.residuals[1] == 0
+    # It solves the equations, though no number says so: nothing is left but rounding errors.
+    assert answer.residuals[1] <= (4 * eps_of(dtype)) ** 2
 
 
 @pytest.mark.contract("arithmetic")
