@@ -500,7 +500,7 @@ def _scales() -> Iterator[Case]:
     for m, n in ((10, 3), (3, 10), (5, 5)):
         # Small integers times the smallest number that there is.
         tags = frozenset({"scaled", "subnormal", "deficient"})
-        recipe = at_scales(deficient(m, n), -149, (-149, 0, 90, -149))
+        recipe = at_scales(_inconsistent(deficient(m, n)), -149, (-149, 0, 90, -149))
         yield Case(f"scaled/2**-149, deficient {m}x{n} single", tags, recipe, _DTYPES_OF["single"])
 
 
@@ -576,6 +576,11 @@ def _unlike_columns() -> Iterator[Case]:
                 at_scales(_gaussian(m, n, 0.0), of_a, own, (0, -3, -12, -7), (0,), min(m, n)),
                 _DTYPES_OF["double"],
             )
+
+
+def _inconsistent(recipe: Callable[[np.random.Generator, bool], Problem]) -> Callable[..., Problem]:
+    """The same problem, no right-hand side of which is in the range of A once it is rounded."""
+    return lambda rng, complex_: dataclasses.replace(recipe(rng, complex_), consistent=0)
 
 
 def _gaussian(m: int, n: int, rcond: float | None) -> Callable[[np.random.Generator, bool], Problem]:
