@@ -336,12 +336,10 @@ def test_from_numpy_copies():
 
 
 def test_a_traced_array_is_not_converted_to_numpy():
-    a, b = jnp.eye(3), jnp.ones(3)
+    a, b = jnp.eye(3), jnp.ones((3, 3))
     for transformed in (jax.jit, jax.vmap, jax.grad, jax.jacfwd):
-        with pytest.raises(TypeError, match="transformation of JAX .* expected an array outside of any") as raised:
-            transformed(lambda b: lstsq(a, b, backend="numpy").x.sum())(
-                jnp.stack([b]) if transformed is jax.vmap else b
-            )
+        with pytest.raises(TypeError, match="expected an array outside of any transformation") as raised:
+            transformed(lambda b: lstsq(a, b, backend="numpy").x.sum())(b)
         assert not isinstance(raised.value, jax.errors.JAXTypeError)
 
 

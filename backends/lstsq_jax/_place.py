@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import zip_longest
-from typing import Any
+from typing import Any, cast
 
 import jax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
@@ -34,7 +34,8 @@ def in_auto_axes(solve: Callable[..., Any], a: jax.Array, b: jax.Array, *others:
     from jax.sharding import auto_axes, reshard
 
     if not any(explicit[:2]):
-        return solve(a, b, *(reshard(array, _spec()) if yes else array for array, yes in zip(others, explicit[2:])))
+        move = cast(Callable[..., jax.Array], reshard)
+        return solve(a, b, *(move(array, _spec()) if yes else array for array, yes in zip(others, explicit[2:])))
     like = a if explicit[0] else b
     place = beside(like)
     arrays = [
