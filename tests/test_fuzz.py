@@ -206,7 +206,7 @@ def test_shrinks_to_what_fails() -> None:
 def test_shrinking_does_not_make_what_is_not_finite() -> None:
     largest = np.full((1, 1, 1), 1.7e308)
     seen: list[Group] = []
-    
+
     def fails(group: Group) -> bool:
         seen.append(group)
         return len(seen) < 300

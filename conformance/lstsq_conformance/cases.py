@@ -458,7 +458,9 @@ def _straddled() -> Iterator[Case]:
             ("default cutoff", None, 1.3 * default, 0.7 * default, 1e-17),
             ("1e-9", 1e-9, 1e-9 + 1e-13, 1e-9 - 1e-13, 1e-16),
         ):
-            recipe = straddled(m, n, np.r_[np.geomspace(1, high, most), np.geomspace(low, least, p - most)], rcond, most)
+            recipe = straddled(
+                m, n, np.r_[np.geomspace(1, high, most), np.geomspace(low, least, p - most)], rcond, most
+            )
             # Extended precision takes long for complex numbers.
             quick = {"quick"} if (m, n, name) == (40, 60, "4.8e-14") else set()
             yield Case(f"straddled/{name} {m}x{n}", frozenset({"straddled"} | quick), recipe, ("float64",))
@@ -532,7 +534,9 @@ def _overflowing(precision: str, of_b: int) -> Case:
         return at_scales(lambda *_: p, top, (of_b, of_b, top - 40, of_b))(rng, complex_)
 
     tags = frozenset({"scaled", *(["quick"] if of_b == 0 else [])})
-    return Case(f"scaled/largest singular value overflows, b 2**{of_b} 6x4 {precision}", tags, recipe, _DTYPES_OF[precision])
+    return Case(
+        f"scaled/largest singular value overflows, b 2**{of_b} 6x4 {precision}", tags, recipe, _DTYPES_OF[precision]
+    )
 
 
 def _vanishing_products() -> Iterator[Case]:

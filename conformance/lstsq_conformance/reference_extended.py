@@ -201,7 +201,9 @@ def _rotate(work: Pair, squares: Pair, i: NumpyArray, j: NumpyArray, m: int, lon
     zeta = subtract(beta, alpha).high / (2 * safe)
     tangent = np.where(wanted, np.where(zeta < 0, -1.0, 1.0) / (np.abs(zeta) + np.hypot(1.0, zeta)), 0.0)
     # The angle need not be exact, but sine and cosine must belong to one.
-    cosine = divide(pair(np.ones_like(tangent)), square_root(add(pair(np.ones(())), Pair(*two_product(tangent, tangent)))))
+    cosine = divide(
+        pair(np.ones_like(tangent)), square_root(add(pair(np.ones(())), Pair(*two_product(tangent, tangent))))
+    )
     sine = multiply(cosine, pair(tangent))
     shift = multiply(pair(tangent), gamma)
     for array, new in zip(squares, subtract(alpha, shift)):

@@ -110,9 +110,7 @@ def _trials(targets: list[Target], judge: Judge) -> Iterator[Trial]:
                     yield Trial(target, driver, mode)
 
 
-def _record(
-    trial: Trial, judge: Judge, seed: list[int], found: Counter[Failure], options: argparse.Namespace
-) -> None:
+def _record(trial: Trial, judge: Judge, seed: list[int], found: Counter[Failure], options: argparse.Namespace) -> None:
     """Count the failures of one way to solve, and keep the first of each kind."""
     result = trial.verdict(judge)
     for i in map(int, np.flatnonzero(result.wrong())):

@@ -8,7 +8,6 @@ And where rounding leaves the rank open, an answer is judged by the rank that it
 
 from __future__ import annotations
 
-import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -119,9 +118,7 @@ class Judge:
         found = brought_back(s, self.s, self.exponent_a[:, 0], LIMIT * unit, self.dtype)
         return _ratio(np.abs(found - self.s), unit).max(axis=-1)
 
-    def _columns(
-        self, chosen: NumpyArray, rank: int, answer: Answer, eps: float
-    ) -> tuple[NumpyArray, NumpyArray]:
+    def _columns(self, chosen: NumpyArray, rank: int, answer: Answer, eps: float) -> tuple[NumpyArray, NumpyArray]:
         """Ratios of x and of the residuals of these problems, all of this rank."""
         kept = rank * (2 if self.complex else 1)
         factors = self._factors(chosen)
@@ -134,7 +131,11 @@ class Judge:
             step = extended.solution(factors, extended.coefficients(factors, r), ranks)
             exact = extended.add(exact, step)
             r = extended.residual(a, exact, b).high
-        truth, norms, lengths = self._complex(exact.high), np.linalg.norm(exact.high, axis=-2), np.linalg.norm(b, axis=-2)
+        truth, norms, lengths = (
+            self._complex(exact.high),
+            np.linalg.norm(exact.high, axis=-2),
+            np.linalg.norm(b, axis=-2),
+        )
         largest = self.s[chosen, :1]
         if self.exact:
             beyond = extended.beyond(b, c)

@@ -123,9 +123,7 @@ def _right_sides(rng: np.random.Generator, complex_: bool, a: NumpyArray, k: int
     return np.where(rng.random((size, 1, k)) < 0.03, 0.0, b)
 
 
-def _powers(
-    rng: np.random.Generator, dtype: str, size: int, m: int, n: int, k: int
-) -> tuple[NumpyArray, NumpyArray]:
+def _powers(rng: np.random.Generator, dtype: str, size: int, m: int, n: int, k: int) -> tuple[NumpyArray, NumpyArray]:
     """Powers of two for the entries of A and of b: of the whole, of single rows and columns, of each right-hand side."""
     far = 1000 if real_of(dtype) == "float64" else 140
     whole = _some(rng, 0.5, (size, 1, 1), far)
