@@ -67,9 +67,7 @@ def test_zero_cuts_off_nothing_but_zeros(target: Target, dtype: str, driver: str
 
 @pytest.mark.contract("cutoff")
 @pytest.mark.parametrize(("m", "n"), [(2, 2), (4, 2), (2, 4), (40, 2)])
-def test_negative_is_half_the_spacing_of_numbers(
-    target: Target, dtype: str, driver: str, m: int, n: int
-) -> None:
+def test_negative_is_half_the_spacing_of_numbers(target: Target, dtype: str, driver: str, m: int, n: int) -> None:
     eps = eps_of(dtype)
     # Between LAPACK's machine precision and the spacing of the numbers a singular value counts.
     for factor, rank in ((0.25, 1), (0.5, 1), (0.75, 2), (1, 2), (2, 2)):

@@ -286,7 +286,9 @@ def _traced(target: Target, dtype: str, driver: str) -> tuple[Callable[[Array], 
     """The solution as a function of the cutoff alone, and cutoffs as arrays."""
     a, b = target.array(np.diag([8, 1, 0.125]).astype(dtype)), target.array(np.ones((3, 1), dtype))
     real = str(np.empty(0, dtype).real.dtype)
-    return lambda rcond: tuple(target.lstsq(a, b, rcond, driver)), [target.array(np.array(c, real)) for c, _ in _CUTOFFS]
+    return lambda rcond: tuple(target.lstsq(a, b, rcond, driver)), [
+        target.array(np.array(c, real)) for c, _ in _CUTOFFS
+    ]
 
 
 def _assert_cut(answer: Answer, rank: int, dtype: str) -> None:

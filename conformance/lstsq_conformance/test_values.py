@@ -66,9 +66,7 @@ def test_rank(target: Target, case: Case, dtype: str, driver: str) -> None:
 
 @pytest.mark.contract("solution")
 @pytest.mark.cases("scaled")
-def test_scales_of_a_and_of_each_right_hand_side(
-    target: Target, case: Case, dtype: str, driver: str
-) -> None:
+def test_scales_of_a_and_of_each_right_hand_side(target: Target, case: Case, dtype: str, driver: str) -> None:
     judge_all(case.build(dtype), target.answer(case, dtype, driver))
 
 

@@ -254,7 +254,9 @@ class NeighbourOverflows(NumpyBackend):
     def solve(self, a: Any, b: Any, rcond: float, driver: str) -> Solution:
         solution = super().solve(a, b, rcond, driver)
         overflow = np.isinf(solution.residuals)
-        return solution._replace(residuals=np.where(overflow.any(axis=-1, keepdims=True) & ~overflow, 0, solution.residuals))
+        return solution._replace(
+            residuals=np.where(overflow.any(axis=-1, keepdims=True) & ~overflow, 0, solution.residuals)
+        )
 
 
 class NoSvd(NumpyBackend):
