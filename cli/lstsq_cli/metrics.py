@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lstsq_cli.problems import NumpyArray
-from lstsq_conformance.cases import scaled
+from lstsq_conformance.ranges import scaled
 
 
 class Stick(NamedTuple):

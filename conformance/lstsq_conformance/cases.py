@@ -44,7 +44,7 @@ TAGS = {
     "named cutoff": "the rank depends on the caller's rcond",
     "tie": "a singular value that equals the cutoff exactly, and so counts as zero",
     "arithmetic": "condition 1e5, where single precision arithmetic is wrong by per cents and double by nothing",
-    "scaled": "A, single rows and columns of it, and each right-hand side at scales of their own, to the ends of the range",
+    "scaled": "A, rows and columns of it, and each right-hand side at scales of their own, to the ends of the range",
     "subnormal": "entries below the normal numbers: not for libraries that take these for zeros",
     "straddled": "the cutoff between two singular values that are close: judged in extended precision",
     "answer": "a known exact solution",
@@ -79,7 +79,7 @@ class Problem:
     @functools.cached_property
     def exponents(self) -> NumpyArray:
         """The same for each right-hand side."""
-        return exponent_of(self.b, -2)[0]
+        return np.asarray(exponent_of(self.b, -2)[0])
 
     @property
     def powers(self) -> NumpyArray:
@@ -249,15 +249,17 @@ def at_scales(
 ) -> Callable[[np.random.Generator, bool], Problem]:
     """The problem with A, each right-hand side, and columns and rows of A multiplied by powers of two.
 
-    Each tuple is repeated to the length that it is wanted in. Where columns or rows are scaled, the rank is to be given.
+    Each tuple is repeated to the length that it is wanted in. Where columns or rows are scaled, `rank` is to be given.
     """
 
     def scaled_recipe(rng: np.random.Generator, complex_: bool) -> Problem:
         p = recipe(rng, complex_)
-        m, n, k = *p.a.shape, p.b.shape[1]
-        of_rows, of_columns = np.resize(rows, m)[:, None], np.resize(columns, n)
-        a = scaled(p.a, of_a + of_rows + of_columns)
-        b = scaled(p.b, of_rows + np.resize(of_b, k))
+        (m, n), k = p.a.shape, p.b.shape[1]
+        of_rows, of_columns, of_sides = (
+            np.resize(np.array(powers), length) for powers, length in ((rows, m), (columns, n), (of_b, k))
+        )
+        a = scaled(p.a, of_a + of_rows[:, None] + of_columns)
+        b = scaled(p.b, of_rows[:, None] + of_sides)
         alike = rows == columns == (0,)
         return dataclasses.replace(p, a=a, b=b, rank=p.rank if alike else rank, consistent=p.consistent if alike else 0)
 
@@ -485,8 +487,8 @@ def _scales() -> Iterator[Case]:
                     quick = (rcond, name) == (0.1, "b at its own") and scale in (-332, 146, -60)
                     yield _scaled(precision, m, n, rcond, scale, of_b, name, quick)
         for (m, n), scale in itertools.product(small, (scales[1], scales[-2])):
-            for rcond in (None, 1e-15, 1e-3, 0.5, 1.0, 2.0):
-                yield _scaled(precision, m, n, rcond, scale, own, "b at its own", False)
+            for other in (None, 1e-15, 1e-3, 0.5, 1.0, 2.0):
+                yield _scaled(precision, m, n, other, scale, own, "b at its own", False)
         for (m, n), scale in itertools.product(((32, 8), (8, 32)), scales):
             yield _scaled(precision, m, n, 0.1, scale, own, "b at its own", False)
         for scale in (scales[1], 0):

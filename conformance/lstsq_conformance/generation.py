@@ -141,11 +141,11 @@ class Suite:
         ]
         if self.quick and definition.get_closest_marker("costly"):
             dtypes = [dtype for dtype in dtypes if dtype in ("float64", "complex128")] or dtypes
-        chosen = cases.select(*tags, quick=self.quick) if "case" in names else [None]
+        chosen: list[cases.Case | None] = [None]
+        if "case" in names:
+            chosen = [case for case in cases.select(*tags, quick=self.quick) if self._is_within_reach(case)]
         declining = definition.get_closest_marker("may_decline") is not None
         drivers = [name for name in self.target.drivers if (name in self.target.claims.declines) == declining]
-        if not self.target.library_has("subnormals"):
-            chosen = [case for case in chosen if case is None or "subnormal" not in case.tags]
         for case in chosen:
             for dtype in dtypes:
                 if case is not None and dtype not in case.dtypes:
@@ -154,6 +154,9 @@ class Suite:
                     if self.target.accepts(dtype, driver):
                         row = {"case": case, "dtype": dtype, "driver": driver}
                         yield tuple(row[name] for name in names)
+
+    def _is_within_reach(self, case: cases.Case) -> bool:
+        return "subnormal" not in case.tags or self.target.library_has("subnormals")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:

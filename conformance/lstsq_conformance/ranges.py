@@ -43,7 +43,7 @@ def exponent_of(array: NumpyArray, axis: int | tuple[int, ...]) -> NumpyArray:
 def brought_back(
     got: NumpyArray, truth: NumpyArray, powers: NumpyArray | int, slack: NumpyArray | float, dtype: str
 ) -> NumpyArray:
-    """``got * 2**-powers``, and the truth itself wherever the dtype cannot hold ``truth * 2**powers`` and `got` says so.
+    """``got * 2**-powers``, and the truth wherever the dtype cannot hold ``truth * 2**powers`` and `got` says so.
 
     `slack` is how far `got` may be from the truth, in the size of the truth.
     """

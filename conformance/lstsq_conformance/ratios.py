@@ -105,7 +105,8 @@ def _change(problem: Problem, arithmetic: float) -> NumpyArray:
     unit = eps_of(problem.dtype) * _norms(x)
     if not kept.any():
         return unit
-    return unit + arithmetic * s[0] / _gap(problem) * (_norms(x) + np.sqrt(squares) / s[kept > 0][-1])
+    sensitivity = s[0] / _gap(problem) * (_norms(x) + np.sqrt(squares) / s[kept > 0][-1])
+    return np.asarray(unit + arithmetic * sensitivity)
 
 
 def close_to_cutoff(problem: Problem, answer: Answer) -> float:

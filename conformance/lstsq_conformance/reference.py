@@ -107,12 +107,14 @@ def residual(a: NumpyArray, x: NumpyArray, b: NumpyArray) -> NumpyArray:
 
 
 def two_sum(p: NumpyArray, q: NumpyArray) -> tuple[NumpyArray, NumpyArray]:
+    """The sum rounded, and what was lost."""
     total = p + q
     virtual = total - p
     return total, (p - (total - virtual)) + (q - virtual)
 
 
 def two_product(p: NumpyArray, q: NumpyArray) -> tuple[NumpyArray, NumpyArray]:
+    """The product rounded, and what was lost."""
     product = p * q
     p_high, p_low = split(p)
     q_high, q_low = split(q)
@@ -120,6 +122,7 @@ def two_product(p: NumpyArray, q: NumpyArray) -> tuple[NumpyArray, NumpyArray]:
 
 
 def split(p: NumpyArray) -> tuple[NumpyArray, NumpyArray]:
+    """Two halves of the digits, whose products are exact."""
     scaled = p * (2.0**27 + 1)
     high = scaled - (scaled - p)
     return high, p - high

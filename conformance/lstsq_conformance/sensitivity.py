@@ -58,8 +58,8 @@ def changes(
     -----
     Entry (i, j) of the error turns the singular vectors i and j towards each other, by its size over ``s_i - s_j``.
     Where i counts and j does not, x takes on a part of what was cut off and loses one of its own. Within what counts it
-    changes x by ``size ||x|| / s_i``, and what of b lies beyond the range of A comes in by ``1 / s_i**2``. All these are
-    independent, so that their squares are added.
+    changes x by ``size ||x|| / s_i``, and what of b lies beyond the range of A comes in by ``1 / s_i**2``. All these
+    are independent, so that their squares are added.
     """
     m, n = shape
     if kept == 0:

@@ -222,6 +222,7 @@ def test_a_matrix_and_a_right_hand_side_of_one_batch(target: Target, dtype: str,
     a[0, 1, 1], b[2, 3, 0] = np.nan, np.inf
     answer = target.solve(a, b, driver=driver)
     assert _is_lost(Answer(*(field[0] for field in answer)))
-    rest, columns = (Answer(*(field[1:] for field in whole)) for whole in (answer, clean)), np.zeros((2, 2), bool)
+    got, expected = (Answer(*(field[1:] for field in whole)) for whole in (answer, clean))
+    columns = np.zeros((2, 2), bool)
     columns[1, 0] = True
-    _assert_spoilt(*rest, columns)
+    _assert_spoilt(got, expected, columns)

@@ -7,8 +7,8 @@ failed.
 from __future__ import annotations
 
 import argparse
+import secrets
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,8 +28,8 @@ from lstsq_conformance.target import Target
 
 #: Problems of one shape: so many that a library that compiles for each shape does other things, too.
 GROUP = 250
-#: Seconds between two lines that say how far it is.
-_LINE = 20.0
+#: How often a line says how far it is, where there is no bar.
+_LINES = 20
 
 
 class Failure(NamedTuple):
@@ -144,15 +144,13 @@ def _progress(count: int) -> Iterator[Callable[[int, int], None]]:
             task = bar.add_task("problems", total=count)
             yield lambda more, failures: bar.update(task, advance=more, description=f"{failures} failures")
         return
-    done, begun = 0, time.monotonic()
-    said = begun
+    done = 0
 
     def line(more: int, failures: int) -> None:
-        nonlocal done, said
+        nonlocal done
+        if (done + more) * _LINES // count > done * _LINES // count:
+            print(f"{done + more} of {count} problems, {failures} failures", flush=True)
         done += more
-        if time.monotonic() > said + _LINE:
-            said = time.monotonic()
-            print(f"{done} of {count} problems, {failures} failures, {said - begun:.0f} s", flush=True)
 
     yield line
 
@@ -178,7 +176,7 @@ def _options(arguments: list[str] | None) -> tuple[argparse.Namespace, list[Targ
     if options.count < 0:
         parser.error(f"--count is {options.count}; expected 0, which only tries what is kept, or more")
     if options.seed is None:
-        options.seed = time.time_ns() % 10**9
+        options.seed = secrets.randbelow(10**9)
     try:
         return options, _targets(options)
     except ValueError as error:

@@ -14,6 +14,7 @@ import numpy as np
 
 from lstsq_conformance import reference_extended as extended
 from lstsq_conformance.fuzz.problems import Group
+from lstsq_conformance.pairs import add, pair
 from lstsq_conformance.ranges import brought_back, exponent_of, joined, parts, root_brought_back, scaled
 from lstsq_conformance.ratios import LIMIT, Answer
 from lstsq_conformance.reference import NumpyArray, cutoff, eps_of, real_of
@@ -48,9 +49,10 @@ class Judge:
     def __init__(self, group: Group):
         self.group = group
         self.dtype = group.dtype
+        self.size = max(group.a.shape[-2:])
         self.complex = self.dtype.startswith("complex")
-        self.finite_a = np.isfinite(group.a).all(axis=(-2, -1))
-        self.finite_b = np.isfinite(group.b).all(axis=-2)
+        self.finite_a = np.asarray(np.isfinite(group.a).all(axis=(-2, -1)))
+        self.finite_b = np.asarray(np.isfinite(group.b).all(axis=-2))
         a = np.where(self.finite_a[:, None, None], group.a, 0)
         b = np.where(self.finite_b[:, None, :], group.b, 0)
         # Of all entries of A at once, and of each right-hand side.
@@ -79,12 +81,12 @@ class Judge:
         """How far off a singular value may be."""
         if self.exact:
             # In what the errors of the large ones have in common, no rounding is to the other side.
-            return eps * (16 * self.rounding[:, None] + 8 * min(self.relative, 1.0) * self.s[:, :1])
-        return eps * 4 * max(self.group.a.shape[-2:]) * self.s[:, :1]
+            return np.asarray(eps * (16 * self.rounding[:, None] + 8 * min(self.relative, 1.0) * self.s[:, :1]))
+        return np.asarray(eps * 4 * self.size * self.s[:, :1])
 
     def __call__(self, answer: Answer, in_double: bool) -> Verdict:
         """The ratios. `in_double`: whether single precision is claimed to be solved in double."""
-        size, k = self.group.b.shape[0], self.group.b.shape[-1]
+        size, _, k = self.group.b.shape
         eps = eps_of("float64") if in_double else eps_of(self.dtype)
         low, high = self.ranks(eps)
         rank = np.asarray(answer.rank).astype(int)
@@ -106,96 +108,81 @@ class Judge:
         )
 
     def _nonfinite(self, answer: Answer) -> NumpyArray:
-        """All NaN and rank 0 where A is not finite, NaN in its own columns where b is not."""
+        """All NaN and rank 0 where A is not finite, NaN in its own columns where b is not, and nowhere else."""
         lost = np.isnan(answer.x).all(axis=(-2, -1)) & np.isnan(answer.residuals).all(axis=-1)
         lost &= np.isnan(answer.s).all(axis=-1) & (answer.rank == 0)
         columns = np.isnan(answer.x).all(axis=-2) & np.isnan(answer.residuals)
-        right = np.where(self.finite_a, (columns | self.finite_b).all(axis=-1), lost)
+        # A complex number may be infinite and NaN in its parts: it is infinite.
+        numbers = ~(np.isnan(answer.x) & ~np.isinf(answer.x)).any(axis=-2) & ~np.isnan(answer.residuals)
+        right = np.where(self.finite_a, np.where(self.finite_b, numbers, columns).all(axis=-1), lost)
         return np.where(right, 0.0, np.inf)
 
     def _singular_values(self, s: NumpyArray) -> NumpyArray:
-        unit = self.s[:, :1] * max(self.group.a.shape[-2:]) * eps_of(self.dtype)
+        unit = self.s[:, :1] * self.size * eps_of(self.dtype)
         found = brought_back(s, self.s, self.exponent_a[:, 0], LIMIT * unit, self.dtype)
-        return _ratio(np.abs(found - self.s), unit).max(axis=-1)
+        return np.asarray(_ratio(np.abs(found - self.s), unit).max(axis=-1))
 
     def _columns(self, chosen: NumpyArray, rank: int, answer: Answer, eps: float) -> tuple[NumpyArray, NumpyArray]:
         """Ratios of x and of the residuals of these problems, all of this rank."""
         kept = rank * (2 if self.complex else 1)
-        factors = self._factors(chosen)
-        a, b, c = self.a[chosen], self.b[chosen], extended.Pair(*(part[chosen] for part in self.c))
-        ranks = np.full(len(chosen), kept)
-        exact = extended.solution(factors, c, ranks)
-        r = extended.residual(a, exact, b).high
-        if not self.exact:
-            # A step of refinement.
-            step = extended.solution(factors, extended.coefficients(factors, r), ranks)
-            exact = extended.add(exact, step)
-            r = extended.residual(a, exact, b).high
-        truth, norms, lengths = (
-            self._complex(exact.high),
-            np.linalg.norm(exact.high, axis=-2),
-            np.linalg.norm(b, axis=-2),
-        )
-        largest = self.s[chosen, :1]
-        if self.exact:
-            beyond = extended.beyond(b, c)
-            moved_x, moved_r = changes(a.shape[-2:], factors.s.high, c.high, b, beyond, kept, self.rounding[chosen])
-        else:
-            moved_x, moved_r = _bound(factors.s.high, kept, norms, np.linalg.norm(r, axis=-2), lengths)
-            moved_x, moved_r = (max(self.group.a.shape[-2:]) * moved for moved in (moved_x, moved_r))
-        if kept:
-            # Of singular values that rounding leaves open, nothing is known but that the rank may count them.
-            open_ = factors.s.high[:, kept - 1] <= self._doubt(eps)[chosen, 0]
-            moved_x, moved_r = (np.where(open_[:, None], np.inf, moved) for moved in (moved_x, moved_r))
-        precision = eps_of(self.dtype)
-        exponent_b, exponent_a = self.exponent_b[chosen], self.exponent_a[chosen]
+        exact, r = self._solved(chosen, kept)
+        of_x, of_r, of_b = (np.linalg.norm(array, axis=-2) for array in (exact, r, self.b[chosen]))
+        moved_x, moved_r = self._moved(chosen, kept, of_x, of_r, of_b, eps)
+        precision, largest = eps_of(self.dtype), self.s[chosen, :1]
+        powers_b = self.exponent_b[chosen]
+        powers_x = powers_b - self.exponent_a[chosen]
 
-        unit = precision * norms + eps * moved_x
-        powers = exponent_b - exponent_a
-        found = brought_back(answer.x[chosen], truth, powers, LIMIT * unit[:, None, :], self.dtype)
+        unit = precision * of_x + eps * moved_x
+        truth = joined(np.split(exact, 2, axis=-2)) if self.complex else exact
+        found = brought_back(answer.x[chosen], truth, powers_x, LIMIT * unit[:, None, :], self.dtype)
         x = _ratio(np.linalg.norm(found - truth, axis=-2), unit)
 
-        size = max(self.group.a.shape[-2:])
-        unit = precision * size * (largest * norms + lengths) + eps * moved_r
+        unit = precision * self.size * (largest * of_x + of_b) + eps * moved_r
         # Where x is below the normal numbers, the residual may be that of the truth or that of what is left of it.
-        lost = np.sqrt(a.shape[-1]) * scaled(np.full_like(norms, np.finfo(real_of(self.dtype)).tiny), -powers[:, 0])
-        unit += largest * np.minimum(lost, norms) / LIMIT
-        length = np.linalg.norm(r, axis=-2)
-        found = root_brought_back(answer.residuals[chosen], length, exponent_b[:, 0], LIMIT * unit, self.dtype)
-        residuals = _ratio(np.abs(found - length), unit)
-        return x, residuals
+        tiny = scaled(np.full_like(of_x, np.finfo(real_of(self.dtype)).tiny), -powers_x[:, 0])
+        unit += largest * np.minimum(np.sqrt(self.a.shape[-1]) * tiny, of_x) / LIMIT
+        found = root_brought_back(answer.residuals[chosen], of_r, powers_b[:, 0], LIMIT * unit, self.dtype)
+        return x, _ratio(np.abs(found - of_r), unit)
 
-    def _complex(self, stacked: NumpyArray) -> NumpyArray:
-        """What `_stacked` made two of."""
-        return joined(np.split(stacked, 2, axis=-2)) if self.complex else stacked
+    def _solved(self, chosen: NumpyArray, kept: int) -> tuple[NumpyArray, NumpyArray]:
+        """The solution with so many singular values, real and imaginary parts under each other, and the residual."""
+        factors, a, b, ranks = self.factors.take(chosen), self.a[chosen], self.b[chosen], np.full(len(chosen), kept)
+        x = extended.solution(factors, self.c[chosen], ranks)
+        r = extended.residual(a, x, b)
+        if not self.exact:
+            # A step of refinement.
+            x = add(x, extended.solution(factors, extended.coefficients(factors, r.high), ranks))
+            r = extended.residual(a, x, b)
+        return x.high, r.high
 
-    def _factors(self, chosen: NumpyArray) -> extended.Factors:
-        u, s, v = (extended.Pair(*(part[chosen] for part in whole)) for whole in self.factors[:3])
-        return extended.Factors(u, s, v, self.factors.tall)
+    def _moved(
+        self, chosen: NumpyArray, kept: int, of_x: NumpyArray, of_r: NumpyArray, of_b: NumpyArray, eps: float
+    ) -> tuple[NumpyArray, NumpyArray]:
+        """What errors whose roundings are of 1 do to x and to the residual."""
+        s, c, b = self.factors.s.high[chosen], self.c[chosen], self.b[chosen]
+        if kept == 0:
+            return np.zeros_like(of_x), np.zeros_like(of_r)
+        if self.exact:
+            beyond = extended.beyond(b, c)
+            moved = changes(self.a.shape[-2:], s, c.high, b, beyond, kept, self.rounding[chosen])
+        else:
+            # The bound for every A of this size and condition: see `ratios.solution`.
+            gap = s[:, kept - 1, None] - (s[:, kept, None] if kept < s.shape[-1] else 0.0)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                turned = self.size * s[:, :1] / gap
+                x, r = turned * (of_x + of_r / s[:, kept - 1, None]), turned * of_b * (kept < s.shape[-1])
+            moved = np.nan_to_num(x, nan=np.inf), np.nan_to_num(r, nan=np.inf)
+        # Of singular values that rounding leaves open, nothing is known but that the rank may count them.
+        open_ = s[:, kept - 1] <= self._doubt(eps)[chosen, 0]
+        return np.where(open_[:, None], np.inf, moved[0]), np.where(open_[:, None], np.inf, moved[1])
 
 
 def _in_double(a: NumpyArray) -> tuple[extended.Factors, NumpyArray]:
     """The factors in double precision, for matrices that are too large for more."""
     u, s, vh = np.linalg.svd(a, full_matrices=False)
     v, tall = np.swapaxes(vh, -1, -2), a.shape[-2] >= a.shape[-1]
-    long, short = (u, v) if tall else (v, u)
-    pairs = extended.pair(long * s[:, None, :]), extended.pair(short)
-    u, v = pairs if tall else pairs[::-1]
-    return extended.Factors(u, extended.pair(s), v, tall), np.ones(len(a), bool)
-
-
-def _bound(
-    s: NumpyArray, kept: int, norms: NumpyArray, r: NumpyArray, lengths: NumpyArray
-) -> tuple[NumpyArray, NumpyArray]:
-    """The same as `sensitivity.changes`, as one bound for every A of this size and condition: see `ratios.solution`."""
-    if kept == 0:
-        return np.zeros_like(norms), np.zeros_like(norms)
-    smallest, largest = s[:, kept - 1, None], s[:, :1]
-    gap = smallest - s[:, kept, None] if kept < s.shape[-1] else smallest
-    with np.errstate(divide="ignore", invalid="ignore"):
-        x = np.nan_to_num(largest / gap * (norms + r / smallest), nan=np.inf)
-        turned = largest / gap * lengths if kept < s.shape[-1] else np.zeros_like(lengths)
-        return x, np.nan_to_num(turned, nan=np.inf)
+    scaled_u, scaled_v = (u * s[:, None, :], v) if tall else (u, v * s[:, None, :])
+    return extended.Factors(pair(scaled_u), pair(s), pair(scaled_v), tall), np.ones(len(a), bool)
 
 
 def _to_ordinary_size(array: NumpyArray, axes: tuple[int, ...]) -> tuple[NumpyArray, NumpyArray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -13,16 +12,16 @@ from lstsq_conformance.reference import NumpyArray
 Fails = Callable[[Group], bool]
 
 
-def shrink(group: Group, fails: Fails, seconds: float = 20.0) -> Group:
-    """A smaller group that still fails, as small as can be found in this time."""
-    end = time.monotonic() + seconds
+def shrink(group: Group, fails: Fails, entries: int = 400_000) -> Group:
+    """A smaller group that still fails, tried on matrices of at most so many entries in all."""
     smaller = True
     while smaller:
         smaller = False
         for candidate in _candidates(group):
             if not _finite_alike(group, candidate):
                 continue
-            if time.monotonic() > end:
+            entries -= candidate.a.size
+            if entries < 0:
                 return group
             if fails(candidate):
                 group, smaller = candidate, True

@@ -68,5 +68,6 @@ def _has_subnormals(array: NumpyArray, axes: tuple[int, ...]) -> NumpyArray:
     """For which problems it changes the answer to take numbers below the normal ones for zeros."""
     tiny = np.finfo(real_of(str(array.dtype))).tiny
     parts = np.stack([np.abs(array.real), np.abs(array.imag)])
-    below = ((parts > 0) & (parts < tiny)).any(axis=0).any(axis=axes)
-    return np.asarray(below & (parts.max(axis=0).max(axis=axes) < tiny * 2.0**60)).reshape(len(array), -1).any(axis=-1)
+    below = np.asarray(((parts > 0) & (parts < tiny)).any(axis=0)).any(axis=axes)
+    largest = np.asarray(parts.max(axis=0)).max(axis=axes)
+    return np.asarray((below & (largest < tiny * 2.0**60)).reshape(len(array), -1).any(axis=-1))
