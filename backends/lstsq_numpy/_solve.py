@@ -1,10 +1,10 @@
 """One matrix of the batch after the other, by gelsd or by the SVD, with this library's cutoff, scaling and residuals.
 
 Where gelsd's answer is not the contract's, the SVD solves instead: where gelsd does not converge, where it kept other
-singular values than the contract keeps, and, of more than 25 columns, where the cut is narrow or a singular value is all
-but at the cutoff. There the two spaces that the cut separates hardly differ in their singular values, and gelsd's divide
-and conquer mixes them: it errs as if A had a relative error of up to 25 eps, and the SVD with one step of refinement as
-if of less than one (measured on matrices of 26 to 64 columns).
+singular values than the contract keeps, and, of more than 25 columns, where the cut is narrow or a singular value is
+all but at the cutoff. There the two spaces that the cut separates hardly differ in their singular values, and gelsd's
+divide and conquer mixes them: it errs as if A had a relative error of up to 25 eps, and the SVD with one step of
+refinement as if of less than one (measured on matrices of 26 to 64 columns).
 """
 
 from __future__ import annotations
