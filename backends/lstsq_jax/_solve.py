@@ -122,7 +122,9 @@ def _solution(tall: bool, matrix: _Matrix, b: jax.Array) -> tuple[jax.Array, _Sc
 @_solution.defjvp
 def _solution_jvp(tall: bool, primals: tuple[_Matrix, jax.Array], tangents: tuple[_Matrix, jax.Array]) -> Any:
     (matrix, b), (d_matrix, db) = primals, tangents
-    return jax.jvp(lambda a, b: _by_scaling(tall, matrix._replace(a=a), b), (matrix.a, b), (d_matrix.a, db))
+    _, tangent = jax.jvp(lambda a, b: _by_scaling(tall, matrix._replace(a=a), b), (matrix.a, b), (d_matrix.a, db))
+    # From the function itself: inside `vmap` JAX wants the mapped axis of the values in the same place as there.
+    return _solution(tall, matrix, b), tangent
 
 
 def _by_scaling(tall: bool, matrix: _Matrix, b: jax.Array) -> tuple[jax.Array, _Scaled]:
