@@ -239,7 +239,7 @@ def conformance_torch(session: nox.Session) -> None:
 @nox.session(default=False)
 def fuzz(session: nox.Session) -> None:
     """Compare every driver with extended precision on random problems; `-- --help` lists the options."""
-    install(session, "test", "fuzz")
+    install(session, "test")
     session.run("python", "-m", "lstsq_conformance.fuzz", *session.posargs, env=ONE_THREAD)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from lstsq_conformance import cases, ratios, reference
+from lstsq_conformance.ranges import scaled
 
 _PLANTED = Path(__file__).parent / "planted"
 
@@ -172,7 +173,7 @@ def test_plugin_imports_nothing_heavy() -> None:
 
 # The registry and the oracle: what everything is judged by.
 
-_SMALL = cases.select("ratios")
+_SMALL = [*cases.select("ratios"), *cases.select("scaled")]
 
 
 @pytest.mark.parametrize("case", _SMALL, ids=[case.name for case in _SMALL])
@@ -182,7 +183,8 @@ def test_rank_of_every_case_is_beyond_doubt(case: cases.Case) -> None:
         truth = problem.truth
         assert int(truth.kept.sum()) == problem.rank
         cutoff = reference.cutoff(problem.rcond, dtype, *problem.a.shape) * truth.s[0]
-        if "tie" in case.tags or truth.s[0] == 0:
+        everything = problem.rcond is not None and problem.rcond >= 1
+        if "tie" in case.tags or truth.s[0] == 0 or everything:
             continue
         # No rounding error of a backward stable solver can carry a singular value over the cutoff.
         noise = 4 * reference.eps_of(dtype) * truth.s[0]
@@ -194,7 +196,7 @@ def test_oracle_gives_the_known_answers(dtype: str) -> None:
     for case in cases.select("answer"):
         problem = case.build(dtype)
         assert problem.answer is not None
-        x = cases.scaled(problem.truth.x, problem.powers)
+        x = scaled(problem.truth.x, problem.powers)
         np.testing.assert_allclose(x, problem.answer, rtol=0, atol=1e-14)
 
 
@@ -207,19 +209,60 @@ def test_residual_is_exact_where_double_precision_loses_everything() -> None:
     np.testing.assert_array_equal(reference.residual(a, x, np.array([[2.0**-53]])), [[0.0]])
 
 
-def test_ratios_do_not_depend_on_scale() -> None:
-    values = []
-    for name in ("full rank/5x5", "near overflow/full rank 5x5 double"):
-        problem = cases.find(name).build("float64")
-        a, b = problem.base
-        x, _, rank, s = np.linalg.lstsq(a, b, rcond=None)
-        x[0, 0] *= 1 + 1e-9
+@pytest.mark.parametrize(("of_a", "of_b"), [(0, 0), (970, 970), (-900, 100), (500, -500), (0, 1000)])
+def test_ratios_do_not_depend_on_scale(of_a: int, of_b: int) -> None:
+    a, b = (array.copy() for array in cases.find("full rank/5x3").build("float64").base)
+    x, _, rank, s = np.linalg.lstsq(a, b, rcond=None)
+    squares = reference.solve(a, b, 1e-10).residuals
+    problem = cases.Problem(np.ldexp(a, of_a), np.ldexp(b, of_b), None, 3)
+    with np.errstate(over="ignore", under="ignore"):
         answer = ratios.Answer(
-            cases.scaled(x, problem.powers),
-            cases.scaled(problem.truth.residuals, 2 * problem.exponents),
-            np.asarray(rank),
-            np.ldexp(s, problem.exponent),
+            np.ldexp(x, of_b - of_a), np.ldexp(squares, 2 * of_b), np.asarray(rank), np.ldexp(s, of_a)
         )
-        values.append(ratios.solution(problem, answer))
-        assert ratios.singular_values(problem, answer) < 1
-    assert all(1e4 < value < 1e8 for value in values)
+        wrong = answer._replace(x=answer.x * (1 + 1e-9 * np.eye(3, 4)))
+    for ratio in (ratios.singular_values, ratios.solution, ratios.minimum_norm, ratios.residuals, ratios.optimality):
+        assert ratio(problem, answer) < 1, ratio.__name__
+    assert 1e4 < ratios.solution(problem, wrong) < 1e8
+    assert ratios.singular_values(problem, answer._replace(s=answer.s * 2)) > ratios.LIMIT
+    if abs(of_b) < 500:
+        assert ratios.residuals(problem, answer._replace(residuals=answer.residuals * 1.1)) > ratios.LIMIT
+
+
+def test_what_the_dtype_cannot_hold_is_not_wrong() -> None:
+    problem = cases.Problem(np.array([[2.0**-600], [0.0]]), np.array([[2.0**600, 1.0], [1.0, 1.0]]), None, 1)
+    right = ratios.Answer(np.array([[np.inf, 2.0**600]]), np.array([1.0, 1.0]), np.array(1), np.array([2.0**-600]))
+    assert max(ratio(problem, right) for ratio in (ratios.solution, ratios.residuals, ratios.optimality)) < 1
+    for x in (-np.inf, 1e308, 0.0, np.nan):
+        changed = right.x.copy()
+        changed[0, 0] = x
+        assert ratios.solution(problem, right._replace(x=changed)) > ratios.LIMIT, x
+    # Infinite where it is a number.
+    assert ratios.solution(problem, right._replace(x=np.full((1, 2), np.inf))) > ratios.LIMIT
+    assert ratios.residuals(problem, right._replace(residuals=np.array([1.0, np.inf]))) > ratios.LIMIT
+
+
+_STRADDLED = cases.select("straddled")
+
+
+@pytest.mark.parametrize("case", _STRADDLED, ids=[case.name for case in _STRADDLED])
+def test_rank_next_to_a_close_cutoff_is_beyond_doubt(case: cases.Case) -> None:
+    problem = case.build(case.dtypes[0])
+    exact = problem.exact
+    assert exact.rank == problem.rank
+    cutoff = reference.cutoff(problem.rcond, problem.dtype, *problem.a.shape) * exact.s[0]
+    assert (np.abs(exact.s - cutoff) > 8 * 2.0**-52 * exact.rounding).all()
+    # The data fix x: there is something to judge.
+    assert (2.0**-52 * exact.changes < 0.2 * np.linalg.norm(exact.x, axis=0)).all()
+
+
+def test_judgement_next_to_a_close_cutoff_knows_the_data() -> None:
+    problem = cases.find("straddled/4.8e-14 40x60").build("float64")
+    x = problem.exact.x
+    scale = reference.eps_of("float64") * problem.exact.changes
+    direction = np.random.default_rng(0).standard_normal(x.shape)
+    direction /= np.linalg.norm(direction, axis=0)
+    for factor in (0.0, 1.0, 20.0, 100.0):
+        answer = ratios.Answer(
+            np.ldexp(x + factor * scale * direction, problem.powers), np.zeros(2), np.array(0), np.zeros(40)
+        )
+        assert ratios.close_to_cutoff(problem, answer) == pytest.approx(factor, rel=0.01, abs=0.01)

@@ -8,12 +8,18 @@ Run it with ``pytest --pyargs lstsq_conformance --lstsq-backend NAME``. The file
     The registry of tagged problems. The benchmarks draw from it too: nothing is timed that is not verified.
 `reference`
     What the right answer is, in NumPy, in double precision, and by a path of its own.
+`reference_extended`, `pairs`
+    The same to thirty digits, where double precision does not decide.
 `ratios`
     How far an answer is from it, as scale-free numbers that a backward stable solver keeps below 30.
+`sensitivity`, `ranges`
+    What rounding may do to one given problem, and what is right where the range of a dtype ends.
 `target`
     The backend under test: NumPy arrays in, NumPy arrays out.
 `plugin`, `generation`
     The pytest options, and the step that turns cases and claims into tests.
 `test_*`
     The tests, one file for each part of the contract.
+`fuzz`
+    The same judgement on problems that are drawn at random, by the million.
 """

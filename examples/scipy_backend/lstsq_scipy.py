@@ -54,18 +54,26 @@ def solve_one(a: Any, b: Any, rcond: float) -> tuple[Any, Any, int, Any]:
     """
     from scipy.linalg import lstsq
 
-    scale_a, scale_b = power_of_two(a), power_of_two(b, axis=0)
-    a, b = a / scale_a, b / scale_b
+    exponent_a, exponent_b = exponent(a), exponent(b, axis=0)
+    a, b = scaled(a, -exponent_a), scaled(b, -exponent_b)
     # LAPACK takes 0, and 1 or more, to mean eps. By the contract they drop nothing, and everything.
     cond = rcond or np.finfo(float).tiny
     x, _, rank, s = lstsq(a, b, cond=cond, lapack_driver="gelss", check_finite=False)
     if rcond >= 1 or s[0] == 0:
         x, rank = np.zeros_like(x), 0
     squares = (np.abs(b - a @ x) ** 2).sum(axis=0)
-    return x * (scale_b / scale_a), squares * scale_b * scale_b, rank, s * scale_a
+    return scaled(x, exponent_b - exponent_a), scaled(squares, 2 * exponent_b), rank, scaled(s, exponent_a)
 
 
-def power_of_two(a: Any, axis: int | None = None) -> Any:
-    """A number of the size of the largest entry; dividing by it rounds nothing, and keeps squares in range."""
-    largest = np.abs(a).max(axis=axis)
-    return 2.0 ** np.floor(np.log2(np.where(largest > 0, largest, 1.0)))
+def exponent(a: Any, axis: int | None = None) -> Any:
+    """The power of two next to the largest entry; without it, squares stay in range."""
+    return np.frexp(np.maximum(np.abs(a.real), np.abs(a.imag)).max(axis=axis))[1]
+
+
+def scaled(a: Any, power: Any) -> Any:
+    """``a * 2**power``, which rounds nothing; in parts, since of infinity times a complex number NaN may be left."""
+    if not np.iscomplexobj(a):
+        return np.ldexp(a, power)
+    result = np.empty_like(a)
+    result.real, result.imag = np.ldexp(a.real, power), np.ldexp(a.imag, power)
+    return result
