@@ -170,7 +170,8 @@ def test_a_narrow_cut_gets_what_the_matrix_allows(shape, wide, level, gap, drive
         answer = solve(a, b, rcond, driver)
         assert answer.rank == rank
         error = np.linalg.norm(answer.x - x, axis=0)
-        assert np.all(error <= unit), error / unit
+        # One eps of A's error makes 1. The SVD makes up to 0.8 with one OpenBLAS and 5.8 with another, gelsd up to 25.
+        assert np.all(error <= 10 * unit), error / unit
 
 
 def test_where_the_cut_goes_through_rounding_errors_the_rank_is_that_of_gelsd():

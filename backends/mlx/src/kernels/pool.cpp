@@ -42,7 +42,7 @@ struct Job {
   void* context;
   std::atomic<int64_t> next{0};
   std::atomic<bool> failed{false};
-  std::exception_ptr error;  // the first; read by the caller when nobody is at work any more
+  std::exception_ptr error{};  // the first; read by the caller when nobody is at work any more
 
   // Keeps what a task throws, since it must not leave a helper, nor leave the caller while helpers are at work.
   void work() noexcept {
