@@ -448,9 +448,8 @@ def build_kernels(session: nox.Session, target: str, *settings: str) -> Path:
 
 
 def run_kernel_tests(session: nox.Session, where: dict[str, str], *options: str) -> None:
-    """Run the kernels' tests on the build that `where` names; without MLX, which the conftest.py above them imports."""
-    options = (f"--confcutdir={KERNEL_TESTS}", *options, *session.posargs)
-    session.run("pytest", *PARALLEL, KERNEL_TESTS, *options, env={**ONE_THREAD, **where})
+    """Run the kernels' tests on the build that `where` names."""
+    session.run("pytest", *PARALLEL, KERNEL_TESTS, *options, *session.posargs, env={**ONE_THREAD, **where})
 
 
 def install(session: nox.Session, *groups: str, mlx_settings: tuple[str, ...] = ()) -> None:

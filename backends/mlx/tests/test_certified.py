@@ -7,7 +7,7 @@ import os
 import mlx.core as mx
 import numpy as np
 import pytest
-from conftest import DTYPES, assert_same, reference, run_python, solve, to_mlx
+from operation import DTYPES, assert_same, reference, run_python, solve, to_mlx
 
 from lstsq_mlx._native import native
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mlx.core as mx
 import numpy as np
 import pytest
-from conftest import DRIVERS, DTYPES, assert_same, reference, solve, to_mlx
+from operation import DRIVERS, DTYPES, assert_same, reference, solve, to_mlx
 
 EPS = {"float32": 2.0**-23, "complex64": 2.0**-23, "float64": 2.0**-52}
 

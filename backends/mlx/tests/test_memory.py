@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import DRIVERS
+from operation import DRIVERS
 
 MEASURE = """
 import ctypes

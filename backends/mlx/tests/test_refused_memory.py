@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import DRIVERS
+from operation import DRIVERS
 
 COMPILER = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import mlx.core as mx
 import numpy as np
 import pytest
-from conftest import DRIVERS, run_python, solve, to_mlx
+from operation import DRIVERS, run_python, solve, to_mlx
 
 from lstsq_mlx._native import native
 

@@ -7,7 +7,7 @@ import os
 import mlx.core as mx
 import numpy as np
 import pytest
-from conftest import DRIVERS, DTYPES, run_python, solve, to_mlx
+from operation import DRIVERS, DTYPES, run_python, solve, to_mlx
 
 from lstsq import lstsq
 from lstsq_mlx._native import native

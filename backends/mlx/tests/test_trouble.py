@@ -5,7 +5,7 @@ from __future__ import annotations
 import mlx.core as mx
 import numpy as np
 import pytest
-from conftest import DRIVERS, run_python
+from operation import DRIVERS, run_python
 
 from lstsq_mlx._native import native
 

@@ -1,0 +1,24 @@
+"""Settings of a whole process that a test may change: each test finds them as a user's new process has them."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+# Before JAX is imported: what the person who runs the tests has set is not what they are about.
+os.environ.pop("JAX_ENABLE_X64", None)
+
+
+@pytest.fixture(autouse=True)
+def settings_of_the_process(monkeypatch):
+    """`lstsq compare`, the demo and the benchmarks switch JAX's double precision on and choose MLX's device."""
+    mlx = sys.modules.get("mlx.core")
+    device = mlx and mlx.default_device()
+    monkeypatch.delenv("JAX_ENABLE_X64", raising=False)
+    yield
+    if jax := sys.modules.get("jax"):
+        jax.config.update("jax_enable_x64", False)
+    if mlx:
+        mlx.set_default_device(device)
