@@ -34,14 +34,14 @@ PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
 #: What each distribution is made of: its folder, and the files that a new build depends on.
 DISTRIBUTIONS = {
     ".": ["pyproject.toml", "README.md", "LICENSE", "lstsq", "backends/lstsq_*", "conformance", "cli"],
-    "backends/mlx": [f"backends/mlx/{part}" for part in ("*.toml", "*.txt", "*.md", "LICENSE", "lstsq_mlx", "src")],
+    "backends/native": [f"backends/native/{part}" for part in ("*.toml", "*.txt", "*.md", "LICENSE", "lstsq_mlx", "src")],
 }
 SHIPPED = [
     "lstsq",
     "backends/lstsq_numpy",
     "backends/lstsq_jax",
     "backends/lstsq_array_api",
-    "backends/mlx/lstsq_mlx",
+    "backends/native/lstsq_mlx",
     "conformance/lstsq_conformance",
     "cli/lstsq_cli",
 ]
@@ -49,7 +49,7 @@ SHIPPED = [
 #: The backends that the suite is run on, and the library whose arrays it uses there.
 NAMESPACES = {"numpy": "numpy", "jax": "jax", "mlx": "mlx", "array_api": "array_api_strict"}
 
-KERNEL_TESTS = "backends/mlx/tests/kernels"
+KERNEL_TESTS = "backends/native/tests/kernels"
 
 #: The tests of other libraries that call their `lstsq`: these, where the library installs its tests.
 CLIENTS = {
@@ -92,7 +92,7 @@ def lint(session: nox.Session) -> None:
     fix = "--fix" in session.posargs
     session.run("ruff", "check", *(["--fix"] if fix else []))
     session.run("ruff", "format", *([] if fix else ["--check"]))
-    cpp = [str(path) for path in sorted(Path("backends/mlx/src").rglob("*")) if path.suffix in (".cpp", ".h", ".hpp")]
+    cpp = [str(path) for path in sorted(Path("backends/native/src").rglob("*")) if path.suffix in (".cpp", ".h", ".hpp")]
     session.run("clang-format", *(["-i"] if fix else ["--dry-run", "-Werror"]), *cpp)
     workflows = map(str, sorted(Path(".github/workflows").iterdir()))
     session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
@@ -124,7 +124,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def build(session: nox.Session) -> None:
     """Build both distributions and try them: the pure one alone in an empty environment, then with MLX."""
-    pure, mlx = wheel(session, "."), wheel(session, "backends/mlx")
+    pure, mlx = wheel(session, "."), wheel(session, "backends/native")
     shutil.rmtree("dist", ignore_errors=True)
     for built in (pure, mlx):
         shutil.copytree(built.parent, "dist", dirs_exist_ok=True, ignore=shutil.ignore_patterns(".gitignore"))
@@ -149,7 +149,7 @@ print("lstsq", lstsq.__version__, "works on {library} from", lstsq.__file__)
 def wheels(session: nox.Session) -> None:
     """Make this system's wheels in dist/wheels, as they are uploaded, and try them where there is no compiler."""
     session.install(*group("wheels"))
-    pure, mlx = wheel(session, "."), wheel(session, "backends/mlx")
+    pure, mlx = wheel(session, "."), wheel(session, "backends/native")
     aside = Path(session.create_tmp()).resolve()
     if sys.platform == "linux":
         # MLX's library comes with MLX: a second copy in our wheel would have arrays of its own.
@@ -160,7 +160,7 @@ def wheels(session: nox.Session) -> None:
     programs = aside / "empty" / ("Scripts" if sys.platform == "win32" else "bin")
     python = shutil.which("python", path=programs)
     install_there = ["uv", "pip", "install", "-q", "--only-binary=:all:", "--python", str(python)]
-    pinned = nox.project.load_toml("backends/mlx/pyproject.toml")["build-system"]["requires"]
+    pinned = nox.project.load_toml("backends/native/pyproject.toml")["build-system"]["requires"]
     session.run(*install_there, *(requirement for requirement in pinned if requirement.startswith("mlx")))
     before = mlx_libraries(aside / "empty")
     session.run(*install_there, str(pure), str(mlx))
@@ -340,7 +340,7 @@ def sanitize(session: nox.Session) -> None:
     session.log("first, a read beyond the end of an array: it must be found")
     session.run("python", "-c", READ_BEYOND, env=environment, success_codes=[99], silent=True)
     # What memory is used says nothing here: the sanitizer has its own.
-    chosen = session.posargs or ["backends/mlx/tests", "--ignore=backends/mlx/tests/test_memory.py"]
+    chosen = session.posargs or ["backends/native/tests", "--ignore=backends/native/tests/test_memory.py"]
     session.run("pytest", *PARALLEL, *chosen, env=environment)
 
 
@@ -379,7 +379,7 @@ def cross(session: nox.Session) -> None:
     """Compile and link the extension for macOS, and compile the kernels for Windows, from any Linux or macOS."""
     need_system(session, "linux", "darwin")
     session.install(*group("native", "cross"))
-    session.run("python", "backends/mlx/tests/cross.py", "--build", str(Path(session.create_tmp(), "build").resolve()))
+    session.run("python", "backends/native/tests/cross.py", "--build", str(Path(session.create_tmp(), "build").resolve()))
 
 
 @nox.session(default=False)
@@ -390,9 +390,9 @@ def leak(session: nox.Session) -> None:
     """
     need_system(session, "linux")
     install(session, "test")
-    session.run("pytest", "backends/mlx/tests/test_memory.py", env=ONE_THREAD)
+    session.run("pytest", "backends/native/tests/test_memory.py", env=ONE_THREAD)
     # One arena, and Python's objects in it too: leak.py says why.
-    session.run("python", "backends/mlx/tests/leak.py", env={"PYTHONMALLOC": "malloc", "MALLOC_ARENA_MAX": "1"})
+    session.run("python", "backends/native/tests/leak.py", env={"PYTHONMALLOC": "malloc", "MALLOC_ARENA_MAX": "1"})
 
 
 def run_tests(session: nox.Session, environment: Mapping[str, str] = ONE_THREAD) -> None:
@@ -404,8 +404,8 @@ def run_tests(session: nox.Session, environment: Mapping[str, str] = ONE_THREAD)
         options = ["--doctest-modules", "--doctest-ignore-import-errors"]
         session.run("pytest", *options, "--pyargs", *packages, env=environment)
     # The kernels' own tests compile them anew, for minutes: that is the session `kernels`. Memory is for `leak`.
-    elsewhere = [f"--ignore={KERNEL_TESTS}", "--ignore=backends/mlx/tests/test_memory.py"]
-    tests = ["tests", "backends/mlx/tests", *elsewhere]
+    elsewhere = [f"--ignore={KERNEL_TESTS}", "--ignore=backends/native/tests/test_memory.py"]
+    tests = ["tests", "backends/native/tests", *elsewhere]
     session.run("pytest", *PARALLEL, *(session.posargs or tests), env=environment)
 
 
@@ -454,7 +454,7 @@ def run_kernel_tests(session: nox.Session, where: dict[str, str], *options: str)
 
 def install(session: nox.Session, *groups: str, mlx_settings: tuple[str, ...] = ()) -> None:
     """Install both distributions with all their extras, and these dependency groups of pyproject.toml."""
-    pure, mlx = wheel(session, "."), wheel(session, "backends/mlx", *mlx_settings)
+    pure, mlx = wheel(session, "."), wheel(session, "backends/native", *mlx_settings)
     session.install(f"lstsq[jax,mlx,conformance] @ {pure.as_uri()}", f"lstsq-mlx @ {mlx.as_uri()}", *group(*groups))
 
 

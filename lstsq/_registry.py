@@ -21,7 +21,7 @@ from lstsq._backend import Backend
 GROUP = "lstsq.backends"
 
 #: Libraries that we have a backend for in a distribution of its own, and how to get it.
-SEPARATE = {"mlx": "from a clone of the project, run `pip install . ./backends/mlx`"}
+SEPARATE = {"mlx": "from a clone of the project, run `pip install . ./backends/native`"}
 
 
 class Owner(NamedTuple):

@@ -209,7 +209,7 @@ class TestBackends:
         lines = run_python(code).splitlines()
         assert len(lines) == 2
         for line in lines:
-            assert line.endswith("from a clone of the project, run `pip install . ./backends/mlx`.")
+            assert line.endswith("from a clone of the project, run `pip install . ./backends/native`.")
 
     def test_ours_in_the_place_of_numpys_does_not_call_itself(self):
         code = """

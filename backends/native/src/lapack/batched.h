@@ -1,0 +1,152 @@
+// The loop over a batch that every driver of LAPACK shares. It scans each element, hands the finite ones to the driver
+// in their scale, and rounds the answer.
+
+#pragma once
+
+#include "certified_solver.h"
+#include "core.h"
+#include "drivers.h"
+#include "places.h"
+#include "right_sides.h"
+#include "shares.h"
+
+namespace lstsq::drivers {
+
+/// A batch of matrices in an array, whatever its strides.
+template <class T>
+class Batch {
+ public:
+  /// `first` is the element at offset 0.
+  Batch(const Matrix<T>& first, Places places) : places_(std::move(places)), first_(first) {}
+
+  Int count() const { return places_.count(); }
+  const Places& places() const { return places_; }
+  Matrix<T> operator[](Int element) const {
+    Matrix<T> found = first_;
+    found.data += places_[element];
+    return found;
+  }
+
+ private:
+  Places places_;
+  Matrix<T> first_;
+};
+
+/// Where the answers go: contiguous, one element after the other. core and exponent are described in core.h.
+template <class T>
+struct Outputs {
+  T* x;
+  RealOf<T>* residuals;
+  std::int32_t* rank;
+  double* core;
+  double* exponent;
+  double* precise = nullptr;  ///< x before it was rounded, where that is wanted
+
+  /// Those of one element.
+  Outputs at(Int element, const Problem& p, Int core_size) const {
+    const Int size = p.n * p.k;
+    return {x + element * size,
+            residuals + element * p.k,
+            rank + element,
+            core + element * core_size,
+            exponent + element,
+            precise == nullptr ? nullptr : precise + element * size * (Field<T>::is_complex ? 2 : 1)};
+  }
+};
+
+/// The numbers of one element's core.
+inline Int core_size(Driver driver, Int narrow, bool is_complex) {
+  Int size = 1;
+  for (Int n : core_shape(driver, narrow, is_complex)) size *= n;
+  return size;
+}
+
+/// The answer of an element that has none.
+template <class T>
+void no_answer(Driver driver, const Problem& p, const Outputs<T>& out) {
+  std::fill_n(out.x, p.n * p.k, not_a_number<T>());
+  std::fill_n(out.residuals, p.k, not_a_number<RealOf<T>>());
+  *out.rank = 0;
+  std::fill_n(out.core, core_size(driver, p.smallest(), Field<T>::is_complex), not_a_number<double>());
+  *out.exponent = not_a_number<double>();
+  if (out.precise != nullptr) {
+    std::fill_n(out.precise, p.n * p.k * (Field<T>::is_complex ? 2 : 1), not_a_number<double>());
+  }
+}
+
+/// Solves one element after the other by a driver's solver, in the scale of the element and of each right-hand side. A
+/// right-hand side that is not finite has no answer; the others, the rank and the core are what they are without it.
+template <class T>
+class ElementSolver {
+  using W = WorkOf<T>;
+
+ public:
+  ElementSolver(Driver driver, double rcond, const Problem& problem)
+      : driver_(driver), rcond_(rcond), p_(problem), residuals_(p_.k), s_(p_.smallest()) {}
+
+  void solve(Matrix<T> a, const Matrix<T>& b, const Outputs<T>& out) {
+    const Scan found = scan(a);
+    if (!found.finite) return no_answer(driver_, p_, out);
+    a.exponent = found.exponent;
+    const Matrix<T> right = right_sides_.take(b);
+    if (certifies(driver_)) {
+      // The kernels have declined the operands as they were given.
+      const bool changed = a.exponent != 0 || right_sides_.changed();
+      if (changed && certified_.solve(a, right, rcond_)) {
+        put(Matrix<W>{certified_.x(), p_.n, p_.k, p_.k, 1}, certified_.residuals(), a.exponent, out);
+        *out.rank = static_cast<std::int32_t>(p_.smallest());
+        leave_open(p_.smallest(), out.core);
+        *out.exponent = 0;
+        return;
+      }
+      if (driver_ == Driver::cholesky) return no_answer(driver_, p_, out);
+    }
+    if (!solver_) solver_ = make_solver<T>(certifies(driver_) ? Driver::qr : driver_, rcond_, p_);
+    W* const triangle = leaves_triangle(driver_) ? reinterpret_cast<W*>(out.core) : nullptr;
+    Answer<W> answer{rcond_, residuals_.data(), s_.data(), triangle};
+    if (!solver_->solve(a, right, answer)) return no_answer(driver_, p_, out);
+
+    put(column_major<W>(answer.x, p_.n, p_.k, answer.ldx), residuals_.data(), a.exponent, out);
+    *out.rank = answer.rank;
+    finish_core(driver_, p_.smallest(), answer, out.core);
+    *out.exponent = a.exponent;
+  }
+
+ private:
+  /// Scale the answers back, and round them. `exponent` is that of A.
+  void put(const Matrix<W>& x, const double* residuals, int exponent, const Outputs<T>& out) const {
+    W* const precise = reinterpret_cast<W*>(out.precise);
+    for (Int i = 0; i < p_.n; ++i) {
+      for (Int j = 0; j < p_.k; ++j) {
+        const int e = right_sides_.exponent(j) - exponent;
+        const W z = !right_sides_.finite(j) ? not_a_number<W>() : e == 0 ? x(i, j) : scaled(x(i, j), e);
+        out.x[i * p_.k + j] = static_cast<T>(z);
+        if (precise != nullptr) precise[i * p_.k + j] = z;
+      }
+    }
+    for (Int j = 0; j < p_.k; ++j) {
+      const double sum = std::ldexp(residuals[j], 2 * right_sides_.exponent(j));
+      out.residuals[j] = static_cast<RealOf<T>>(right_sides_.finite(j) ? sum : not_a_number<double>());
+    }
+  }
+
+  Driver driver_;
+  double rcond_;
+  Problem p_;
+  CertifiedSolver<T> certified_;
+  SolverPtr<T> solver_;
+  RightSides<T> right_sides_;
+  std::vector<double> residuals_, s_;
+};
+
+template <class T>
+void solve_batch(
+    Driver driver, double rcond, const Problem& p, const Batch<T>& as, const Batch<T>& bs, const Outputs<T>& out) {
+  const Int size = core_size(driver, p.smallest(), Field<T>::is_complex);
+  in_shares(as.count(), [&](Int from, Int to) {
+    ElementSolver<T> solver(driver, rcond, p);
+    for (Int i = from; i < to; ++i) solver.solve(as[i], bs[i], out.at(i, p, size));
+  });
+}
+
+}  // namespace lstsq::drivers

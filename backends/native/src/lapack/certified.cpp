@@ -1,0 +1,104 @@
+#include "certified.h"
+
+#include <vector>
+
+#include "kernels/kernels.h"
+#include "row_major.h"
+#include "shares.h"
+
+namespace lstsq::drivers {
+
+namespace {
+
+/// Below this many entries of A, one problem is solved as a batch of one: that allocates nothing and wakes no thread.
+constexpr Int small = 4096;
+
+/// Whether the kernel for batches suits: elements enough for all cores, or too small to be worth a core each.
+template <class T>
+bool suits_batch(const Problem& p, Int count) {
+  if (Field<T>::is_complex || p.m < p.n || p.n > kernels::max_batch_columns) return false;
+  return p.m * p.n <= small || fill_the_cores(count);
+}
+
+/// Solve what can be certified; `certified` says which elements that were.
+template <class T>
+void certify(double rcond,
+             const Problem& p,
+             const Batch<T>& as,
+             const Batch<T>& bs,
+             const Outputs<T>& out,
+             std::uint8_t* certified) {
+  if constexpr (!Field<T>::is_complex) {
+    if (suits_batch<T>(p, as.count())) {
+      const RowMajor<T> a(as), b(bs);
+      const kernels::Batch<T> batch{as.count(),
+                                    p.m,
+                                    p.n,
+                                    p.k,
+                                    a.data,
+                                    a.stride,
+                                    a.ld,
+                                    b.data,
+                                    b.stride,
+                                    b.ld,
+                                    rcond,
+                                    out.x,
+                                    /*residuals=*/nullptr,
+                                    out.precise,
+                                    certified};
+      if (kernels::solve_batch(batch)) return;
+    }
+  }
+  in_shares(as.count(), [&](Int from, Int to) {
+    for (Int i = from; i < to; ++i) {
+      const RowMajor<T> a(as[i]), b(bs[i]);
+      const Outputs<T> answer = out.at(i, p, /*core_size=*/0);
+      kernels::Problem<T> problem{a.data, p.m, p.n, a.ld, b.data, p.k, b.ld, rcond, answer.x, p.k};
+      problem.precise = answer.precise;
+      certified[i] = kernels::solve(problem) == kernels::Status::certified;
+    }
+  });
+}
+
+}  // namespace
+
+template <class T>
+void solve_certified(
+    Driver driver, double rcond, const Problem& p, const Batch<T>& as, const Batch<T>& bs, const Outputs<T>& out) {
+  const Int narrow = p.smallest();
+  std::vector<std::uint8_t> certified(as.count());
+  certify(rcond, p, as, bs, out, certified.data());
+
+  std::vector<Int> declined;
+  for (Int i = 0; i < as.count(); ++i) {
+    const Outputs<T> to = out.at(i, p, narrow);
+    if (certified[i]) {
+      // Rows that are independent leave nothing over, for any right-hand side.
+      std::fill_n(to.residuals, p.k, narrow == p.m ? RealOf<T>(0) : sum_not_found<RealOf<T>>);
+      *to.rank = static_cast<std::int32_t>(narrow);
+      leave_open(narrow, to.core);
+      *to.exponent = 0;
+    } else {
+      declined.push_back(i);
+    }
+  }
+  if (declined.empty()) return;
+  in_shares(static_cast<Int>(declined.size()), [&](Int from, Int to) {
+    ElementSolver<T> general(driver, rcond, p);
+    for (Int at = from; at < to; ++at)
+      general.solve(as[declined[at]], bs[declined[at]], out.at(declined[at], p, narrow));
+  });
+}
+
+template void solve_certified(
+    Driver, double, const Problem&, const Batch<float>&, const Batch<float>&, const Outputs<float>&);
+template void solve_certified(
+    Driver, double, const Problem&, const Batch<double>&, const Batch<double>&, const Outputs<double>&);
+template void solve_certified(Driver,
+                              double,
+                              const Problem&,
+                              const Batch<std::complex<float>>&,
+                              const Batch<std::complex<float>>&,
+                              const Outputs<std::complex<float>>&);
+
+}  // namespace lstsq::drivers

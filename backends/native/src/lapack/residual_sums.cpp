@@ -1,0 +1,63 @@
+#include "residual_sums.h"
+
+#include <vector>
+
+#include "kernels/kernels.h"
+#include "kernels/pool.h"
+#include "row_major.h"
+
+namespace lstsq::drivers {
+
+template <class T>
+void find_residual_sums(const Batch<T>& as,
+                        const Batch<T>& bs,
+                        const Batch<double>& xs,
+                        const Batch<RealOf<T>>& found,
+                        RealOf<T>* sums) {
+  const Int n = as[0].cols, k = bs[0].cols, count = as.count();
+
+  const auto find = [&](Int i, std::vector<double>& precise) {
+    const Matrix<RealOf<T>> given = found[i];
+    if (given(0, 0) != sum_not_found<RealOf<T>>) {
+      for (Int c = 0; c < k; ++c) sums[i * k + c] = given(0, c);
+      return;
+    }
+    const RowMajor<T> to_a(as[i]), to_b(bs[i]);
+    const RowMajor<double> to_x(xs[i], /*with_gaps=*/false);
+    kernels::residuals(to_a.data,
+                       as[i].rows,
+                       n,
+                       to_a.ld,
+                       to_b.data,
+                       k,
+                       to_b.ld,
+                       reinterpret_cast<const WorkOf<T>*>(to_x.data),
+                       precise.data());
+    for (Int c = 0; c < k; ++c) sums[i * k + c] = static_cast<RealOf<T>>(precise[c]);
+  };
+
+  // Many elements are spread over the cores; few are spread each.
+  const Int tasks = count >= 8 * kernels::thread_count() ? 8 * kernels::thread_count() : 1;
+  kernels::parallel(tasks, [&](Int task) {
+    std::vector<double> precise(k);
+    for (Int i = count * task / tasks; i < count * (task + 1) / tasks; ++i) find(i, precise);
+  });
+}
+
+template void find_residual_sums(const Batch<float>&,
+                                 const Batch<float>&,
+                                 const Batch<double>&,
+                                 const Batch<RealOf<float>>&,
+                                 RealOf<float>*);
+template void find_residual_sums(const Batch<double>&,
+                                 const Batch<double>&,
+                                 const Batch<double>&,
+                                 const Batch<RealOf<double>>&,
+                                 RealOf<double>*);
+template void find_residual_sums(const Batch<std::complex<float>>&,
+                                 const Batch<std::complex<float>>&,
+                                 const Batch<double>&,
+                                 const Batch<RealOf<std::complex<float>>>&,
+                                 RealOf<std::complex<float>>*);
+
+}  // namespace lstsq::drivers

@@ -1,0 +1,85 @@
+#include "residual_sums.h"
+
+#include <stdexcept>
+
+#include "arrays.h"
+#include "lapack/residual_sums.h"
+#include "lstsq.h"
+#include "mlx/ops.h"
+#include "shapes.h"
+#include "side_by_side.h"
+#include "task.h"
+
+namespace lstsq_mlx {
+
+mx::array residual_sums_node(const mx::array& a,
+                             const mx::array& b,
+                             const mx::array& x,
+                             const mx::array& found,
+                             Cutoff cutoff,
+                             Driver driver,
+                             mx::Stream stream) {
+  const std::vector<mx::array> inputs{a, b, mx::stop_gradient(x, stream), mx::stop_gradient(found, stream)};
+  return mx::array(
+      found.shape(), real_dtype(a.dtype()), std::make_shared<ResidualSums>(stream, cutoff, driver), inputs);
+}
+
+std::vector<mx::Shape> ResidualSums::output_shapes(const std::vector<mx::array>& inputs) {
+  return {inputs[3].shape()};
+}
+
+bool ResidualSums::is_equivalent(const mx::Primitive& other) const {
+  const auto& same = static_cast<const ResidualSums&>(other);
+  return cutoff_ == same.cutoff_ && driver_ == same.driver_;
+}
+
+namespace {
+
+template <class T>
+void run(const mx::array& a, const mx::array& b, const mx::array& x, const mx::array& found, mx::array& out) {
+  const Batch<RealOf<T>> sums{{found.data<RealOf<T>>(), 1, found.shape(-1), 0, found.strides(-1)},
+                              places(found, /*trailing=*/1)};
+  find_residual_sums<T>(batch<T>(a), batch<T>(b), batch<double>(x), sums, out.data<RealOf<T>>());
+}
+
+}  // namespace
+
+void ResidualSums::eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) {
+  dispatch(stream(), inputs, outputs, [](const std::vector<mx::array>& in, std::vector<mx::array>& out) {
+    switch (in[0].dtype()) {
+      case mx::float32:
+        return run<float>(in[0], in[1], in[2], in[3], out[0]);
+      case mx::float64:
+        return run<double>(in[0], in[1], in[2], in[3], out[0]);
+      default:
+        return run<std::complex<float>>(in[0], in[1], in[2], in[3], out[0]);
+    }
+  });
+}
+
+void ResidualSums::eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) {
+  throw std::runtime_error("[lstsq] the residuals are found on the CPU; this node was moved to a stream of the GPU.");
+}
+
+std::pair<std::vector<mx::array>, std::vector<int>> ResidualSums::vmap(const std::vector<mx::array>& inputs,
+                                                                       const std::vector<int>& axes) {
+  const mx::Stream s = stream();
+  if (axes[0] >= 0) {
+    const auto in = all_mapped(inputs, axes, s);
+    return {{residual_sums_node(in[0], in[1], in[2], in[3], cutoff_, driver_, s)}, {0}};
+  }
+  // One matrix is passed over once, whatever is mapped.
+  const auto mapped = all_mapped({inputs[1], inputs[2], inputs[3]}, {axes[1], axes[2], axes[3]}, s);
+  const auto &b = mapped[0], &x = mapped[1], &found = mapped[2];
+  const std::vector<int> first{-static_cast<int>(b.ndim())};
+  const mx::array sums = residual_sums_node(mx::expand_dims(inputs[0], 0, s),
+                                            side_by_side(b, first, s),
+                                            side_by_side(x, first, s),
+                                            row_side_by_side(found, first, s),
+                                            cutoff_,
+                                            driver_,
+                                            s);
+  return {{row_apart(sums, b, first, s)}, {0}};
+}
+
+}  // namespace lstsq_mlx

@@ -1,0 +1,50 @@
+// The primitive of the residuals, for drivers that find x without them.
+
+#pragma once
+
+#include "cutoff.h"
+#include "lapack/drivers.h"
+#include "mlx/primitives.h"
+#include "operation.h"
+
+namespace lstsq_mlx {
+
+/// Inputs a (..., m, n) and b (..., m, k), of which the residuals are a function and by which they are differentiated;
+/// x (..., n, k), precise and real (complex numbers as two), and the residuals that the solve has found (..., k),
+/// sum_not_found (core.h) where it has not. Output: the residuals (..., k), the sums of squares of b - a x.
+class ResidualSums final : public mx::Primitive {
+ public:
+  ResidualSums(mx::Stream stream, Cutoff cutoff, Driver driver) : Primitive(stream), cutoff_(cutoff), driver_(driver) {}
+
+  void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override;
+  void eval_gpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override;
+  // The derivatives: gradient.cpp.
+  std::vector<mx::array> jvp(const std::vector<mx::array>& primals,
+                             const std::vector<mx::array>& tangents,
+                             const std::vector<int>& argnums) override;
+  std::vector<mx::array> vjp(const std::vector<mx::array>& primals,
+                             const std::vector<mx::array>& cotangents,
+                             const std::vector<int>& argnums,
+                             const std::vector<mx::array>& outputs) override;
+  std::pair<std::vector<mx::array>, std::vector<int>> vmap(const std::vector<mx::array>& inputs,
+                                                           const std::vector<int>& axes) override;
+  bool is_equivalent(const mx::Primitive& other) const override;
+  std::vector<mx::Shape> output_shapes(const std::vector<mx::array>& inputs) override;
+  const char* name() const override { return "LstsqResiduals"; }
+
+ private:
+  // Of the solve: the derivatives solve again.
+  Cutoff cutoff_;
+  Driver driver_;
+};
+
+/// Build the node. No derivative goes through x: the rule is that of the whole function of a and b.
+mx::array residual_sums_node(const mx::array& a,
+                             const mx::array& b,
+                             const mx::array& x,
+                             const mx::array& found,
+                             Cutoff cutoff,
+                             Driver driver,
+                             mx::Stream stream);
+
+}  // namespace lstsq_mlx

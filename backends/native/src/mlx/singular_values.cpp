@@ -1,0 +1,71 @@
+#include "singular_values.h"
+
+#include <stdexcept>
+#include <vector>
+
+#include "arrays.h"
+#include "lapack/singular_values.h"
+#include "lstsq.h"
+#include "mlx/ops.h"
+#include "shapes.h"
+#include "task.h"
+
+namespace lstsq_mlx {
+
+mx::array singular_values_node(
+    const mx::array& a, const mx::array& core, const mx::array& exponent, Driver driver, mx::Stream stream) {
+  const auto primitive = std::make_shared<SingularValues>(stream, driver);
+  const std::vector<mx::array> inputs{a, mx::stop_gradient(core, stream), mx::stop_gradient(exponent, stream)};
+  return mx::array(primitive->output_shapes(inputs)[0], real_dtype(a.dtype()), primitive, inputs);
+}
+
+std::vector<mx::Shape> SingularValues::output_shapes(const std::vector<mx::array>& inputs) {
+  const auto& a = inputs[0];
+  mx::Shape shape(a.shape().begin(), a.shape().end() - 1);
+  shape.back() = std::min(a.shape(-2), a.shape(-1));
+  return {shape};
+}
+
+bool SingularValues::is_equivalent(const mx::Primitive& other) const {
+  return driver_ == static_cast<const SingularValues&>(other).driver_;
+}
+
+namespace {
+
+template <class T>
+void run(Driver driver, const mx::array& a, const mx::array& core, const mx::array& exponent, mx::array& out) {
+  const Cores cores{core.data<double>(),
+                    places(core, leaves_triangle(driver) ? 2 : 1),
+                    exponent.data<double>(),
+                    places(exponent, /*trailing=*/0)};
+  find_singular_values<T>(driver, {a.shape(-2), a.shape(-1), 1}, batch<T>(a), cores, out.data<RealOf<T>>());
+}
+
+}  // namespace
+
+void SingularValues::eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) {
+  dispatch(
+      stream(), inputs, outputs, [driver = driver_](const std::vector<mx::array>& in, std::vector<mx::array>& out) {
+        switch (in[0].dtype()) {
+          case mx::float32:
+            return run<float>(driver, in[0], in[1], in[2], out[0]);
+          case mx::float64:
+            return run<double>(driver, in[0], in[1], in[2], out[0]);
+          default:
+            return run<std::complex<float>>(driver, in[0], in[1], in[2], out[0]);
+        }
+      });
+}
+
+void SingularValues::eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) {
+  throw std::runtime_error("[lstsq] LAPACK runs on the CPU; this node was moved to a stream of the GPU.");
+}
+
+std::pair<std::vector<mx::array>, std::vector<int>> SingularValues::vmap(const std::vector<mx::array>& inputs,
+                                                                         const std::vector<int>& axes) {
+  // An input that is not mapped is repeated without a copy, and what lies at one place is computed once.
+  const auto mapped = all_mapped(inputs, axes, stream());
+  return {{singular_values_node(mapped[0], mapped[1], mapped[2], driver_, stream())}, {0}};
+}
+
+}  // namespace lstsq_mlx
