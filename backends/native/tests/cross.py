@@ -69,7 +69,7 @@ FAULTS = {
     "a call that only Linux has": ("src/kernels/pool.cpp", "#ifdef __linux__", "#if 1", "cpu_set_t"),
     "a function of MLX that its library does not have": (
         "src/lapack/lapack.cpp",
-        "}  // namespace lstsq_mlx::lapack",
+        "}  // namespace lstsq::lapack",
         "}\nnamespace mlx::core { void planted(); }\nvoid plant() { mlx::core::planted(); }",
         "__ZN3mlx4core7plantedEv",
     ),
