@@ -4,11 +4,11 @@
 #pragma once
 
 #include "certified_solver.h"
-#include "core.h"
 #include "drivers.h"
 #include "places.h"
 #include "right_sides.h"
 #include "shares.h"
+#include "spectrum.h"
 
 namespace lstsq::drivers {
 
@@ -32,50 +32,50 @@ class Batch {
   Matrix<T> first_;
 };
 
-/// Where the answers go: contiguous, one element after the other. core and exponent are described in core.h.
+/// Where the answers go: contiguous, one element after the other. What state, exponent and spectrum are, spectrum.h
+/// says; the spectrum is written where the state is `complete`.
 template <class T>
 struct Outputs {
   T* x;
   RealOf<T>* residuals;
   std::int32_t* rank;
-  double* core;
-  double* exponent;
-  double* precise = nullptr;  ///< x before it was rounded, where that is wanted
+  State* state;
+  std::int32_t* exponent;
+  double* spectrum;
+  double* precise = nullptr;   ///< x before it was rounded, where that is wanted
+  bool residuals_now = false;  ///< whether the residuals are to be found with x, and never left open
 
   /// Those of one element.
-  Outputs at(Int element, const Problem& p, Int core_size) const {
+  Outputs at(Int element, const Problem& p, Int spectrum_size) const {
     const Int size = p.n * p.k;
-    return {x + element * size,
-            residuals + element * p.k,
-            rank + element,
-            core + element * core_size,
-            exponent + element,
-            precise == nullptr ? nullptr : precise + element * size * (Field<T>::is_complex ? 2 : 1)};
+    Outputs found = *this;
+    found.x += element * size;
+    found.residuals += element * p.k;
+    found.rank += element;
+    found.state += element;
+    found.exponent += element;
+    found.spectrum += element * spectrum_size;
+    if (precise != nullptr) found.precise += element * size * (Field<T>::is_complex ? 2 : 1);
+    return found;
   }
 };
 
-/// The numbers of one element's core.
-inline Int core_size(Driver driver, Int narrow, bool is_complex) {
-  Int size = 1;
-  for (Int n : core_shape(driver, narrow, is_complex)) size *= n;
-  return size;
-}
-
 /// The answer of an element that has none.
 template <class T>
-void no_answer(Driver driver, const Problem& p, const Outputs<T>& out) {
+void no_answer(State why, const Problem& p, const Outputs<T>& out) {
   std::fill_n(out.x, p.n * p.k, not_a_number<T>());
   std::fill_n(out.residuals, p.k, not_a_number<RealOf<T>>());
   *out.rank = 0;
-  std::fill_n(out.core, core_size(driver, p.smallest(), Field<T>::is_complex), not_a_number<double>());
-  *out.exponent = not_a_number<double>();
+  *out.state = why;
+  *out.exponent = 0;
   if (out.precise != nullptr) {
     std::fill_n(out.precise, p.n * p.k * (Field<T>::is_complex ? 2 : 1), not_a_number<double>());
   }
 }
 
 /// Solves one element after the other by a driver's solver, in the scale of the element and of each right-hand side. A
-/// right-hand side that is not finite has no answer; the others, the rank and the core are what they are without it.
+/// right-hand side that is not finite has no answer; the others, the rank and the spectrum are what they are without
+/// it.
 template <class T>
 class ElementSolver {
   using W = WorkOf<T>;
@@ -86,7 +86,7 @@ class ElementSolver {
 
   void solve(Matrix<T> a, const Matrix<T>& b, const Outputs<T>& out) {
     const Scan found = scan(a);
-    if (!found.finite) return no_answer(driver_, p_, out);
+    if (!found.finite) return no_answer(State::not_finite, p_, out);
     a.exponent = found.exponent;
     const Matrix<T> right = right_sides_.take(b);
     if (certifies(driver_)) {
@@ -95,20 +95,20 @@ class ElementSolver {
       if (changed && certified_.solve(a, right, rcond_)) {
         put(Matrix<W>{certified_.x(), p_.n, p_.k, p_.k, 1}, certified_.residuals(), a.exponent, out);
         *out.rank = static_cast<std::int32_t>(p_.smallest());
-        leave_open(p_.smallest(), out.core);
+        *out.state = State::without_s;
         *out.exponent = 0;
         return;
       }
-      if (driver_ == Driver::cholesky) return no_answer(driver_, p_, out);
+      if (driver_ == Driver::cholesky) return no_answer(State::unsolved, p_, out);
     }
     if (!solver_) solver_ = make_solver<T>(certifies(driver_) ? Driver::qr : driver_, rcond_, p_);
-    W* const triangle = leaves_triangle(driver_) ? reinterpret_cast<W*>(out.core) : nullptr;
+    W* const triangle = leaves_triangle(driver_) ? reinterpret_cast<W*>(out.spectrum) : nullptr;
     Answer<W> answer{rcond_, residuals_.data(), s_.data(), triangle};
-    if (!solver_->solve(a, right, answer)) return no_answer(driver_, p_, out);
+    if (!solver_->solve(a, right, answer)) return no_answer(State::unsolved, p_, out);
 
     put(column_major<W>(answer.x, p_.n, p_.k, answer.ldx), residuals_.data(), a.exponent, out);
     *out.rank = answer.rank;
-    finish_core(driver_, p_.smallest(), answer, out.core);
+    *out.state = finish_spectrum(driver_, p_.smallest(), answer, out.spectrum);
     *out.exponent = a.exponent;
   }
 
@@ -142,7 +142,7 @@ class ElementSolver {
 template <class T>
 void solve_batch(
     Driver driver, double rcond, const Problem& p, const Batch<T>& as, const Batch<T>& bs, const Outputs<T>& out) {
-  const Int size = core_size(driver, p.smallest(), Field<T>::is_complex);
+  const Int size = spectrum_size(driver, p.smallest(), Field<T>::is_complex);
   in_shares(as.count(), [&](Int from, Int to) {
     ElementSolver<T> solver(driver, rcond, p);
     for (Int i = from; i < to; ++i) solver.solve(as[i], bs[i], out.at(i, p, size));

@@ -20,6 +20,13 @@ bool suits_batch(const Problem& p, Int count) {
   return p.m * p.n <= small || fill_the_cores(count);
 }
 
+/// Whether the kernels are to find the residuals. Rows that are independent leave nothing over, for any right-hand
+/// side.
+template <class T>
+bool found_with_x(const Problem& p, const Outputs<T>& out) {
+  return out.residuals_now && p.m > p.n;
+}
+
 /// Solve what can be certified; `certified` says which elements that were.
 template <class T>
 void certify(double rcond,
@@ -43,7 +50,7 @@ void certify(double rcond,
                                     b.ld,
                                     rcond,
                                     out.x,
-                                    /*residuals=*/nullptr,
+                                    found_with_x(p, out) ? out.residuals : nullptr,
                                     out.precise,
                                     certified};
       if (kernels::solve_batch(batch)) return;
@@ -52,9 +59,10 @@ void certify(double rcond,
   in_shares(as.count(), [&](Int from, Int to) {
     for (Int i = from; i < to; ++i) {
       const RowMajor<T> a(as[i]), b(bs[i]);
-      const Outputs<T> answer = out.at(i, p, /*core_size=*/0);
+      const Outputs<T> answer = out.at(i, p, /*spectrum_size=*/0);
       kernels::Problem<T> problem{a.data, p.m, p.n, a.ld, b.data, p.k, b.ld, rcond, answer.x, p.k};
       problem.precise = answer.precise;
+      if (found_with_x(p, out)) problem.residuals = answer.residuals;
       certified[i] = kernels::solve(problem) == kernels::Status::certified;
     }
   });
@@ -73,10 +81,10 @@ void solve_certified(
   for (Int i = 0; i < as.count(); ++i) {
     const Outputs<T> to = out.at(i, p, narrow);
     if (certified[i]) {
-      // Rows that are independent leave nothing over, for any right-hand side.
-      std::fill_n(to.residuals, p.k, narrow == p.m ? RealOf<T>(0) : sum_not_found<RealOf<T>>);
+      const bool open = p.m > p.n && !out.residuals_now;
+      if (p.m <= p.n) std::fill_n(to.residuals, p.k, RealOf<T>(0));
       *to.rank = static_cast<std::int32_t>(narrow);
-      leave_open(narrow, to.core);
+      *to.state = open ? State::x_alone : State::without_s;
       *to.exponent = 0;
     } else {
       declined.push_back(i);
@@ -100,5 +108,11 @@ template void solve_certified(Driver,
                               const Batch<std::complex<float>>&,
                               const Batch<std::complex<float>>&,
                               const Outputs<std::complex<float>>&);
+template void solve_certified(Driver,
+                              double,
+                              const Problem&,
+                              const Batch<std::complex<double>>&,
+                              const Batch<std::complex<double>>&,
+                              const Outputs<std::complex<double>>&);
 
 }  // namespace lstsq::drivers

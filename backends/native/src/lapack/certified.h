@@ -7,8 +7,8 @@
 
 namespace lstsq::drivers {
 
-/// Where the kernels solved an element, what they did not find is left open: the core (core.h), and, as a sum that no
-/// squares have, the residuals of more rows than columns. (Independent rows leave none.)
+/// Where the kernels solved an element, its state says what they did not find: the singular values, and, unless the
+/// residuals are wanted now, those of more rows than columns. (Independent rows leave none.)
 template <class T>
 void solve_certified(
     Driver driver, double rcond, const Problem& p, const Batch<T>& as, const Batch<T>& bs, const Outputs<T>& out);

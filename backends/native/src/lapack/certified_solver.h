@@ -22,16 +22,16 @@ class CertifiedSolver {
     sums_.reserve(k);
     residuals_.reserve(k);
     kernels::Problem<T> problem{left.data,
-                                         left.rows,
-                                         n,
-                                         left.row_stride,
-                                         right.data,
-                                         k,
-                                         right.row_stride,
-                                         rcond,
-                                         rounded_.data(),
-                                         k,
-                                         sums_.data()};
+                                left.rows,
+                                n,
+                                left.row_stride,
+                                right.data,
+                                k,
+                                right.row_stride,
+                                rcond,
+                                rounded_.data(),
+                                k,
+                                sums_.data()};
     problem.precise = reinterpret_cast<double*>(x_.data());
     // Rows that are independent leave nothing over, for any right-hand side.
     const bool nothing_left = left.rows <= n;

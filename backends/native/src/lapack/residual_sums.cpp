@@ -13,12 +13,13 @@ void find_residual_sums(const Batch<T>& as,
                         const Batch<T>& bs,
                         const Batch<double>& xs,
                         const Batch<RealOf<T>>& found,
+                        const Batch<State>& states,
                         RealOf<T>* sums) {
   const Int n = as[0].cols, k = bs[0].cols, count = as.count();
 
   const auto find = [&](Int i, std::vector<double>& precise) {
     const Matrix<RealOf<T>> given = found[i];
-    if (given(0, 0) != sum_not_found<RealOf<T>>) {
+    if (states[i](0, 0) != State::x_alone) {
       for (Int c = 0; c < k; ++c) sums[i * k + c] = given(0, c);
       return;
     }
@@ -48,16 +49,19 @@ template void find_residual_sums(const Batch<float>&,
                                  const Batch<float>&,
                                  const Batch<double>&,
                                  const Batch<RealOf<float>>&,
+                                 const Batch<State>&,
                                  RealOf<float>*);
 template void find_residual_sums(const Batch<double>&,
                                  const Batch<double>&,
                                  const Batch<double>&,
                                  const Batch<RealOf<double>>&,
+                                 const Batch<State>&,
                                  RealOf<double>*);
 template void find_residual_sums(const Batch<std::complex<float>>&,
                                  const Batch<std::complex<float>>&,
                                  const Batch<double>&,
                                  const Batch<RealOf<std::complex<float>>>&,
+                                 const Batch<State>&,
                                  RealOf<std::complex<float>>*);
 
 }  // namespace lstsq::drivers

@@ -6,13 +6,14 @@
 
 namespace lstsq::drivers {
 
-/// Writes k sums of squares of b - a x for each element, without gaps: those of `found` where they were found. x is that
-/// before it was rounded, n rows of k.
+/// Writes k sums of squares of b - a x for each element, without gaps: those of `found`, unless its state is `x_alone`.
+/// x is that before it was rounded, n rows of k.
 template <class T>
 void find_residual_sums(const Batch<T>& as,
                         const Batch<T>& bs,
                         const Batch<double>& xs,
                         const Batch<RealOf<T>>& found,
+                        const Batch<State>& states,
                         RealOf<T>* sums);
 
 }  // namespace lstsq::drivers

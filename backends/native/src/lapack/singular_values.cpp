@@ -28,23 +28,23 @@ class Values {
   }
 
   /// False if LAPACK did not converge.
-  [[nodiscard]] bool find(const W* core, double* s) {
-    if (diagonal(core, s)) return true;
+  [[nodiscard]] bool find(const W* triangle, double* s) {
+    if (diagonal(triangle, s)) return true;
     for (const auto method : {SvdMethod::divide_and_conquer, SvdMethod::qr_iteration}) {
-      std::copy_n(core, n_ * n_, a_.data());
+      std::copy_n(triangle, n_ * n_, a_.data());
       if (call(method, s, work_.data(), lwork_) == 0) return true;
     }
     return false;
   }
 
  private:
-  /// A diagonal core holds the singular values: the solve has found them.
-  bool diagonal(const W* core, double* s) const {
+  /// A diagonal triangle holds the singular values: the solve has found them.
+  bool diagonal(const W* triangle, double* s) const {
     for (Int j = 0; j < n_; ++j) {
       for (Int i = 0; i < n_; ++i) {
-        if (i != j && core[i + j * n_] != W(0)) return false;
+        if (i != j && triangle[i + j * n_] != W(0)) return false;
       }
-      s[j] = std::abs(core[j + j * n_]);
+      s[j] = std::abs(triangle[j + j * n_]);
     }
     std::sort(s, s + n_, std::greater<>());
     return true;
@@ -90,7 +90,7 @@ class Values {
   Buffer<Int> iwork_;
 };
 
-/// Finds the singular values of one core or matrix after the other, in the scale of the operand.
+/// Finds the singular values of one spectrum or matrix after the other, in the scale of the operand.
 template <class T>
 class Finder {
   using W = WorkOf<T>;
@@ -140,33 +140,35 @@ class Finder {
 }  // namespace
 
 template <class T>
-void find_singular_values(Driver driver, const Problem& problem, const Batch<T>& as, const Cores& cores, RealOf<T>* s) {
-  const Int n = problem.smallest(), count = cores.places.count();
-  const auto core_of = [&](Int i) { return cores.data + cores.places[i]; };
-  const auto exponent_of = [&](Int i) { return cores.exponents[cores.exponent_places[i]]; };
+void find_singular_values(
+    Driver driver, const Problem& problem, const Batch<T>& as, const Spectra& spectra, RealOf<T>* s) {
+  const Int n = problem.smallest(), count = spectra.places.count();
+  const auto spectrum_of = [&](Int i) { return spectra.data + spectra.places[i]; };
+  const auto exponent_of = [&](Int i) { return spectra.exponents[spectra.exponent_places[i]]; };
+  const auto state_of = [&](Int i) { return spectra.states[spectra.state_places[i]]; };
   const auto s_of = [&](Int i) { return s + i * n; };
 
-  // Elements that lie at one place, a triangle or a matrix, have the s of the first of them.
+  // Elements that lie at one place, a spectrum or a matrix, have the s of the first of them.
   std::unordered_map<const void*, Int> firsts;
   std::vector<Int> first(count), own;
   for (Int i = 0; i < count; ++i) {
-    const void* const place =
-        leaves_triangle(driver) || !is_open(core_of(i)) ? static_cast<const void*>(core_of(i)) : as[i].data;
-    first[i] = std::isnan(exponent_of(i)) ? i : firsts.try_emplace(place, i).first->second;
+    const bool found = state_of(i) == State::complete;
+    const void* const place = found ? static_cast<const void*>(spectrum_of(i)) : as[i].data;
+    first[i] = is_answered(state_of(i)) ? firsts.try_emplace(place, i).first->second : i;
     if (first[i] == i) own.push_back(i);
   }
   in_shares(own.size(), [&](Int from, Int to) {
     Finder<T> finder(problem);
     for (Int at = from; at < to; ++at) {
       const Int i = own[at];
-      if (std::isnan(exponent_of(i))) {
+      if (!is_answered(state_of(i))) {
         std::fill_n(s_of(i), n, not_a_number<RealOf<T>>());
-      } else if (leaves_triangle(driver)) {
-        finder.of_triangle(reinterpret_cast<const WorkOf<T>*>(core_of(i)), static_cast<int>(exponent_of(i)), s_of(i));
-      } else if (is_open(core_of(i))) {
+      } else if (state_of(i) != State::complete) {
         finder.of_matrix(as[i], s_of(i));
+      } else if (leaves_triangle(driver)) {
+        finder.of_triangle(reinterpret_cast<const WorkOf<T>*>(spectrum_of(i)), exponent_of(i), s_of(i));
       } else {
-        finder.write(core_of(i), static_cast<int>(exponent_of(i)), s_of(i));
+        finder.write(spectrum_of(i), exponent_of(i), s_of(i));
       }
     }
   });
@@ -175,9 +177,11 @@ void find_singular_values(Driver driver, const Problem& problem, const Batch<T>&
   }
 }
 
-template void find_singular_values(Driver, const Problem&, const Batch<float>&, const Cores&, RealOf<float>*);
-template void find_singular_values(Driver, const Problem&, const Batch<double>&, const Cores&, RealOf<double>*);
-template void find_singular_values(Driver, const Problem&, const Batch<std::complex<float>>&, const Cores&, RealOf<std::complex<float>>*);
-template void find_singular_values(Driver, const Problem&, const Batch<std::complex<double>>&, const Cores&, RealOf<std::complex<double>>*);
+template void find_singular_values(Driver, const Problem&, const Batch<float>&, const Spectra&, RealOf<float>*);
+template void find_singular_values(Driver, const Problem&, const Batch<double>&, const Spectra&, RealOf<double>*);
+template void find_singular_values(
+    Driver, const Problem&, const Batch<std::complex<float>>&, const Spectra&, RealOf<std::complex<float>>*);
+template void find_singular_values(
+    Driver, const Problem&, const Batch<std::complex<double>>&, const Spectra&, RealOf<std::complex<double>>*);
 
 }  // namespace lstsq::drivers

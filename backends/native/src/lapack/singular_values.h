@@ -1,4 +1,4 @@
-// The singular values, from what a solve left for them (core.h).
+// The singular values, from what a solve left for them (spectrum.h).
 
 #pragma once
 
@@ -6,17 +6,20 @@
 
 namespace lstsq::drivers {
 
-/// Where the elements of a batch of cores lie: their numbers, and their exponents.
-struct Cores {
+/// What the solves of a batch left, and where in memory the elements lie.
+struct Spectra {
   const double* data;
   Places places;
-  const double* exponents;
+  const std::int32_t* exponents;
   Places exponent_places;
+  const State* states;
+  Places state_places;
 };
 
-/// Writes min(m, n) singular values for each element, descending, without gaps. What lies at one place, a core or a
+/// Writes min(m, n) singular values for each element, descending, without gaps. What lies at one place, a spectrum or a
 /// matrix, is decomposed once.
 template <class T>
-void find_singular_values(Driver driver, const Problem& problem, const Batch<T>& as, const Cores& cores, RealOf<T>* s);
+void find_singular_values(
+    Driver driver, const Problem& problem, const Batch<T>& as, const Spectra& spectra, RealOf<T>* s);
 
 }  // namespace lstsq::drivers

@@ -16,7 +16,8 @@ using namespace ::lstsq::drivers;
 /// Where the elements lie of which the last `trailing` axes are their own.
 inline Places places(const mx::array& a, int trailing) {
   Places found;
-  for (int axis = 0; axis < static_cast<int>(a.ndim()) - trailing; ++axis) found.add_axis(a.shape(axis), a.strides(axis));
+  for (int axis = 0; axis < static_cast<int>(a.ndim()) - trailing; ++axis)
+    found.add_axis(a.shape(axis), a.strides(axis));
   return found;
 }
 
@@ -26,6 +27,12 @@ Batch<T> batch(const mx::array& a) {
   const T* data = reinterpret_cast<const T*>(a.data<char>());
   if (a.ndim() == 1) return {Matrix<T>{data, a.shape(0), 1, a.strides(0), 1}, Places()};
   return {Matrix<T>{data, a.shape(-2), a.shape(-1), a.strides(-2), a.strides(-1)}, places(a, /*trailing=*/2)};
+}
+
+/// States, each as a matrix of one entry.
+inline Batch<State> states(const mx::array& state) {
+  return {Matrix<State>{reinterpret_cast<const State*>(state.data<std::int32_t>()), 1, 1, 1, 1},
+          places(state, /*trailing=*/0)};
 }
 
 }  // namespace lstsq_mlx

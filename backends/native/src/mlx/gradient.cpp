@@ -85,7 +85,8 @@ using Solve = std::function<std::pair<mx::array, mx::array>(const mx::array&, co
 Solve solve_with(const Cutoff& cutoff, Driver driver, mx::Stream stream) {
   return [=](const mx::array& a, const mx::array& b) {
     auto solved = lstsq_node(a, b, cutoff, driver, stream);
-    return std::pair{solved[0], mx::expand_dims(mx::stop_gradient(solved[2], stream), {-2, -1}, stream)};
+    return std::pair{solved[Lstsq::x],
+                     mx::expand_dims(mx::stop_gradient(solved[Lstsq::rank], stream), {-2, -1}, stream)};
   };
 }
 
@@ -295,8 +296,9 @@ std::vector<mx::array> Lstsq::jvp(const std::vector<mx::array>& primals,
   std::vector<mx::array> jvps{p.from_real_columns(change.x), p.narrowed(change.residuals)};
   // The other outputs: the rank, which is constant, and what `SingularValues` reads, which differentiates by a itself.
   const auto shapes = output_shapes(primals);
-  jvps.push_back(mx::zeros_like(mx::any(primals[0], {-2, -1}, /*keepdims=*/false, stream()), mx::int32, stream()));
-  for (std::size_t i = 3; i < shapes.size(); ++i) jvps.push_back(mx::zeros(shapes[i], mx::float64, stream()));
+  jvps.resize(spectrum,
+              mx::zeros_like(mx::any(primals[0], {-2, -1}, /*keepdims=*/false, stream()), mx::int32, stream()));
+  for (std::size_t i = spectrum; i < shapes.size(); ++i) jvps.push_back(mx::zeros(shapes[i], mx::float64, stream()));
   return jvps;
 }
 

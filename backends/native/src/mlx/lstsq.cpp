@@ -86,12 +86,13 @@ void check_limits_of(const mx::array& a, const mx::array& b, const Cutoff& cutof
 std::vector<mx::array> solve_of_one_batch(
     const mx::array& a, const mx::array& b, Cutoff cutoff, Driver driver, mx::Stream s) {
   const auto solved = lstsq_node(a, b, cutoff, driver, s);
-  const mx::array singular_values = singular_values_node(a, solved[3], solved[4], driver, s);
-  if (!certifies(driver)) return {solved[0], solved[1], solved[2], singular_values};
+  const mx::array singular_values = singular_values_node(a, solved, driver, s);
+  if (!certifies(driver)) return {solved[Lstsq::x], solved[Lstsq::residuals], solved[Lstsq::rank], singular_values};
   const auto as_columns = [&](const mx::array& v) { return b.ndim() == 1 ? mx::expand_dims(v, -1, s) : v; };
-  const mx::array precise = solved.size() > 5 ? solved[5] : as_columns(solved[0]);
-  const mx::array residuals = residual_sums_node(a, as_columns(b), precise, solved[1], cutoff, driver, s);
-  return {solved[0], residuals, solved[2], singular_values};
+  const mx::array precise = solved.size() > Lstsq::precise ? solved[Lstsq::precise] : as_columns(solved[Lstsq::x]);
+  const mx::array residuals =
+      residual_sums_node(a, as_columns(b), precise, solved[Lstsq::residuals], solved[Lstsq::state], cutoff, driver, s);
+  return {solved[Lstsq::x], residuals, solved[Lstsq::rank], singular_values};
 }
 
 /// Solve for b (..., m, k) where the batch dimensions broadcast. What shares a matrix is solved side by side, so that
@@ -138,7 +139,7 @@ std::vector<mx::array> lstsq_node(
     const mx::array& a, const mx::array& b, Cutoff cutoff, Driver driver, mx::Stream stream) {
   const auto primitive = std::make_shared<Lstsq>(stream, cutoff, driver);
   const auto shapes = primitive->output_shapes({a, b});
-  std::vector<mx::Dtype> dtypes{a.dtype(), real_dtype(a.dtype()), mx::int32};
+  std::vector<mx::Dtype> dtypes{a.dtype(), real_dtype(a.dtype()), mx::int32, mx::int32, mx::int32};
   dtypes.resize(shapes.size(), mx::float64);
   return mx::array::make_arrays(shapes, dtypes, primitive, {a, b});
 }
@@ -170,8 +171,12 @@ std::vector<mx::Shape> Lstsq::output_shapes(const std::vector<mx::array>& inputs
     return shape;
   };
   const bool is_complex = a.dtype() == mx::complex64;
-  std::vector<mx::Shape> shapes{
-      vector ? with({n}) : with({n, k}), with({k}), batch, with(core_shape(driver_, narrow, is_complex)), batch};
+  std::vector<mx::Shape> shapes{vector ? with({n}) : with({n, k}),
+                                with({k}),
+                                batch,
+                                batch,
+                                batch,
+                                with(spectrum_shape(driver_, narrow, is_complex))};
   if (certifies(driver_) && a.dtype() != mx::float64) shapes.push_back(with({n, is_complex ? 2 * k : k}));
   return shapes;
 }
@@ -194,9 +199,10 @@ void run(Driver driver,
   const Outputs<T> outputs{reinterpret_cast<T*>(out[0].data<char>()),
                            out[1].data<RealOf<T>>(),
                            out[2].data<std::int32_t>(),
-                           out[3].data<double>(),
-                           out[4].data<double>(),
-                           out.size() > 5 ? out[5].data<double>() : nullptr};
+                           reinterpret_cast<State*>(out[3].data<std::int32_t>()),
+                           out[4].data<std::int32_t>(),
+                           out[5].data<double>(),
+                           out.size() > Lstsq::precise ? out[Lstsq::precise].data<double>() : nullptr};
   if (certifies(driver)) {
     solve_certified<T>(driver, rcond, problem, batch<T>(a), batch<T>(b), outputs);
   } else {
@@ -245,8 +251,10 @@ std::pair<std::vector<mx::array>, std::vector<int>> Lstsq::vmap(const std::vecto
     mapped = lstsq_node(mx::expand_dims(inputs[0], 0, s), side_by_side(b, first, s), cutoff_, driver_, s);
     mapped[0] = apart(mapped[0], b, first, s);
     mapped[1] = row_apart(mapped[1], b, first, s);
-    for (int of_matrix : {2, 3, 4}) mapped[of_matrix] = repeated(mx::squeeze(mapped[of_matrix], 0, s), b, s);
-    if (mapped.size() > 5) mapped[5] = apart(mapped[5], b, first, s);
+    for (int of_matrix : {rank, state, exponent, spectrum}) {
+      mapped[of_matrix] = repeated(mx::squeeze(mapped[of_matrix], 0, s), b, s);
+    }
+    if (mapped.size() > precise) mapped[precise] = apart(mapped[precise], b, first, s);
   } else {
     const mx::array a = at_front(inputs[0], axes[0], s);
     mapped = lstsq_node(a, axes[1] < 0 ? repeated(b, a, s) : b, cutoff_, driver_, s);

@@ -9,12 +9,14 @@
 
 namespace lstsq_mlx {
 
-/// Inputs a (..., m, n), b (..., m, k), or b (m) for one matrix, and then x is (n). Outputs x, residuals, rank, and the
-/// core and its exponent, from which `SingularValues` finds s. Of a driver that certifies, the residuals are
-/// sum_not_found where they were not found, and `ResidualSums` finds them; for that there is one more output where the
-/// dtype is not float64, x before it was rounded.
+/// Inputs a (..., m, n), b (..., m, k), or b (m) for one matrix, and then x is (n). Of a driver that certifies, the
+/// residuals may be still to be found: `ResidualSums` does that, and has x before it was rounded for it, where the
+/// dtype is not float64. `SingularValues` finds s from state, exponent and spectrum (lapack/spectrum.h).
 class Lstsq final : public mx::Primitive {
  public:
+  /// The outputs.
+  enum Output { x, residuals, rank, state, exponent, spectrum, precise };
+
   Lstsq(mx::Stream stream, Cutoff cutoff, Driver driver) : Primitive(stream), cutoff_(cutoff), driver_(driver) {}
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override;

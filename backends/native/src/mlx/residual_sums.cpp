@@ -16,10 +16,12 @@ mx::array residual_sums_node(const mx::array& a,
                              const mx::array& b,
                              const mx::array& x,
                              const mx::array& found,
+                             const mx::array& state,
                              Cutoff cutoff,
                              Driver driver,
                              mx::Stream stream) {
-  const std::vector<mx::array> inputs{a, b, mx::stop_gradient(x, stream), mx::stop_gradient(found, stream)};
+  const std::vector<mx::array> inputs{
+      a, b, mx::stop_gradient(x, stream), mx::stop_gradient(found, stream), mx::stop_gradient(state, stream)};
   return mx::array(
       found.shape(), real_dtype(a.dtype()), std::make_shared<ResidualSums>(stream, cutoff, driver), inputs);
 }
@@ -36,10 +38,12 @@ bool ResidualSums::is_equivalent(const mx::Primitive& other) const {
 namespace {
 
 template <class T>
-void run(const mx::array& a, const mx::array& b, const mx::array& x, const mx::array& found, mx::array& out) {
+void run(const std::vector<mx::array>& in, mx::array& out) {
+  const auto& found = in[3];
   const Batch<RealOf<T>> sums{{found.data<RealOf<T>>(), 1, found.shape(-1), 0, found.strides(-1)},
                               places(found, /*trailing=*/1)};
-  find_residual_sums<T>(batch<T>(a), batch<T>(b), batch<double>(x), sums, out.data<RealOf<T>>());
+  find_residual_sums<T>(
+      batch<T>(in[0]), batch<T>(in[1]), batch<double>(in[2]), sums, states(in[4]), out.data<RealOf<T>>());
 }
 
 }  // namespace
@@ -48,11 +52,11 @@ void ResidualSums::eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx
   dispatch(stream(), inputs, outputs, [](const std::vector<mx::array>& in, std::vector<mx::array>& out) {
     switch (in[0].dtype()) {
       case mx::float32:
-        return run<float>(in[0], in[1], in[2], in[3], out[0]);
+        return run<float>(in, out[0]);
       case mx::float64:
-        return run<double>(in[0], in[1], in[2], in[3], out[0]);
+        return run<double>(in, out[0]);
       default:
-        return run<std::complex<float>>(in[0], in[1], in[2], in[3], out[0]);
+        return run<std::complex<float>>(in, out[0]);
     }
   });
 }
@@ -66,16 +70,21 @@ std::pair<std::vector<mx::array>, std::vector<int>> ResidualSums::vmap(const std
   const mx::Stream s = stream();
   if (axes[0] >= 0) {
     const auto in = all_mapped(inputs, axes, s);
-    return {{residual_sums_node(in[0], in[1], in[2], in[3], cutoff_, driver_, s)}, {0}};
+    return {{residual_sums_node(in[0], in[1], in[2], in[3], in[4], cutoff_, driver_, s)}, {0}};
   }
-  // One matrix is passed over once, whatever is mapped.
+  // One matrix is passed over once, whatever is mapped. The right-hand sides that share it were solved side by side:
+  // they have one state.
   const auto mapped = all_mapped({inputs[1], inputs[2], inputs[3]}, {axes[1], axes[2], axes[3]}, s);
   const auto &b = mapped[0], &x = mapped[1], &found = mapped[2];
   const std::vector<int> first{-static_cast<int>(b.ndim())};
+  const mx::array at_front_state = at_front(inputs[4], axes[4], s);
+  const mx::array state =
+      axes[4] < 0 ? mx::expand_dims(at_front_state, 0, s) : mx::take(at_front_state, mx::array({0}), 0, s);
   const mx::array sums = residual_sums_node(mx::expand_dims(inputs[0], 0, s),
                                             side_by_side(b, first, s),
                                             side_by_side(x, first, s),
                                             row_side_by_side(found, first, s),
+                                            state,
                                             cutoff_,
                                             driver_,
                                             s);

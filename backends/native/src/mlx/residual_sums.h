@@ -10,8 +10,9 @@
 namespace lstsq_mlx {
 
 /// Inputs a (..., m, n) and b (..., m, k), of which the residuals are a function and by which they are differentiated;
-/// x (..., n, k), precise and real (complex numbers as two), and the residuals that the solve has found (..., k),
-/// sum_not_found (core.h) where it has not. Output: the residuals (..., k), the sums of squares of b - a x.
+/// x (..., n, k), precise and real (complex numbers as two); the residuals that the solve has found (..., k); and its
+/// state (...), which says whether it has (lapack/spectrum.h). Output: the residuals (..., k), the sums of squares of
+/// b - a x.
 class ResidualSums final : public mx::Primitive {
  public:
   ResidualSums(mx::Stream stream, Cutoff cutoff, Driver driver) : Primitive(stream), cutoff_(cutoff), driver_(driver) {}
@@ -43,6 +44,7 @@ mx::array residual_sums_node(const mx::array& a,
                              const mx::array& b,
                              const mx::array& x,
                              const mx::array& found,
+                             const mx::array& state,
                              Cutoff cutoff,
                              Driver driver,
                              mx::Stream stream);

@@ -12,11 +12,26 @@
 
 namespace lstsq_mlx {
 
-mx::array singular_values_node(
-    const mx::array& a, const mx::array& core, const mx::array& exponent, Driver driver, mx::Stream stream) {
+namespace {
+
+/// Inputs: a, state, exponent, spectrum.
+mx::array node(const std::vector<mx::array>& inputs, Driver driver, mx::Stream stream) {
   const auto primitive = std::make_shared<SingularValues>(stream, driver);
-  const std::vector<mx::array> inputs{a, mx::stop_gradient(core, stream), mx::stop_gradient(exponent, stream)};
-  return mx::array(primitive->output_shapes(inputs)[0], real_dtype(a.dtype()), primitive, inputs);
+  return mx::array(primitive->output_shapes(inputs)[0], real_dtype(inputs[0].dtype()), primitive, inputs);
+}
+
+}  // namespace
+
+mx::array singular_values_node(const mx::array& a,
+                               const std::vector<mx::array>& solved,
+                               Driver driver,
+                               mx::Stream stream) {
+  return node({a,
+               mx::stop_gradient(solved[Lstsq::state], stream),
+               mx::stop_gradient(solved[Lstsq::exponent], stream),
+               mx::stop_gradient(solved[Lstsq::spectrum], stream)},
+              driver,
+              stream);
 }
 
 std::vector<mx::Shape> SingularValues::output_shapes(const std::vector<mx::array>& inputs) {
@@ -33,12 +48,15 @@ bool SingularValues::is_equivalent(const mx::Primitive& other) const {
 namespace {
 
 template <class T>
-void run(Driver driver, const mx::array& a, const mx::array& core, const mx::array& exponent, mx::array& out) {
-  const Cores cores{core.data<double>(),
-                    places(core, leaves_triangle(driver) ? 2 : 1),
-                    exponent.data<double>(),
-                    places(exponent, /*trailing=*/0)};
-  find_singular_values<T>(driver, {a.shape(-2), a.shape(-1), 1}, batch<T>(a), cores, out.data<RealOf<T>>());
+void run(Driver driver, const std::vector<mx::array>& in, mx::array& out) {
+  const auto &a = in[0], &state = in[1], &exponent = in[2], &spectrum = in[3];
+  const Spectra spectra{spectrum.data<double>(),
+                        places(spectrum, leaves_triangle(driver) ? 2 : 1),
+                        exponent.data<std::int32_t>(),
+                        places(exponent, /*trailing=*/0),
+                        reinterpret_cast<const State*>(state.data<std::int32_t>()),
+                        places(state, /*trailing=*/0)};
+  find_singular_values<T>(driver, {a.shape(-2), a.shape(-1), 1}, batch<T>(a), spectra, out.data<RealOf<T>>());
 }
 
 }  // namespace
@@ -48,11 +66,11 @@ void SingularValues::eval_cpu(const std::vector<mx::array>& inputs, std::vector<
       stream(), inputs, outputs, [driver = driver_](const std::vector<mx::array>& in, std::vector<mx::array>& out) {
         switch (in[0].dtype()) {
           case mx::float32:
-            return run<float>(driver, in[0], in[1], in[2], out[0]);
+            return run<float>(driver, in, out[0]);
           case mx::float64:
-            return run<double>(driver, in[0], in[1], in[2], out[0]);
+            return run<double>(driver, in, out[0]);
           default:
-            return run<std::complex<float>>(driver, in[0], in[1], in[2], out[0]);
+            return run<std::complex<float>>(driver, in, out[0]);
         }
       });
 }
@@ -65,7 +83,7 @@ std::pair<std::vector<mx::array>, std::vector<int>> SingularValues::vmap(const s
                                                                          const std::vector<int>& axes) {
   // An input that is not mapped is repeated without a copy, and what lies at one place is computed once.
   const auto mapped = all_mapped(inputs, axes, stream());
-  return {{singular_values_node(mapped[0], mapped[1], mapped[2], driver_, stream())}, {0}};
+  return {{node(mapped, driver_, stream())}, {0}};
 }
 
 }  // namespace lstsq_mlx

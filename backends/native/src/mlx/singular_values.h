@@ -8,8 +8,9 @@
 
 namespace lstsq_mlx {
 
-/// Inputs a (..., m, n), of which s is the function and by which it is differentiated, and the core and its exponent
-/// (see core.h), from which it is computed; where the core is open, from a. Output s (..., min(m, n)).
+/// Inputs a (..., m, n), of which s is the function and by which it is differentiated; and the state, the exponent and
+/// the spectrum that the solve has left (lapack/spectrum.h), which say what it is computed from. Output s (..., min(m,
+/// n)).
 class SingularValues final : public mx::Primitive {
  public:
   SingularValues(mx::Stream stream, Driver driver) : Primitive(stream), driver_(driver) {}
@@ -36,8 +37,11 @@ class SingularValues final : public mx::Primitive {
   Driver driver_;
 };
 
-/// Build the node. No derivative goes through the core: it is a function of a, and a is an input.
-mx::array singular_values_node(
-    const mx::array& a, const mx::array& core, const mx::array& exponent, Driver driver, mx::Stream stream);
+/// Build the node from a and the outputs of the solve. No derivative goes through them: they are functions of a, and a
+/// is an input.
+mx::array singular_values_node(const mx::array& a,
+                               const std::vector<mx::array>& solved,
+                               Driver driver,
+                               mx::Stream stream);
 
 }  // namespace lstsq_mlx

@@ -7,11 +7,11 @@
 
 #include "arrays.h"
 #include "lapack/blas.h"
+#include "lapack/thin_svd.h"
 #include "mlx/ops.h"
 #include "product.h"
 #include "shapes.h"
 #include "task.h"
-#include "lapack/thin_svd.h"
 
 namespace lstsq_mlx {
 
