@@ -406,7 +406,9 @@ def run_tests(session: nox.Session, environment: Mapping[str, str] = ONE_THREAD)
     # The kernels' own tests compile them anew, for minutes: that is the session `kernels`. Memory is for `leak`.
     elsewhere = [f"--ignore={KERNEL_TESTS}", "--ignore=backends/native/tests/test_memory.py"]
     tests = ["tests", "backends/native/tests", *elsewhere]
-    session.run("pytest", *PARALLEL, *(session.posargs or tests), env=environment)
+    # JAX as users have it, whatever the person who runs this has set.
+    settings = {**environment, "XLA_FLAGS": shortest_compilation(session), "JAX_ENABLE_X64": None}
+    session.run("pytest", *PARALLEL, *(session.posargs or tests), env=settings)
 
 
 def run_conformance(session: nox.Session, backend: str, namespace: str, x64: bool = True) -> None:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import pytest
-
-# Before JAX is imported: what the person who runs the tests has set is not what they are about.
-os.environ.pop("JAX_ENABLE_X64", None)
 
 
 @pytest.fixture(autouse=True)
