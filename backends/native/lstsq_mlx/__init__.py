@@ -6,4 +6,3 @@ Importing this package imports neither MLX nor its own extension module; the fir
 from lstsq_mlx._backend import MlxBackend
 
 __all__ = ["MlxBackend"]
-__version__ = "0.1.0"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from importlib import import_module, metadata
+from importlib.util import find_spec
 from types import ModuleType
-from typing import Any
+
+from lstsq_native._lapack import load_lapack
 
 #: How to get the extension module. It works with the one release of MLX that it was compiled against, because the C++
 #: interface changes from release to release; `_core.MLX_VERSION` names that release.
-_INSTALL = "from a clone of the project, run `pip install --force-reinstall . ./backends/native`"
+_BUILD = "from a clone of the project, run `pip install --force-reinstall . ./backends/native`"
 
 
 @cache
@@ -21,35 +24,36 @@ def native() -> ModuleType:
     ImportError
         If MLX or SciPy is missing, MLX is of another version than this was compiled against, or an import fails.
     """
+    if find_spec("lstsq_mlx._core") is None:
+        raise ImportError(f"lstsq-native was built without MLX, and serves NumPy's arrays alone; {_BUILD}")
     try:
         mx = import_module("mlx.core")
+    except ImportError as error:
+        raise ImportError(f"MLX cannot be loaded ({error}; {_installed()}); {_install_mlx()}") from error
+    try:
         core = import_module("lstsq_mlx._core")
     except ImportError as error:
-        raise ImportError(f"{_why(error)}; {_INSTALL}, which brings the MLX that it is built for") from error
+        raise ImportError(
+            f"lstsq-native cannot be loaded ({error}; {_installed()}); {_BUILD}, which builds it for the MLX that it needs"
+        ) from error
     if mx.__version__.partition("+")[0] != core.MLX_VERSION:
         raise ImportError(
-            f"lstsq-mlx was built for mlx {core.MLX_VERSION} and mlx {mx.__version__} is installed; "
-            f"run `pip install 'mlx=={core.MLX_VERSION}'`"
+            f"lstsq-native was built for mlx {core.MLX_VERSION} and mlx {mx.__version__} is installed; "
+            + _install_mlx(f"=={core.MLX_VERSION}")
         )
-    try:
-        lapack = import_module("scipy.linalg.cython_lapack")
-        blas = import_module("scipy.linalg.cython_blas")
-        core.load_lapack(_capsules(lapack), _capsules(blas))
-    except (ImportError, RuntimeError) as error:
-        raise ImportError(
-            f"lstsq-mlx takes LAPACK from SciPy, and that failed: {error}; run `pip install --upgrade scipy`"
-        ) from error
+    load_lapack(core)
     return core
 
 
-def _capsules(module: Any) -> dict[str, Any]:
-    """The addresses of the C functions that a Cython module exports."""
-    return dict(module.__pyx_capi__)
-
-
-def _why(error: ImportError) -> str:
+def _installed() -> str:
     try:
-        installed = f"mlx {metadata.version('mlx')} is installed"
+        return f"mlx {metadata.version('mlx')} is installed"
     except metadata.PackageNotFoundError:
-        installed = "mlx is not installed"
-    return f"lstsq-mlx cannot be loaded ({error}; {installed})"
+        return "mlx is not installed"
+
+
+def _install_mlx(release: str = "") -> str:
+    """On Linux MLX's library is a distribution of its own, for a processor or for a GPU: the user's choice."""
+    if sys.platform != "linux":
+        return f"run `pip install 'mlx{release}'`"
+    return f"run `pip install 'mlx[cpu]{release}'`, or for an NVIDIA GPU `pip install 'mlx[cuda13]{release}'`"

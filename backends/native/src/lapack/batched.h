@@ -41,7 +41,7 @@ struct Outputs {
   std::int32_t* rank;
   State* state;
   std::int32_t* exponent;
-  double* spectrum;
+  double* spectrum;            ///< or null: nobody will want the singular values
   double* precise = nullptr;   ///< x before it was rounded, where that is wanted
   bool residuals_now = false;  ///< whether the residuals are to be found with x, and never left open
 
@@ -54,7 +54,7 @@ struct Outputs {
     found.rank += element;
     found.state += element;
     found.exponent += element;
-    found.spectrum += element * spectrum_size;
+    if (spectrum != nullptr) found.spectrum += element * spectrum_size;
     if (precise != nullptr) found.precise += element * size * (Field<T>::is_complex ? 2 : 1);
     return found;
   }
@@ -108,7 +108,8 @@ class ElementSolver {
 
     put(column_major<W>(answer.x, p_.n, p_.k, answer.ldx), residuals_.data(), a.exponent, out);
     *out.rank = answer.rank;
-    *out.state = finish_spectrum(driver_, p_.smallest(), answer, out.spectrum);
+    *out.state = State::complete;
+    if (out.spectrum != nullptr) *out.state = finish_spectrum(driver_, p_.smallest(), answer, out.spectrum);
     *out.exponent = a.exponent;
   }
 

@@ -16,8 +16,7 @@ Driver driver_named(const std::string& name) {
   if (name == "gelsd") return Driver::gelsd;
   if (name == "svd") return Driver::svd;
   if (name == "qr") return Driver::qr;
-  throw std::invalid_argument("unknown driver '" + name +
-                              "'; the MLX backend's drivers: auto, cholesky, gelsd, qr, svd.");
+  throw std::invalid_argument("unknown driver '" + name + "'; expected auto, cholesky, gelsd, qr or svd.");
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -83,6 +82,7 @@ void check_limits(const Problem& p, double rcond, Driver named) {
 template void check_limits<float>(const Problem&, double, Driver);
 template void check_limits<double>(const Problem&, double, Driver);
 template void check_limits<std::complex<float>>(const Problem&, double, Driver);
+template void check_limits<std::complex<double>>(const Problem&, double, Driver);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Composition

@@ -4,10 +4,9 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include <stdexcept>
 #include <string>
 
-#include "lapack/lapack.h"
+#include "lapack/capsules.h"
 #include "mlx/version.h"
 #include "operation.h"
 #include "tracing.h"
@@ -16,24 +15,6 @@ namespace nb = nanobind;
 using namespace nb::literals;
 
 namespace {
-
-/// The address in a capsule such as those in scipy.linalg.cython_lapack.__pyx_capi__, whose names are signatures.
-void* address(nb::handle capsule) {
-  const char* name = PyCapsule_GetName(capsule.ptr());
-  void* pointer = PyCapsule_GetPointer(capsule.ptr(), name);
-  if (pointer == nullptr) throw nb::python_error();
-  return pointer;
-}
-
-void load_lapack(const nb::dict& lapack, const nb::dict& blas) {
-  lstsq_mlx::lapack::load([&](const std::string& library, const char* routine) {
-    const nb::dict& capsules = library == "lapack" ? lapack : blas;
-    if (!capsules.contains(routine)) {
-      throw std::runtime_error("scipy.linalg.cython_" + library + " has no routine " + routine);
-    }
-    return address(capsules[routine]);
-  });
-}
 
 nb::tuple solve(const mlx::core::array& a,
                 const mlx::core::array& b,
@@ -50,15 +31,7 @@ NB_MODULE(_core, module) {
   module.doc() = "Least squares on MLX arrays, by SciPy's LAPACK. Private: use lstsq.lstsq.";
   module.attr("MLX_VERSION") = std::to_string(MLX_VERSION_MAJOR) + "." + std::to_string(MLX_VERSION_MINOR) + "." +
                                std::to_string(MLX_VERSION_PATCH);
-  module.def("load_lapack",
-             &load_lapack,
-             "lapack"_a,
-             "blas"_a,
-             "Take LAPACK and BLAS from dicts of capsules, as scipy.linalg.cython_lapack.__pyx_capi__ is one.");
-  module.def(
-      "lapack_integer_bits",
-      [] { return lstsq_mlx::lapack::largest_integer() > INT32_MAX ? 64 : 32; },
-      "The width of the integers of the LAPACK that was loaded.");
+  ::lstsq::lapack::define_loading(module);
   module.def("is_tracer",
              &lstsq_mlx::is_tracer,
              "array"_a,

@@ -1,0 +1,105 @@
+"""The backend ``native``: its claims, and the way from `lstsq.lstsq` to the compiled core."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.linalg import LinAlgError
+
+from lstsq._backend import Array, Backend, Capabilities, Solution
+
+
+class NativeBackend(Backend):
+    """Least squares on NumPy's arrays, by the kernels and the drivers that MLX's arrays have too.
+
+    The default driver, ``auto``, is certified kernels and, for what they do not certify, ``qr``. ``cholesky`` is the
+    kernels alone: NaN and rank 0 where they decline. ``gelsd``, ``qr`` and ``svd`` are LAPACK's, which SciPy brings.
+    Arrays are read where they lie, whatever their strides; other threads of Python run meanwhile.
+
+    The environment variable ``LSTSQ_NUM_THREADS`` bounds the threads of the kernels (by default every core that the
+    process may run on; read once, at the first solve). LAPACK's are bounded by its own, such as
+    ``OPENBLAS_NUM_THREADS``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> a, b = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]]), np.array([[1.0], [3.0], [5.0]])
+    >>> np.round(NativeBackend().solve(a, b, rcond=1e-15, driver="auto").x, 12).ravel().tolist()
+    [1.0, 2.0]
+    """
+
+    name = "native"
+    serves = ("numpy",)
+    requires = ("numpy", "scipy")
+    capabilities = Capabilities(
+        drivers=("cholesky", "gelsd", "qr", "svd"),
+        default_driver="auto",
+        dtypes=("float32", "float64", "complex64", "complex128"),
+        nonfinite="raises",
+        solved_in_double=("float32", "complex64"),
+        declines=("cholesky",),
+    )
+
+    def solve(self, a: Array, b: Array, rcond: float, driver: str) -> Solution:
+        """Solve by the driver. See `Backend.solve`.
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError
+            `a` holds NaN or inf; or no decomposition converged.
+        """
+        answer = core().solve(a, b, rcond, driver, True)
+        if type(answer) is str:
+            raise _no_answer(a, answer)
+        return Solution(*answer)
+
+    def unavailable(self) -> str | None:
+        """Why this backend cannot run here, as a sentence that says what to install, or None."""
+        try:
+            core()
+        except ImportError as error:
+            return str(error)
+        return None
+
+    def from_numpy(self, array: np.ndarray[Any, Any], namespace: str | None = None) -> Array:
+        """Return the array as it is."""
+        return array
+
+
+@cache
+def core() -> ModuleType:
+    """The extension module, with LAPACK loaded.
+
+    Raises
+    ------
+    ImportError
+        If it was not built for this Python, or SciPy is missing.
+    """
+    from lstsq_native._lapack import load_lapack
+
+    try:
+        module = import_module("lstsq_native._core")
+    except ImportError as error:
+        raise ImportError(
+            f"the compiled core of lstsq-native cannot be loaded ({error}); from a clone of the project, run "
+            "`pip install --force-reinstall . ./backends/native`"
+        ) from error
+    load_lapack(module)
+    return module
+
+
+def _no_answer(a: np.ndarray[Any, Any], why: str) -> LinAlgError:
+    if why == "not converged":
+        return LinAlgError(
+            "no decomposition of a converged, by divide and conquer or by QR iteration. Try the driver auto or qr, or "
+            'backend="numpy".'
+        )
+    place = tuple(int(i) for i in np.argwhere(~np.isfinite(a))[0])
+    return LinAlgError(
+        f"a holds {a[place]} at index {place}; expected finite numbers, since least squares has no answer otherwise. "
+        "Drop or replace these rows: numpy.isfinite(a) finds them."
+    )
