@@ -34,7 +34,7 @@ PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
 #: What each distribution is made of: its folder, and the files that a new build depends on.
 DISTRIBUTIONS = {
     ".": ["pyproject.toml", "README.md", "LICENSE", "lstsq", "backends/lstsq_*", "conformance", "cli"],
-    "backends/native": [f"backends/native/{part}" for part in ("*.toml", "*.txt", "*.md", "LICENSE", "lstsq_mlx", "src")],
+    "backends/native": [f"backends/native/{part}" for part in ("*.toml", "*.txt", "*.md", "LICENSE", "lstsq_*", "src")],
 }
 SHIPPED = [
     "lstsq",
@@ -42,12 +42,13 @@ SHIPPED = [
     "backends/lstsq_jax",
     "backends/lstsq_array_api",
     "backends/native/lstsq_mlx",
+    "backends/native/lstsq_native",
     "conformance/lstsq_conformance",
     "cli/lstsq_cli",
 ]
 
 #: The backends that the suite is run on, and the library whose arrays it uses there.
-NAMESPACES = {"numpy": "numpy", "jax": "jax", "mlx": "mlx", "array_api": "array_api_strict"}
+NAMESPACES = {"numpy": "numpy", "native": "numpy", "jax": "jax", "mlx": "mlx", "array_api": "array_api_strict"}
 
 KERNEL_TESTS = "backends/native/tests/kernels"
 
@@ -92,7 +93,9 @@ def lint(session: nox.Session) -> None:
     fix = "--fix" in session.posargs
     session.run("ruff", "check", *(["--fix"] if fix else []))
     session.run("ruff", "format", *([] if fix else ["--check"]))
-    cpp = [str(path) for path in sorted(Path("backends/native/src").rglob("*")) if path.suffix in (".cpp", ".h", ".hpp")]
+    cpp = [
+        str(path) for path in sorted(Path("backends/native/src").rglob("*")) if path.suffix in (".cpp", ".h", ".hpp")
+    ]
     session.run("clang-format", *(["-i"] if fix else ["--dry-run", "-Werror"]), *cpp)
     workflows = map(str, sorted(Path(".github/workflows").iterdir()))
     session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
@@ -123,24 +126,26 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """Build both distributions and try them: the pure one alone in an empty environment, then with MLX."""
-    pure, mlx = wheel(session, "."), wheel(session, "backends/native")
+    """Build both distributions and try them: the pure one in an empty environment, then the core without and with MLX."""
+    pure, native = wheel(session, "."), wheel(session, "backends/native")
     shutil.rmtree("dist", ignore_errors=True)
-    for built in (pure, mlx):
+    for built in (pure, native):
         shutil.copytree(built.parent, "dist", dirs_exist_ok=True, ignore=shutil.ignore_patterns(".gitignore"))
     session.log("built: %s", ", ".join(sorted(path.name for path in Path("dist").iterdir())))
     session.chdir(session.create_tmp())
     session.install(str(pure))
-    session.run("python", "-c", TRY.format(library="numpy"))
-    session.install(str(mlx))
-    session.run("python", "-c", TRY.format(library="mlx.core"))
+    session.run("python", "-c", TRY.format(library="numpy", backend="numpy"))
+    session.install(str(native))
+    session.run("python", "-c", TRY.format(library="numpy", backend="native"))
+    session.install(*group("mlx"))
+    session.run("python", "-c", TRY.format(library="mlx.core", backend="mlx"))
 
 
 TRY = """
 import {library} as xp, lstsq
+assert lstsq.explain(xp.ones((3, 2)), xp.ones(3)).backend == "{backend}", lstsq.backends()
 x, residuals, rank, s = lstsq.lstsq(xp.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]]), xp.array([1.0, 3.0, 5.0]))
 assert abs(x - xp.array([1.0, 2.0])).max() < 1e-6 and rank == 2 and residuals.shape == (1,), (x, residuals, rank, s)
-assert "{library}".partition(".")[0] in [info.name for info in lstsq.backends() if info.available], lstsq.backends()
 print("lstsq", lstsq.__version__, "works on {library} from", lstsq.__file__)
 """
 
@@ -149,28 +154,31 @@ print("lstsq", lstsq.__version__, "works on {library} from", lstsq.__file__)
 def wheels(session: nox.Session) -> None:
     """Make this system's wheels in dist/wheels, as they are uploaded, and try them where there is no compiler."""
     session.install(*group("wheels"))
-    pure, mlx = wheel(session, "."), wheel(session, "backends/native")
+    pure, native = wheel(session, "."), wheel(session, "backends/native")
     aside = Path(session.create_tmp()).resolve()
     if sys.platform == "linux":
         # MLX's library comes with MLX: a second copy in our wheel would have arrays of its own.
         shutil.rmtree(aside / "repaired", ignore_errors=True)
-        session.run("auditwheel", "repair", "--exclude", "libmlx.so*", "--wheel-dir", str(aside / "repaired"), str(mlx))
-        (mlx,) = (aside / "repaired").glob("*.whl")
+        session.run(
+            "auditwheel", "repair", "--exclude", "libmlx.so*", "--wheel-dir", str(aside / "repaired"), str(native)
+        )
+        (native,) = (aside / "repaired").glob("*.whl")
     session.run("uv", "venv", "-q", "--clear", "--python", f"{session.bin}/python", str(aside / "empty"))
     programs = aside / "empty" / ("Scripts" if sys.platform == "win32" else "bin")
     python = shutil.which("python", path=programs)
     install_there = ["uv", "pip", "install", "-q", "--only-binary=:all:", "--python", str(python)]
-    pinned = nox.project.load_toml("backends/native/pyproject.toml")["build-system"]["requires"]
-    session.run(*install_there, *(requirement for requirement in pinned if requirement.startswith("mlx")))
+    session.run(*install_there, *group("mlx"))
     before = mlx_libraries(aside / "empty")
-    session.run(*install_there, str(pure), str(mlx))
+    session.run(*install_there, str(pure), str(native))
     if not before or mlx_libraries(aside / "empty") != before:
-        session.error("MLX's library is not what it was before lstsq-mlx was installed")
+        session.error("MLX's library is not what it was before lstsq-native was installed")
     with session.chdir(aside):
-        session.run(str(python), "-c", TRY.format(library="mlx.core"), env={"PATH": str(programs)}, external=True)
+        for library, backend in (("numpy", "native"), ("mlx.core", "mlx")):
+            tried = TRY.format(library=library, backend=backend)
+            session.run(str(python), "-c", tried, env={"PATH": str(programs)}, external=True)
     made = Path("dist", "wheels")
     made.mkdir(parents=True, exist_ok=True)
-    for path in (pure, mlx):
+    for path in (pure, native):
         session.log("made: %s", shutil.copy2(path, made))
 
 
@@ -326,7 +334,7 @@ def sanitize(session: nox.Session) -> None:
     # Little optimisation: what is found is the same, and with sanitizers -O3 takes minutes of compiling.
     flags = "CMAKE_CXX_FLAGS_DEBUG=-O1 -g1"
     settings = ("cmake.build-type=Debug", f"cmake.define.{flags}", f"cmake.define.LSTSQ_SANITIZE={sanitizers}")
-    install(session, "test", "native", mlx_settings=settings)
+    install(session, "test", "native", settings=settings)
     options = ["-DCMAKE_BUILD_TYPE=Debug", f"-D{flags}", f"-DSANITIZE={sanitizers}"]
     kernels = build_kernels(session, "kernels_shim", *options)
     environment = {
@@ -379,7 +387,9 @@ def cross(session: nox.Session) -> None:
     """Compile and link the extension for macOS, and compile the kernels for Windows, from any Linux or macOS."""
     need_system(session, "linux", "darwin")
     session.install(*group("native", "cross"))
-    session.run("python", "backends/native/tests/cross.py", "--build", str(Path(session.create_tmp(), "build").resolve()))
+    session.run(
+        "python", "backends/native/tests/cross.py", "--build", str(Path(session.create_tmp(), "build").resolve())
+    )
 
 
 @nox.session(default=False)
@@ -454,10 +464,11 @@ def run_kernel_tests(session: nox.Session, where: dict[str, str], *options: str)
     session.run("pytest", *PARALLEL, KERNEL_TESTS, *options, *session.posargs, env={**ONE_THREAD, **where})
 
 
-def install(session: nox.Session, *groups: str, mlx_settings: tuple[str, ...] = ()) -> None:
-    """Install both distributions with all their extras, and these dependency groups of pyproject.toml."""
-    pure, mlx = wheel(session, "."), wheel(session, "backends/native", *mlx_settings)
-    session.install(f"lstsq[jax,mlx,conformance] @ {pure.as_uri()}", f"lstsq-mlx @ {mlx.as_uri()}", *group(*groups))
+def install(session: nox.Session, *groups: str, settings: tuple[str, ...] = ()) -> None:
+    """Install both distributions with all their extras, MLX, and these dependency groups of pyproject.toml."""
+    pure, native = wheel(session, "."), wheel(session, "backends/native", *settings)
+    ours = f"lstsq[jax,mlx,conformance] @ {pure.as_uri()}", f"lstsq-native @ {native.as_uri()}"
+    session.install(*ours, *group("mlx", *groups))
 
 
 def install_torch(session: nox.Session) -> None:

@@ -61,7 +61,7 @@ def main(
             rows += _time(problem, precision, wanted == "x", solvers, rounds, seconds, floor)
             progress.advance(task)
     facts: dict[str, Any] = {"machine": platform.processor() or platform.machine(), "python": platform.python_version()}
-    facts |= {name: _version(name) for name in ("lstsq", "lstsq-mlx", "mlx", "numpy", "scipy", "jax", "torch")}
+    facts |= {name: _version(name) for name in ("lstsq", "lstsq-native", "mlx", "numpy", "scipy", "jax", "torch")}
     facts |= {"matrix product, GFLOP/s": {d: round(r / 1e9, 1) for d, r in rates.items()}}
     facts |= {"copy, GB/s": round(bandwidth / 1e9, 1)}
     _print(rows)

@@ -107,7 +107,7 @@ def show(console: Console) -> None:
 
 
 def _distribution(name: str) -> str:
-    return "lstsq-mlx" if name == "mlx" else "lstsq"
+    return "lstsq-native" if name == "mlx" else "lstsq"
 
 
 def _version(package: str) -> str:

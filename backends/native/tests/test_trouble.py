@@ -21,7 +21,7 @@ from lstsq_mlx._native import native
         (mx.ones((3, 2)), mx.ones((3, 1), dtype=mx.complex64), 0.1, "qr", "complex64"),
         (mx.ones((3, 2)), mx.ones((3, 1)), -0.1, "qr", "rcond = -0.1"),
         (mx.ones((3, 2)), mx.ones((3, 1)), float("nan"), "qr", "rcond = nan"),
-        (mx.ones((3, 2)), mx.ones((3, 1)), 0.1, "lu", "auto, cholesky, gelsd, qr, svd"),
+        (mx.ones((3, 2)), mx.ones((3, 1)), 0.1, "lu", "auto, cholesky, gelsd, qr or svd"),
     ],
 )
 def test_refusals(a, b, rcond, driver, message):
@@ -112,7 +112,7 @@ def test_importing_is_light():
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [
-        ('import mlx.core; mlx.core.__version__ = "0.1.2"', "0.1.2 is installed; run `pip install 'mlx=="),
+        ('import mlx.core; mlx.core.__version__ = "0.1.2"', "0.1.2 is installed; run `pip install 'mlx"),
         ('sys.modules["scipy.linalg.cython_lapack"] = None', "pip install --upgrade scipy"),
         ('sys.modules["lstsq_mlx._core"] = None', "pip install"),
         ('sys.modules["mlx.core"] = None', "pip install"),
