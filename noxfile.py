@@ -126,7 +126,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """Build both distributions and try them: the pure one in an empty environment, then the core without and with MLX."""
+    """Build both distributions and try them: the pure one in an empty environment, then the core, then MLX."""
     pure, native = wheel(session, "."), wheel(session, "backends/native")
     shutil.rmtree("dist", ignore_errors=True)
     for built in (pure, native):
@@ -361,7 +361,7 @@ mx.eval(native().lstsq(mx.as_strided(mx.ones(4), (100, 3), (3, 1)), mx.ones((100
 
 @nox.session(default=False)
 def kernels(session: nox.Session) -> None:
-    """Test the compute kernels of the MLX backend alone, with a build of their own. Takes some minutes."""
+    """Test the compute kernels alone, with a build of their own. Takes some minutes."""
     session.install(*group("test", "native"))
     library = build_kernels(session, "kernels_shim") / shared_library("kernels_shim")
     run_kernel_tests(session, {"LSTSQ_KERNELS_LIBRARY": str(library)})

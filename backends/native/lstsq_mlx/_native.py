@@ -34,7 +34,7 @@ def native() -> ModuleType:
         core = import_module("lstsq_mlx._core")
     except ImportError as error:
         raise ImportError(
-            f"lstsq-native cannot be loaded ({error}; {_installed()}); {_BUILD}, which builds it for the MLX that it needs"
+            f"lstsq-native cannot be loaded ({error}; {_installed()}); {_BUILD}, which builds it for its own MLX"
         ) from error
     if mx.__version__.partition("+")[0] != core.MLX_VERSION:
         raise ImportError(

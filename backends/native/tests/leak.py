@@ -27,11 +27,12 @@ import mlx.core as mx
 import numpy as np
 
 from lstsq_mlx._native import native
+from lstsq_native._backend import core
 
 DRIVERS = ("auto", "gelsd", "qr", "svd")
 DTYPES = (mx.float32, mx.float64, mx.complex64)
 
-#: Of each kind and driver, of which there are twenty: solves in a round, a multiple of all shapes and dtypes.
+#: Of each kind and driver, of which there are twenty-four: solves in a round, a multiple of all shapes and dtypes.
 ROUNDS, SMALL, LARGE = 3, 1800, 6
 #: A small problem is (M, N, K); large ones are either wide enough for LAPACK's blocks, or long enough for ours.
 SMALL_SHAPES = [(4, 3, 1), (12, 5, 2)]
@@ -73,12 +74,21 @@ def differentiate(a: mx.array, b: mx.array, driver: str) -> None:
     mx.eval(mx.grad(loss, argnums=(0, 1))(a, b))
 
 
+def solve_numpys(a: mx.array, b: mx.array, driver: str) -> None:
+    """NumPy's arrays, and one that has no answer."""
+    ours, right = np.array(a), np.array(b)
+    core().solve(ours, right, 1e-5, driver, True)
+    ours[0, 0] = np.nan
+    assert core().solve(ours, right, 1e-5, driver, False) == "not finite"
+
+
 KINDS: dict[str, Kind] = {
     "full rank": solve,
     "wide": solve_wide,
     "deficient": solve_deficient,
     "beside NaN": solve_beside_nan,
     "gradient": differentiate,
+    "NumPy's": solve_numpys,
 }
 
 

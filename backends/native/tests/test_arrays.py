@@ -84,13 +84,14 @@ def test_strides_of_zero(draw, driver):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("driver", (*DRIVERS, "cholesky"))
+@pytest.mark.parametrize("driver", [*DRIVERS, "cholesky"])
 def test_without_singular_values_all_else_is_the_same(draw, driver, dtype):
     for shape in ((10, 3), (3, 10), (90, 90), (30, 8, 4)):
         a, b = draw(*shape, dtype=dtype), draw(*shape[:-1], 2, dtype=dtype)
         *with_s, s = core().solve(a, b, 1e-6, driver, True)
         *without, none = core().solve(a, b, 1e-6, driver, False)
-        assert none is None and s is not None
+        assert none is None
+        assert s is not None
         for one, other in zip(without, with_s):
             np.testing.assert_allclose(one, other, rtol=0, atol=30 * np.finfo(dtype).eps * np.abs(other).max())
 
@@ -182,7 +183,8 @@ def test_what_is_not_finite(draw):
     b[2, 5, 1] = np.nan
     for driver in DRIVERS:
         got = lstsq(a, b, driver=driver, backend="native")
-        assert np.isnan(got.x[2, :, 1]).all() and np.isnan(got.residuals[2, 1])
+        assert np.isnan(got.x[2, :, 1]).all()
+        assert np.isnan(got.residuals[2, 1])
         got.x[2, :, 1], got.residuals[2, 1] = want.x[2, :, 1], want.residuals[2, 1]
         np.testing.assert_allclose(got.x, want.x, rtol=0, atol=1e-12)
         np.testing.assert_allclose(got.residuals, want.residuals, rtol=1e-12)
@@ -194,7 +196,8 @@ def test_what_is_not_finite(draw):
 
 def test_no_certificate_no_answer():
     result = lstsq(np.ones((5, 2)), np.ones(5), driver="cholesky", backend="native")
-    assert np.isnan(result.x).all() and np.isnan(result.residuals).all() and np.isnan(result.s).all()
+    for part in (result.x, result.residuals, result.s):
+        assert np.isnan(part).all()
     assert result.rank == 0
 
 
@@ -265,7 +268,8 @@ def test_one_message_says_what_to_install(break_it, message):
 
 def test_answers_may_be_written_to(draw):
     for array in core().solve(draw(2, 5, 3), draw(2, 5, 2), 1e-6, "auto", True):
-        assert array.flags.writeable and array.flags.c_contiguous
+        assert array.flags.writeable
+        assert array.flags.c_contiguous
         assert array.flags.owndata
 
 

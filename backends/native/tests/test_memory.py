@@ -11,27 +11,49 @@ from operation import DRIVERS
 MEASURE = """
 import ctypes
 import sys
-import mlx.core as mx
-from lstsq_mlx._native import native
+import numpy as np
+{prepare}
 
 def field(name):
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith(name))
 
-m, n, driver, dtype = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], getattr(mx, sys.argv[4])
+m, n, driver, dtype = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
 # Whatever is allocated once and for all, BLAS's buffers above all.
-mx.eval(native().lstsq(mx.random.normal((300, 200)).astype(dtype), mx.ones((300, 1), dtype=dtype), 1e-6, driver))
-a = mx.random.normal((m, n)).astype(dtype)
-b = mx.ones((m, 1), dtype=dtype)
-mx.eval(a, b)
+solve(*operands(300, 200))
+a, b = operands(m, n)
 # What making the operands has freed must not be there for the solver to use again, unseen.
-mx.clear_cache()
+{forget}
 ctypes.CDLL(None).malloc_trim(0)
 with open("/proc/self/clear_refs", "w") as peak:
     peak.write("5")
 before = field("VmRSS")
-mx.eval(native().lstsq(a, b, 1e-6, driver))
+solve(a, b)
 print(field("VmHWM") - before, a.nbytes + b.nbytes)
+"""
+
+MLX = """
+import mlx.core as mx
+from lstsq_mlx._native import native
+
+def operands(m, n):
+    made = mx.random.normal((m, n)).astype(getattr(mx, dtype)), mx.ones((m, 1), dtype=getattr(mx, dtype))
+    mx.eval(made)
+    return made
+
+def solve(a, b):
+    mx.eval(native().lstsq(a, b, 1e-6, driver))
+"""
+
+NUMPY = """
+from lstsq_native._backend import core
+
+def operands(m, n):
+    rng = np.random.default_rng(0)
+    return np.asarray(rng.standard_normal((m, n), "f4"), dtype, order=sys.argv[5]), np.ones((m, 1), dtype)
+
+def solve(a, b):
+    core().solve(a, b, 1e-6, driver, True)
 """
 
 
@@ -50,20 +72,25 @@ print(field("VmHWM") - before, a.nbytes + b.nbytes)
         (300, 4000, "float64", 2.0),
     ],
 )
-def test_peak(m, n, dtype, most, driver):
-    extra, operands = peak(m, n, driver, dtype)
+@pytest.mark.parametrize("arrays", ["MLX", "NumPy, C", "NumPy, F"])
+def test_peak(arrays, m, n, dtype, most, driver):
+    extra, operands = peak(arrays, m, n, driver, dtype)
     assert extra <= most * operands, f"{extra / 2**20:.1f} MiB beyond an input of {operands / 2**20:.1f} MiB"
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read from /proc")
-def test_the_default_takes_little_beyond_a_very_long_matrix():
-    extra, _ = peak(10_000_000, 8, "auto", "float32")
+@pytest.mark.parametrize("arrays", ["MLX", "NumPy, C", "NumPy, F"])
+def test_the_default_takes_little_beyond_a_very_long_matrix(arrays):
+    extra, _ = peak(arrays, 10_000_000, 8, "auto", "float32")
     assert extra <= 64 * 2**20, f"{extra / 2**20:.1f} MiB"
 
 
-def peak(m, n, driver, dtype):
+def peak(arrays, m, n, driver, dtype):
     """Bytes beyond the operands, and of the operands."""
-    command = [sys.executable, "-c", MEASURE, str(m), str(n), driver, dtype]
+    code = MEASURE.format(
+        prepare=MLX if arrays == "MLX" else NUMPY, forget="mx.clear_cache()" if arrays == "MLX" else ""
+    )
+    command = [sys.executable, "-c", code, str(m), str(n), driver, dtype, arrays[-1]]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     extra, operands = map(int, done.stdout.split())
     return extra, operands
