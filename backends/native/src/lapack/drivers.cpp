@@ -1,10 +1,8 @@
 #include "drivers.h"
 
 #include <cmath>
-#include <functional>
 #include <sstream>
 #include <stdexcept>
-#include <vector>
 
 #include "reduction.h"
 
@@ -90,42 +88,29 @@ template void check_limits<std::complex<double>>(const Problem&, double, Driver)
 
 namespace {
 
-/// The first solver that converges. Those behind the first are made when they are first needed, which is rarely; null
-/// stands for one that cannot take the problem.
+/// gelsd, and the singular value decomposition for what gelsd does not solve. That is made when it is first needed,
+/// which is rarely.
 template <class T>
-class FirstToConverge final : public Solver<T> {
+class GelsdOrSvd final : public Solver<T> {
  public:
-  using Make = std::function<SolverPtr<T>()>;
-
-  explicit FirstToConverge(std::vector<Make> makers) : makers_(std::move(makers)) { first_ = makers_.front()(); }
+  explicit GelsdOrSvd(const Problem& p) : p_(p), gelsd_(make_gelsd<T>(p)) {}
 
   bool solve(const Matrix<T>& a, const Matrix<T>& b, Answer<WorkOf<T>>& answer) override {
-    if (first_->solve(a, b, answer)) return true;
-    for (std::size_t i = 1; i < makers_.size(); ++i) {
-      last_ = makers_[i]();
-      if (last_ != nullptr && last_->solve(a, b, answer)) return true;
-    }
-    return false;
+    if (gelsd_->solve(a, b, answer)) return true;
+    if (!within_limits(p_, Driver::svd)) return false;
+    if (!svd_) svd_ = make_svd<T>(p_);
+    return svd_->solve(a, b, answer);
   }
 
  private:
-  std::vector<Make> makers_;
-  SolverPtr<T> first_;
-  /// Kept, because the answer's x lies in its scratch.
-  SolverPtr<T> last_;
+  Problem p_;
+  SolverPtr<T> gelsd_, svd_;
 };
 
-/// gelsd, where it serves; the singular value decomposition by divide and conquer, which may fail on tightly clustered
-/// values (scipy#23220); then by QR iteration.
 template <class T>
-SolverPtr<T> make_chain(Driver driver, const Problem& p) {
-  using Make = typename FirstToConverge<T>::Make;
-  std::vector<Make> makers;
-  if (driver == Driver::gelsd) makers.push_back([p] { return make_gelsd<T>(p); });
-  for (const auto method : {SvdMethod::divide_and_conquer, SvdMethod::qr_iteration}) {
-    makers.push_back([p, method] { return within_limits(p, Driver::svd) ? make_svd<T>(p, method) : nullptr; });
-  }
-  return std::make_unique<FirstToConverge<T>>(std::move(makers));
+SolverPtr<T> make_by_values(Driver driver, const Problem& p) {
+  if (driver == Driver::gelsd) return std::make_unique<GelsdOrSvd<T>>(p);
+  return make_svd<T>(p);
 }
 
 }  // namespace
@@ -133,8 +118,8 @@ SolverPtr<T> make_chain(Driver driver, const Problem& p) {
 template <class T>
 SolverPtr<T> make_solver(Driver driver, double rcond, const Problem& p) {
   using W = WorkOf<T>;
-  if (!reduces<T>(driver, rcond, p)) return make_chain<T>(driver, p);
-  auto core = driver == Driver::qr ? make_triangular<W>(core_of(p)) : make_chain<W>(driver, core_of(p));
+  if (!reduces<T>(driver, rcond, p)) return make_by_values<T>(driver, p);
+  auto core = driver == Driver::qr ? make_triangular<W>(core_of(p)) : make_by_values<W>(driver, core_of(p));
   return std::make_unique<Reduced<T>>(p, rcond, std::move(core));
 }
 

@@ -37,11 +37,9 @@ void check_limits(const Problem& problem, double rcond, Driver driver);
 template <class T>
 SolverPtr<T> make_gelsd(const Problem& problem);
 
-enum class SvdMethod { divide_and_conquer, qr_iteration };
-
 /// The thin singular value decomposition (svd.cpp).
 template <class T>
-SolverPtr<T> make_svd(const Problem& problem, SvdMethod method);
+SolverPtr<T> make_svd(const Problem& problem);
 
 /// For a square triangle: substitution, or the singular values if its full rank is in doubt (qr.cpp).
 template <class W>

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <limits>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 namespace lstsq::lapack {
@@ -30,7 +31,7 @@ inline int value(Int written) {
 
 // Name and type of every routine that is used. To use another one, add its line here and its wrapper below.
 // clang-format off
-#define LSTSQ_MLX_LAPACK_ROUTINES(X)                                                                                   \
+#define LSTSQ_LAPACK_ROUTINES(X)                                                                                   \
   X(ilaver, void(Int*, Int*, Int*))                                                                                    \
   X(dgelsd, void(Int*, Int*, Int*, double*, Int*, double*, Int*, double*, double*, Int*, double*, Int*, Int*, Int*))   \
   X(zgelsd, void(Int*, Int*, Int*, Complex*, Int*, Complex*, Int*, double*, double*, Int*, Complex*, Int*, double*,    \
@@ -46,7 +47,7 @@ inline int value(Int written) {
   X(dormqr, void(char*, char*, Int*, Int*, Int*, double*, Int*, double*, double*, Int*, double*, Int*, Int*))          \
   X(zunmqr, void(char*, char*, Int*, Int*, Int*, Complex*, Int*, Complex*, Complex*, Int*, Complex*, Int*, Int*))
 
-#define LSTSQ_MLX_BLAS_ROUTINES(X)                                                                                     \
+#define LSTSQ_BLAS_ROUTINES(X)                                                                                     \
   X(dgemm, void(char*, char*, Int*, Int*, Int*, double*, double*, Int*, double*, Int*, double*, double*, Int*))        \
   X(zgemm, void(char*, char*, Int*, Int*, Int*, Complex*, Complex*, Int*, Complex*, Int*, Complex*, Complex*, Int*))   \
   X(dtrsm, void(char*, char*, char*, char*, Int*, Int*, double*, double*, Int*, double*, Int*))                        \
@@ -58,10 +59,10 @@ inline int value(Int written) {
 // clang-format on
 
 struct Table {
-#define LSTSQ_MLX_MEMBER(name, type) std::add_pointer_t<type> name = nullptr;
-  LSTSQ_MLX_LAPACK_ROUTINES(LSTSQ_MLX_MEMBER)
-  LSTSQ_MLX_BLAS_ROUTINES(LSTSQ_MLX_MEMBER)
-#undef LSTSQ_MLX_MEMBER
+#define LSTSQ_MEMBER(name, type) std::add_pointer_t<type> name = nullptr;
+  LSTSQ_LAPACK_ROUTINES(LSTSQ_MEMBER)
+  LSTSQ_BLAS_ROUTINES(LSTSQ_MEMBER)
+#undef LSTSQ_MEMBER
 };
 
 /// The routines. Written by `load` before the first solve, only read afterwards.
@@ -70,255 +71,194 @@ extern Table table;
 /// Fill the table. `lookup(library, name)` gives the address of a routine of "lapack" or "blas".
 template <class Lookup>
 void load(Lookup&& lookup) {
-#define LSTSQ_MLX_LAPACK(name, type) table.name = reinterpret_cast<std::add_pointer_t<type>>(lookup("lapack", #name));
-#define LSTSQ_MLX_BLAS(name, type) table.name = reinterpret_cast<std::add_pointer_t<type>>(lookup("blas", #name));
-  LSTSQ_MLX_LAPACK_ROUTINES(LSTSQ_MLX_LAPACK)
-  LSTSQ_MLX_BLAS_ROUTINES(LSTSQ_MLX_BLAS)
-#undef LSTSQ_MLX_LAPACK
-#undef LSTSQ_MLX_BLAS
+#define LSTSQ_LAPACK(name, type) table.name = reinterpret_cast<std::add_pointer_t<type>>(lookup("lapack", #name));
+#define LSTSQ_BLAS(name, type) table.name = reinterpret_cast<std::add_pointer_t<type>>(lookup("blas", #name));
+  LSTSQ_LAPACK_ROUTINES(LSTSQ_LAPACK)
+  LSTSQ_BLAS_ROUTINES(LSTSQ_BLAS)
+#undef LSTSQ_LAPACK
+#undef LSTSQ_BLAS
 }
 
 /// The largest integer that this LAPACK takes. Throws std::logic_error before `load`.
 Int largest_integer();
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Wrappers: one name for both fields, integers by value, info returned. `rwork` is used by the complex routine only.
+// Calls: one name for both fields, scalars by value, info returned
 // ---------------------------------------------------------------------------------------------------------------------
 
-inline int gelsd(Int m,
-                 Int n,
-                 Int nrhs,
-                 double* a,
-                 Int lda,
-                 double* b,
-                 Int ldb,
-                 double* s,
-                 double rcond,
-                 Int* rank,
-                 double* work,
-                 Int lwork,
-                 double* /*rwork*/,
-                 Int* iwork) {
+namespace detail {
+
+/// What goes to a routine of Fortran, to which everything goes by address: an array as it is, or a scalar that is kept
+/// here meanwhile.
+template <class P>
+struct Argument {
+  P scalar{};
+  P* address;
+
+  Argument(P value) : scalar(value), address(&scalar) {}
+  Argument(P* array) : address(array) {}
+  // What is only read is not declared so in Fortran.
+  Argument(const P* array) : address(const_cast<P*>(array)) {}
+  Argument(const Argument&) = delete;
+};
+
+template <class... P, class... A>
+void call(void (*routine)(P*...), A... arguments) {
+  routine(Argument<P>(arguments).address...);
+}
+
+/// Of a routine whose last argument is info.
+template <class Routine, class... A>
+int call_with_info(Routine routine, A... arguments) {
   Int info = 0;
-  table.dgelsd(&m, &n, &nrhs, a, &lda, b, &ldb, s, &rcond, rank, work, &lwork, iwork, &info);
+  call(routine, arguments..., &info);
   return value(info);
 }
 
-inline int gelsd(Int m,
-                 Int n,
-                 Int nrhs,
-                 Complex* a,
-                 Int lda,
-                 Complex* b,
-                 Int ldb,
-                 double* s,
-                 double rcond,
-                 Int* rank,
-                 Complex* work,
-                 Int lwork,
-                 double* rwork,
-                 Int* iwork) {
-  Int info = 0;
-  table.zgelsd(&m, &n, &nrhs, a, &lda, b, &ldb, s, &rcond, rank, work, &lwork, rwork, iwork, &info);
-  return value(info);
+}  // namespace detail
+
+template <class W>
+inline constexpr bool is_complex = std::is_same_v<W, Complex>;
+
+/// Least squares by divide and conquer. `rwork` is used for complex matrices only, here and below.
+template <class W>
+int gelsd(Int m,
+          Int n,
+          Int nrhs,
+          W* a,
+          Int lda,
+          W* b,
+          Int ldb,
+          double* s,
+          double rcond,
+          Int* rank,
+          W* work,
+          Int lwork,
+          double* rwork,
+          Int* iwork) {
+  if constexpr (is_complex<W>) {
+    return detail::call_with_info(table.zgelsd, m, n, nrhs, a, lda, b, ldb, s, rcond, rank, work, lwork, rwork, iwork);
+  } else {
+    return detail::call_with_info(table.dgelsd, m, n, nrhs, a, lda, b, ldb, s, rcond, rank, work, lwork, iwork);
+  }
 }
 
-inline int gesdd(char jobz,
-                 Int m,
-                 Int n,
-                 double* a,
-                 Int lda,
-                 double* s,
-                 double* u,
-                 Int ldu,
-                 double* vt,
-                 Int ldvt,
-                 double* work,
-                 Int lwork,
-                 double* /*rwork*/,
-                 Int* iwork) {
-  Int info = 0;
-  table.dgesdd(&jobz, &m, &n, a, &lda, s, u, &ldu, vt, &ldvt, work, &lwork, iwork, &info);
-  return value(info);
+/// Singular value decomposition by divide and conquer.
+template <class W>
+int gesdd(char jobz,
+          Int m,
+          Int n,
+          W* a,
+          Int lda,
+          double* s,
+          W* u,
+          Int ldu,
+          W* vt,
+          Int ldvt,
+          W* work,
+          Int lwork,
+          double* rwork,
+          Int* iwork) {
+  if constexpr (is_complex<W>) {
+    return detail::call_with_info(table.zgesdd, jobz, m, n, a, lda, s, u, ldu, vt, ldvt, work, lwork, rwork, iwork);
+  } else {
+    return detail::call_with_info(table.dgesdd, jobz, m, n, a, lda, s, u, ldu, vt, ldvt, work, lwork, iwork);
+  }
 }
 
-inline int gesdd(char jobz,
-                 Int m,
-                 Int n,
-                 Complex* a,
-                 Int lda,
-                 double* s,
-                 Complex* u,
-                 Int ldu,
-                 Complex* vt,
-                 Int ldvt,
-                 Complex* work,
-                 Int lwork,
-                 double* rwork,
-                 Int* iwork) {
-  Int info = 0;
-  table.zgesdd(&jobz, &m, &n, a, &lda, s, u, &ldu, vt, &ldvt, work, &lwork, rwork, iwork, &info);
-  return value(info);
+/// Singular value decomposition by QR iteration.
+template <class W>
+int gesvd(char jobu,
+          char jobvt,
+          Int m,
+          Int n,
+          W* a,
+          Int lda,
+          double* s,
+          W* u,
+          Int ldu,
+          W* vt,
+          Int ldvt,
+          W* work,
+          Int lwork,
+          double* rwork) {
+  if constexpr (is_complex<W>) {
+    return detail::call_with_info(table.zgesvd, jobu, jobvt, m, n, a, lda, s, u, ldu, vt, ldvt, work, lwork, rwork);
+  } else {
+    return detail::call_with_info(table.dgesvd, jobu, jobvt, m, n, a, lda, s, u, ldu, vt, ldvt, work, lwork);
+  }
 }
 
-inline int gesvd(char jobu,
-                 char jobvt,
-                 Int m,
-                 Int n,
-                 double* a,
-                 Int lda,
-                 double* s,
-                 double* u,
-                 Int ldu,
-                 double* vt,
-                 Int ldvt,
-                 double* work,
-                 Int lwork,
-                 double* /*rwork*/) {
-  Int info = 0;
-  table.dgesvd(&jobu, &jobvt, &m, &n, a, &lda, s, u, &ldu, vt, &ldvt, work, &lwork, &info);
-  return value(info);
-}
-
-inline int gesvd(char jobu,
-                 char jobvt,
-                 Int m,
-                 Int n,
-                 Complex* a,
-                 Int lda,
-                 double* s,
-                 Complex* u,
-                 Int ldu,
-                 Complex* vt,
-                 Int ldvt,
-                 Complex* work,
-                 Int lwork,
-                 double* rwork) {
-  Int info = 0;
-  table.zgesvd(&jobu, &jobvt, &m, &n, a, &lda, s, u, &ldu, vt, &ldvt, work, &lwork, rwork, &info);
-  return value(info);
-}
-
-inline int geqrf(Int m, Int n, double* a, Int lda, double* tau, double* work, Int lwork) {
-  Int info = 0;
-  table.dgeqrf(&m, &n, a, &lda, tau, work, &lwork, &info);
-  return value(info);
-}
-
-inline int geqrf(Int m, Int n, Complex* a, Int lda, Complex* tau, Complex* work, Int lwork) {
-  Int info = 0;
-  table.zgeqrf(&m, &n, a, &lda, tau, work, &lwork, &info);
-  return value(info);
+/// a = Q R.
+template <class W>
+int geqrf(Int m, Int n, W* a, Int lda, W* tau, W* work, Int lwork) {
+  if constexpr (is_complex<W>) {
+    return detail::call_with_info(table.zgeqrf, m, n, a, lda, tau, work, lwork);
+  } else {
+    return detail::call_with_info(table.dgeqrf, m, n, a, lda, tau, work, lwork);
+  }
 }
 
 /// Multiply c by Q of geqrf from the left, or by its adjoint.
-inline int unmqr(
-    bool adjoint, Int m, Int n, Int k, double* a, Int lda, double* tau, double* c, Int ldc, double* work, Int lwork) {
-  char side = 'L', trans = adjoint ? 'T' : 'N';
-  Int info = 0;
-  table.dormqr(&side, &trans, &m, &n, &k, a, &lda, tau, c, &ldc, work, &lwork, &info);
-  return value(info);
+template <class W>
+int unmqr(bool adjoint, Int m, Int n, Int k, W* a, Int lda, W* tau, W* c, Int ldc, W* work, Int lwork) {
+  if constexpr (is_complex<W>) {
+    return detail::call_with_info(table.zunmqr, 'L', adjoint ? 'C' : 'N', m, n, k, a, lda, tau, c, ldc, work, lwork);
+  } else {
+    return detail::call_with_info(table.dormqr, 'L', adjoint ? 'T' : 'N', m, n, k, a, lda, tau, c, ldc, work, lwork);
+  }
 }
 
-inline int unmqr(bool adjoint,
-                 Int m,
-                 Int n,
-                 Int k,
-                 Complex* a,
-                 Int lda,
-                 Complex* tau,
-                 Complex* c,
-                 Int ldc,
-                 Complex* work,
-                 Int lwork) {
-  char side = 'L', trans = adjoint ? 'C' : 'N';
-  Int info = 0;
-  table.zunmqr(&side, &trans, &m, &n, &k, a, &lda, tau, c, &ldc, work, &lwork, &info);
-  return value(info);
+/// c = alpha op(a) op(b) + beta c.
+template <class W>
+void gemm(char transa,
+          char transb,
+          Int m,
+          Int n,
+          Int k,
+          W alpha,
+          const W* a,
+          Int lda,
+          const W* b,
+          Int ldb,
+          W beta,
+          W* c,
+          Int ldc) {
+  if constexpr (is_complex<W>) {
+    detail::call(table.zgemm, transa, transb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+  } else {
+    detail::call(table.dgemm, transa, transb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+  }
 }
 
-inline void gemm(char transa,
-                 char transb,
-                 Int m,
-                 Int n,
-                 Int k,
-                 double alpha,
-                 const double* a,
-                 Int lda,
-                 const double* b,
-                 Int ldb,
-                 double beta,
-                 double* c,
-                 Int ldc) {
-  table.dgemm(
-      &transa, &transb, &m, &n, &k, &alpha, const_cast<double*>(a), &lda, const_cast<double*>(b), &ldb, &beta, c, &ldc);
-}
-
-inline void gemm(char transa,
-                 char transb,
-                 Int m,
-                 Int n,
-                 Int k,
-                 Complex alpha,
-                 const Complex* a,
-                 Int lda,
-                 const Complex* b,
-                 Int ldb,
-                 Complex beta,
-                 Complex* c,
-                 Int ldc) {
-  table.zgemm(&transa,
-              &transb,
-              &m,
-              &n,
-              &k,
-              &alpha,
-              const_cast<Complex*>(a),
-              &lda,
-              const_cast<Complex*>(b),
-              &ldb,
-              &beta,
-              c,
-              &ldc);
-}
-
-/// Solve with a triangle from the left: op(r) x = b, x over b. `uplo` is 'U' or 'L', `trans` is 'N' or 'C'.
-inline void trsm(char uplo, char trans, Int m, Int n, const double* r, Int ldr, double* b, Int ldb) {
-  char side = 'L', diag = 'N';
-  double one = 1;
-  table.dtrsm(&side, &uplo, &trans, &diag, &m, &n, &one, const_cast<double*>(r), &ldr, b, &ldb);
-}
-
-inline void trsm(char uplo, char trans, Int m, Int n, const Complex* r, Int ldr, Complex* b, Int ldb) {
-  char side = 'L', diag = 'N';
-  Complex one = 1;
-  table.ztrsm(&side, &uplo, &trans, &diag, &m, &n, &one, const_cast<Complex*>(r), &ldr, b, &ldb);
+/// Solve with a triangle from the left: r x = b, x over b. `uplo` is 'U' or 'L'.
+template <class W>
+void trsm(char uplo, Int m, Int n, const W* r, Int ldr, W* b, Int ldb) {
+  if constexpr (is_complex<W>) {
+    detail::call(table.ztrsm, 'L', uplo, 'N', 'N', m, n, W(1), r, ldr, b, ldb);
+  } else {
+    detail::call(table.dtrsm, 'L', uplo, 'N', 'N', m, n, W(1), r, ldr, b, ldb);
+  }
 }
 
 /// Solve with a triangle: op(r) y = x, y over x. `uplo` is 'U' or 'L', `trans` is 'N' or 'C'.
-inline void trsv(char uplo, char trans, Int n, const double* r, Int ldr, double* x) {
-  char diag = 'N';
-  Int one = 1;
-  table.dtrsv(&uplo, &trans, &diag, &n, const_cast<double*>(r), &ldr, x, &one);
-}
-
-inline void trsv(char uplo, char trans, Int n, const Complex* r, Int ldr, Complex* x) {
-  char diag = 'N';
-  Int one = 1;
-  table.ztrsv(&uplo, &trans, &diag, &n, const_cast<Complex*>(r), &ldr, x, &one);
+template <class W>
+void trsv(char uplo, char trans, Int n, const W* r, Int ldr, W* x) {
+  if constexpr (is_complex<W>) {
+    detail::call(table.ztrsv, uplo, trans, 'N', n, r, ldr, x, Int{1});
+  } else {
+    detail::call(table.dtrsv, uplo, trans, 'N', n, r, ldr, x, Int{1});
+  }
 }
 
 /// Multiply by a triangle: x becomes op(r) x. `uplo` is 'U' or 'L', `trans` is 'N' or 'C'.
-inline void trmv(char uplo, char trans, Int n, const double* r, Int ldr, double* x) {
-  char diag = 'N';
-  Int one = 1;
-  table.dtrmv(&uplo, &trans, &diag, &n, const_cast<double*>(r), &ldr, x, &one);
-}
-
-inline void trmv(char uplo, char trans, Int n, const Complex* r, Int ldr, Complex* x) {
-  char diag = 'N';
-  Int one = 1;
-  table.ztrmv(&uplo, &trans, &diag, &n, const_cast<Complex*>(r), &ldr, x, &one);
+template <class W>
+void trmv(char uplo, char trans, Int n, const W* r, Int ldr, W* x) {
+  if constexpr (is_complex<W>) {
+    detail::call(table.ztrmv, uplo, trans, 'N', n, r, ldr, x, Int{1});
+  } else {
+    detail::call(table.dtrmv, uplo, trans, 'N', n, r, ldr, x, Int{1});
+  }
 }
 
 /// The size that a workspace query answered with. Single-precision queries round down; these are double, and exact.

@@ -34,7 +34,6 @@ class Triangular final : public Solver<W> {
     }
     load(c, x_.data(), p_.n);
     lapack::trsm(/*uplo=*/uplo,
-                 /*trans=*/'N',
                  /*m=*/p_.n,
                  /*n=*/p_.k,
                  /*r=*/r.data,

@@ -8,6 +8,7 @@
 #include "reduction.h"
 #include "row_major.h"
 #include "shares.h"
+#include "svd_workspace.h"
 
 namespace lstsq::drivers {
 
@@ -17,24 +18,13 @@ namespace {
 template <class W>
 class Values {
  public:
-  explicit Values(Int n) : n_(n), a_(n * n), rwork_(7 * n), iwork_(8 * n) {
-    double s = 0;
-    W size{};
-    call(SvdMethod::divide_and_conquer, &s, &size, -1);
-    Int lwork = lapack::queried(size);
-    call(SvdMethod::qr_iteration, &s, &size, -1);
-    lwork_ = std::max(lwork, lapack::queried(size));
-    work_.reserve(lwork_);
-  }
+  explicit Values(Int n) : n_(n), a_(n * n), svd_(n, n, Vectors::none) {}
 
   /// False if LAPACK did not converge.
   [[nodiscard]] bool find(const W* triangle, double* s) {
     if (diagonal(triangle, s)) return true;
-    for (const auto method : {SvdMethod::divide_and_conquer, SvdMethod::qr_iteration}) {
-      std::copy_n(triangle, n_ * n_, a_.data());
-      if (call(method, s, work_.data(), lwork_) == 0) return true;
-    }
-    return false;
+    W unused{};
+    return svd_.decompose([&](W* to) { std::copy_n(triangle, n_ * n_, to); }, a_.data(), s, &unused, &unused);
   }
 
  private:
@@ -50,44 +40,9 @@ class Values {
     return true;
   }
 
-  int call(SvdMethod method, double* s, W* work, Int lwork) {
-    W unused{};
-    if (method == SvdMethod::divide_and_conquer) {
-      return lapack::gesdd(/*jobz=*/'N',
-                           /*m=*/n_,
-                           /*n=*/n_,
-                           /*a=*/a_.data(),
-                           /*lda=*/n_,
-                           /*s=*/s,
-                           /*u=*/&unused,
-                           /*ldu=*/n_,
-                           /*vt=*/&unused,
-                           /*ldvt=*/n_,
-                           /*work=*/work,
-                           /*lwork=*/lwork,
-                           /*rwork=*/rwork_.data(),
-                           /*iwork=*/iwork_.data());
-    }
-    return lapack::gesvd(/*jobu=*/'N',
-                         /*jobvt=*/'N',
-                         /*m=*/n_,
-                         /*n=*/n_,
-                         /*a=*/a_.data(),
-                         /*lda=*/n_,
-                         /*s=*/s,
-                         /*u=*/&unused,
-                         /*ldu=*/n_,
-                         /*vt=*/&unused,
-                         /*ldvt=*/n_,
-                         /*work=*/work,
-                         /*lwork=*/lwork,
-                         /*rwork=*/rwork_.data());
-  }
-
-  Int n_, lwork_ = 0;
-  Buffer<W> a_, work_;
-  Buffer<double> rwork_;
-  Buffer<Int> iwork_;
+  Int n_;
+  Buffer<W> a_;
+  SvdWorkspace<W> svd_;
 };
 
 /// Finds the singular values of one spectrum or matrix after the other, in the scale of the operand.

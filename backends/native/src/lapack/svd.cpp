@@ -2,6 +2,7 @@
 
 #include "drivers.h"
 #include "residuals.h"
+#include "svd_workspace.h"
 
 namespace lstsq::drivers {
 
@@ -12,32 +13,26 @@ class Svd final : public Solver<T> {
   using W = WorkOf<T>;
 
  public:
-  Svd(const Problem& problem, SvdMethod method)
-      : p_(problem), method_(method), tall_(p_.m >= p_.n), narrow_(p_.smallest()) {
+  explicit Svd(const Problem& problem)
+      : p_(problem), tall_(p_.m >= p_.n), narrow_(p_.smallest()), svd_(p_.m, p_.n, Vectors::in_place) {
     a_.reserve(p_.m * p_.n);
     other_.reserve(narrow_ * narrow_);
     b_.reserve(p_.m * p_.k);
     t_.reserve(narrow_ * p_.k);
     x_.reserve(p_.n * p_.k);
-    // What LAPACK documents for the complex gesdd, which is more than for gesvd; the real ones take none.
-    if (Field<T>::is_complex) rwork_.reserve(narrow_ * (2 * std::max(p_.m, p_.n) + 5 * narrow_ + 7));
-    iwork_.reserve(8 * narrow_);
-    W size{};
-    double s = 0;
-    decompose(&s, &size, -1);
-    work_.reserve(lwork_ = lapack::queried(size));
   }
 
   bool solve(const Matrix<T>& a, const Matrix<T>& b, Answer<W>& answer) override {
-    load(a, a_.data(), p_.m);
+    // U (m x n) over A and V^H beside it if it is tall, else V^H (m x n) over A and U beside it. Nothing is longer than
+    // a side of A.
+    W* const u = tall_ ? a_.data() : other_.data();
+    W* const vt = tall_ ? other_.data() : a_.data();
+    if (!svd_.decompose([&](W* to) { load(a, to, p_.m); }, a_.data(), answer.s, u, vt)) return false;
     load(b, b_.data(), p_.m);
-    if (decompose(answer.s, work_.data(), lwork_) != 0) return false;
     answer.has_s = true;
     answer.rank = count_above(answer.s, narrow_, answer.rcond);
 
     // t = diag(1/s) U^H b and x = V t, for the singular values that count.
-    const W* u = tall_ ? a_.data() : other_.data();
-    const W* vt = tall_ ? other_.data() : a_.data();
     const Int rank = answer.rank;
     answer.x = x_.data();
     answer.ldx = p_.n;
@@ -84,63 +79,24 @@ class Svd final : public Solver<T> {
   }
 
  private:
-  /// Decompose a_ in place: U (m x n) over it and V^H into other_ if it is tall, else V^H (m x n) over it and U into
-  /// other_. Nothing is longer than a side of A.
-  int decompose(double* s, W* work, Int lwork) {
-    W* u = tall_ ? a_.data() : other_.data();
-    W* vt = tall_ ? other_.data() : a_.data();
-    if (method_ == SvdMethod::divide_and_conquer) {
-      return lapack::gesdd(/*jobz=*/'O',
-                           /*m=*/p_.m,
-                           /*n=*/p_.n,
-                           /*a=*/a_.data(),
-                           /*lda=*/p_.m,
-                           /*s=*/s,
-                           /*u=*/u,
-                           /*ldu=*/p_.m,
-                           /*vt=*/vt,
-                           /*ldvt=*/narrow_,
-                           /*work=*/work,
-                           /*lwork=*/lwork,
-                           /*rwork=*/rwork_.data(),
-                           /*iwork=*/iwork_.data());
-    }
-    return lapack::gesvd(/*jobu=*/tall_ ? 'O' : 'S',
-                         /*jobvt=*/tall_ ? 'S' : 'O',
-                         /*m=*/p_.m,
-                         /*n=*/p_.n,
-                         /*a=*/a_.data(),
-                         /*lda=*/p_.m,
-                         /*s=*/s,
-                         /*u=*/u,
-                         /*ldu=*/p_.m,
-                         /*vt=*/vt,
-                         /*ldvt=*/narrow_,
-                         /*work=*/work,
-                         /*lwork=*/lwork,
-                         /*rwork=*/rwork_.data());
-  }
-
   Problem p_;
-  SvdMethod method_;
   bool tall_;
-  Int narrow_, lwork_ = 0;
-  Buffer<W> a_, other_, b_, t_, x_, work_;
-  Buffer<double> rwork_;
-  Buffer<Int> iwork_;
+  Int narrow_;
+  SvdWorkspace<W> svd_;
+  Buffer<W> a_, other_, b_, t_, x_;
   Residuals<T> residuals_;
 };
 
 }  // namespace
 
 template <class T>
-SolverPtr<T> make_svd(const Problem& problem, SvdMethod method) {
-  return std::make_unique<Svd<T>>(problem, method);
+SolverPtr<T> make_svd(const Problem& problem) {
+  return std::make_unique<Svd<T>>(problem);
 }
 
-template SolverPtr<float> make_svd(const Problem&, SvdMethod);
-template SolverPtr<double> make_svd(const Problem&, SvdMethod);
-template SolverPtr<std::complex<float>> make_svd(const Problem&, SvdMethod);
-template SolverPtr<std::complex<double>> make_svd(const Problem&, SvdMethod);
+template SolverPtr<float> make_svd(const Problem&);
+template SolverPtr<double> make_svd(const Problem&);
+template SolverPtr<std::complex<float>> make_svd(const Problem&);
+template SolverPtr<std::complex<double>> make_svd(const Problem&);
 
 }  // namespace lstsq::drivers

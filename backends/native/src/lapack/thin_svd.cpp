@@ -4,34 +4,16 @@
 #include <complex>
 
 #include "lapack.h"
+#include "svd_workspace.h"
 
 namespace lstsq::drivers {
 
 template <class T>
 bool thin_svd(std::int64_t m, std::int64_t n, const std::function<void(T*)>& fill, T* u, double* s, T* vt) {
-  const std::int64_t k = std::min(m, n), larger = std::max(m, n);
-  Buffer<T> a(m * n), work;
-  // For the complex routines alone. LAPACK 3.12, zgesdd: lrwork.
-  Buffer<double> rwork(Field<T>::is_complex ? k * std::max(5 * k + 7, 2 * larger + 2 * k + 1) : 0);
-  Buffer<lapack::Int> iwork(8 * k);
-
+  Buffer<T> a(m * n);
   fill(a.data());
   if (!scan(column_major(a.data(), m, n, m)).finite) return false;
-
-  auto run = [&](auto&& method) {
-    T size{};
-    method(&size, lapack::Int{-1});
-    const lapack::Int lwork = lapack::queried(size);
-    return method(work.reserve(lwork), lwork) == 0;
-  };
-  const bool converged = run([&](T* space, lapack::Int lwork) {
-    return lapack::gesdd('S', m, n, a.data(), m, s, u, m, vt, k, space, lwork, rwork.data(), iwork.data());
-  });
-  if (converged) return true;
-  fill(a.data());
-  return run([&](T* space, lapack::Int lwork) {
-    return lapack::gesvd('S', 'S', m, n, a.data(), m, s, u, m, vt, k, space, lwork, rwork.data());
-  });
+  return SvdWorkspace<T>(m, n, Vectors::thin).decompose(fill, a.data(), s, u, vt);
 }
 
 template bool thin_svd(std::int64_t, std::int64_t, const std::function<void(double*)>&, double*, double*, double*);
