@@ -13,6 +13,10 @@ namespace lapack = ::lstsq::lapack;
 
 using namespace ::lstsq::drivers;
 
+// For MLX's macros, which name them so.
+using mx::array;
+using mx::Shape;
+
 /// Where the elements lie of which the last `trailing` axes are their own.
 inline Places places(const mx::array& a, int trailing) {
   Places found;

@@ -5,8 +5,8 @@
 #include "arrays.h"
 #include "lapack/blas.h"
 #include "mlx/ops.h"
+#include "on_cpu.h"
 #include "shapes.h"
-#include "task.h"
 
 namespace lstsq_mlx {
 
@@ -15,10 +15,6 @@ namespace {
 mx::array half_node(const mx::array& whole, int axis, bool second, mx::Stream stream) {
   const auto primitive = std::make_shared<Half>(stream, axis, second);
   return mx::array(primitive->output_shapes({whole})[0], whole.dtype(), primitive, {whole});
-}
-
-[[noreturn]] void refuse_gpu() {
-  throw std::runtime_error("[lstsq] a part of a derivative was placed on a GPU stream; it runs on the CPU.");
 }
 
 }  // namespace
@@ -48,20 +44,17 @@ std::vector<mx::Shape> Joined::output_shapes(const std::vector<mx::array>& input
 }
 
 void Joined::eval_cpu(const std::vector<mx::array>& inputs, mx::array& out) {
-  dispatch(stream(), inputs, {out}, [axis = axis_](const std::vector<mx::array>& in, std::vector<mx::array>& outputs) {
-    const Batch<double> firsts = batch<double>(in[0]), seconds = batch<double>(in[1]);
-    const Int rows = in[0].shape(-2), cols = in[0].shape(-1), size = rows * cols;
-    const Int ld = axis == -1 ? 2 * cols : cols, behind = axis == -1 ? cols : size;
-    double* to = outputs[0].data<double>();
-    for (Int i = 0; i < firsts.count(); ++i, to += 2 * size) {
-      load(transposed(firsts[i]), to, ld);
-      load(transposed(seconds[i]), to + behind, ld);
-    }
-  });
-}
-
-void Joined::eval_gpu(const std::vector<mx::array>&, mx::array&) {
-  refuse_gpu();
+  run_on_cpu(
+      stream(), inputs, {out}, [axis = axis_](const std::vector<mx::array>& in, std::vector<mx::array>& outputs) {
+        const Batch<double> firsts = batch<double>(in[0]), seconds = batch<double>(in[1]);
+        const Int rows = in[0].shape(-2), cols = in[0].shape(-1), size = rows * cols;
+        const Int ld = axis == -1 ? 2 * cols : cols, behind = axis == -1 ? cols : size;
+        double* to = outputs[0].data<double>();
+        for (Int i = 0; i < firsts.count(); ++i, to += 2 * size) {
+          load(transposed(firsts[i]), to, ld);
+          load(transposed(seconds[i]), to + behind, ld);
+        }
+      });
 }
 
 std::vector<mx::array> Joined::jvp(const std::vector<mx::array>&,
@@ -102,10 +95,6 @@ void Half::eval_cpu(const std::vector<mx::array>& inputs, mx::array& out) {
   const auto strides = whole.strides();
   const std::int64_t offset = second_ ? out.shape(axis_) * *(strides.end() + axis_) : 0;
   out.copy_shared_buffer(whole, strides, {/*contiguous=*/false, false, false}, whole.data_size(), offset);
-}
-
-void Half::eval_gpu(const std::vector<mx::array>&, mx::array&) {
-  refuse_gpu();
 }
 
 std::vector<mx::array> Half::jvp(const std::vector<mx::array>&,

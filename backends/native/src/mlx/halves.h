@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "arrays.h"
-#include "mlx/primitives.h"
+#include "on_cpu.h"
 
 namespace lstsq_mlx {
 
@@ -17,51 +17,35 @@ mx::array joined(const mx::array& first, const mx::array& second, int axis, mx::
 std::pair<mx::array, mx::array> halves(const mx::array& whole, int axis, mx::Stream stream);
 
 /// Inputs: the two. Output: the whole.
-class Joined final : public mx::UnaryPrimitive {
+class Joined final : public UnaryCpuPrimitive {
  public:
-  Joined(mx::Stream stream, int axis) : UnaryPrimitive(stream), axis_(axis) {}
+  Joined(mx::Stream stream, int axis) : UnaryCpuPrimitive(stream), axis_(axis) {}
 
   void eval_cpu(const std::vector<mx::array>& inputs, mx::array& out) override;
-  void eval_gpu(const std::vector<mx::array>& inputs, mx::array& out) override;
-  std::vector<mx::array> jvp(const std::vector<mx::array>& primals,
-                             const std::vector<mx::array>& tangents,
-                             const std::vector<int>& argnums) override;
-  std::vector<mx::array> vjp(const std::vector<mx::array>& primals,
-                             const std::vector<mx::array>& cotangents,
-                             const std::vector<int>& argnums,
-                             const std::vector<mx::array>& outputs) override;
-  std::pair<std::vector<mx::array>, std::vector<int>> vmap(const std::vector<mx::array>& inputs,
-                                                           const std::vector<int>& axes) override;
+  DEFINE_GRADS()
+  DEFINE_VMAP()
   bool is_equivalent(const Primitive& other) const override { return axis_ == static_cast<const Joined&>(other).axis_; }
   std::vector<mx::Shape> output_shapes(const std::vector<mx::array>& inputs) override;
-  const char* name() const override { return "LstsqJoined"; }
+  DEFINE_NAME(LstsqJoined)
 
  private:
   int axis_;
 };
 
 /// Input: the whole. Output: its first or second half.
-class Half final : public mx::UnaryPrimitive {
+class Half final : public UnaryCpuPrimitive {
  public:
-  Half(mx::Stream stream, int axis, bool second) : UnaryPrimitive(stream), axis_(axis), second_(second) {}
+  Half(mx::Stream stream, int axis, bool second) : UnaryCpuPrimitive(stream), axis_(axis), second_(second) {}
 
   void eval_cpu(const std::vector<mx::array>& inputs, mx::array& out) override;
-  void eval_gpu(const std::vector<mx::array>& inputs, mx::array& out) override;
-  std::vector<mx::array> jvp(const std::vector<mx::array>& primals,
-                             const std::vector<mx::array>& tangents,
-                             const std::vector<int>& argnums) override;
-  std::vector<mx::array> vjp(const std::vector<mx::array>& primals,
-                             const std::vector<mx::array>& cotangents,
-                             const std::vector<int>& argnums,
-                             const std::vector<mx::array>& outputs) override;
-  std::pair<std::vector<mx::array>, std::vector<int>> vmap(const std::vector<mx::array>& inputs,
-                                                           const std::vector<int>& axes) override;
+  DEFINE_GRADS()
+  DEFINE_VMAP()
   bool is_equivalent(const Primitive& other) const override {
     const auto& same = static_cast<const Half&>(other);
     return axis_ == same.axis_ && second_ == same.second_;
   }
   std::vector<mx::Shape> output_shapes(const std::vector<mx::array>& inputs) override;
-  const char* name() const override { return "LstsqHalf"; }
+  DEFINE_NAME(LstsqHalf)
 
  private:
   int axis_;

@@ -6,11 +6,11 @@
 #include "arrays.h"
 #include "lapack/certified.h"
 #include "mlx/ops.h"
+#include "on_cpu.h"
 #include "residual_sums.h"
 #include "shapes.h"
 #include "side_by_side.h"
 #include "singular_values.h"
-#include "task.h"
 
 namespace lstsq_mlx {
 
@@ -72,14 +72,7 @@ void check_operands(const mx::array& a, const mx::array& b, const Cutoff& cutoff
 void check_limits_of(const mx::array& a, const mx::array& b, const Cutoff& cutoff, Driver driver) {
   const Problem problem = problem_of(a, b);
   const double rcond = cutoff.of(problem);
-  switch (a.dtype()) {
-    case mx::float32:
-      return check_limits<float>(problem, rcond, driver);
-    case mx::float64:
-      return check_limits<double>(problem, rcond, driver);
-    default:
-      return check_limits<std::complex<float>>(problem, rcond, driver);
-  }
+  with_type(a.dtype(), [&]<class T>() { check_limits<T>(problem, rcond, driver); });
 }
 
 /// Solve where a and b have one batch, or b is (m) and a one matrix.
@@ -213,25 +206,14 @@ void run(Driver driver,
 }  // namespace
 
 void Lstsq::eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) {
-  dispatch(stream(),
-           inputs,
-           outputs,
-           [driver = driver_, cutoff = cutoff_](const std::vector<mx::array>& in, std::vector<mx::array>& out) {
-             const auto &a = in[0], &b = in[1];
-             const Problem problem = problem_of(a, b);
-             switch (a.dtype()) {
-               case mx::float32:
-                 return run<float>(driver, cutoff.of(problem), problem, a, b, out);
-               case mx::float64:
-                 return run<double>(driver, cutoff.of(problem), problem, a, b, out);
-               default:
-                 return run<std::complex<float>>(driver, cutoff.of(problem), problem, a, b, out);
-             }
-           });
-}
-
-void Lstsq::eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) {
-  throw std::runtime_error("[lstsq] LAPACK runs on the CPU; this node was moved to a stream of the GPU.");
+  run_on_cpu(stream(),
+             inputs,
+             outputs,
+             [driver = driver_, cutoff = cutoff_](const std::vector<mx::array>& in, std::vector<mx::array>& out) {
+               const auto &a = in[0], &b = in[1];
+               const Problem problem = problem_of(a, b);
+               with_type(a.dtype(), [&]<class T>() { run<T>(driver, cutoff.of(problem), problem, a, b, out); });
+             });
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

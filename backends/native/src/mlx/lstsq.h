@@ -4,7 +4,7 @@
 
 #include "cutoff.h"
 #include "lapack/drivers.h"
-#include "mlx/primitives.h"
+#include "on_cpu.h"
 #include "operation.h"
 
 namespace lstsq_mlx {
@@ -12,28 +12,20 @@ namespace lstsq_mlx {
 /// Inputs a (..., m, n), b (..., m, k), or b (m) for one matrix, and then x is (n). Of a driver that certifies, the
 /// residuals may be still to be found: `ResidualSums` does that, and has x before it was rounded for it, where the
 /// dtype is not float64. `SingularValues` finds s from state, exponent and spectrum (lapack/spectrum.h).
-class Lstsq final : public mx::Primitive {
+class Lstsq final : public CpuPrimitive {
  public:
   /// The outputs.
   enum Output { x, residuals, rank, state, exponent, spectrum, precise };
 
-  Lstsq(mx::Stream stream, Cutoff cutoff, Driver driver) : Primitive(stream), cutoff_(cutoff), driver_(driver) {}
+  Lstsq(mx::Stream stream, Cutoff cutoff, Driver driver) : CpuPrimitive(stream), cutoff_(cutoff), driver_(driver) {}
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override;
-  void eval_gpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override;
   // The derivatives: gradient.cpp.
-  std::vector<mx::array> jvp(const std::vector<mx::array>& primals,
-                             const std::vector<mx::array>& tangents,
-                             const std::vector<int>& argnums) override;
-  std::vector<mx::array> vjp(const std::vector<mx::array>& primals,
-                             const std::vector<mx::array>& cotangents,
-                             const std::vector<int>& argnums,
-                             const std::vector<mx::array>& outputs) override;
-  std::pair<std::vector<mx::array>, std::vector<int>> vmap(const std::vector<mx::array>& inputs,
-                                                           const std::vector<int>& axes) override;
+  DEFINE_GRADS()
+  DEFINE_VMAP()
   bool is_equivalent(const mx::Primitive& other) const override;
   std::vector<mx::Shape> output_shapes(const std::vector<mx::array>& inputs) override;
-  const char* name() const override { return "Lstsq"; }
+  DEFINE_NAME(Lstsq)
 
  private:
   Cutoff cutoff_;

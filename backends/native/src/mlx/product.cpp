@@ -6,8 +6,8 @@
 #include "arrays.h"
 #include "lapack/blas.h"
 #include "mlx/ops.h"
+#include "on_cpu.h"
 #include "shapes.h"
-#include "task.h"
 
 namespace lstsq_mlx {
 
@@ -45,7 +45,7 @@ bool is_zero(const Matrix<double>& a) {
 }  // namespace
 
 void Product::eval_cpu(const std::vector<mx::array>& inputs, mx::array& out) {
-  dispatch(stream(), inputs, {out}, [](const std::vector<mx::array>& in, std::vector<mx::array>& outputs) {
+  run_on_cpu(stream(), inputs, {out}, [](const std::vector<mx::array>& in, std::vector<mx::array>& outputs) {
     const Batch<double> as = batch<double>(in[0]), bs = batch<double>(in[1]);
     mx::array& product = outputs[0];
     const Int size = Int{product.shape(-2)} * product.shape(-1);
@@ -58,10 +58,6 @@ void Product::eval_cpu(const std::vector<mx::array>& inputs, mx::array& out) {
       }
     }
   });
-}
-
-void Product::eval_gpu(const std::vector<mx::array>&, mx::array&) {
-  throw std::runtime_error("[lstsq] a double precision product was placed on a GPU stream; it runs on the CPU.");
 }
 
 // d(A B) = dA B + A dB, and its adjoint.

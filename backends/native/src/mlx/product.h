@@ -4,35 +4,27 @@
 
 #pragma once
 
-#include "mlx/primitives.h"
+#include "on_cpu.h"
 
 namespace lstsq_mlx {
 
 // a b, for float64 arrays (..., M, K) and (..., K, N) of one batch. Transposed operands are read where they lie. Where
 // one factor is exactly zero the product is zero, at the price of looking: the terms that belong to deficient matrices
 // alone cost nothing where the rank is full.
-mlx::core::array product(const mlx::core::array& a, const mlx::core::array& b, mlx::core::Stream s);
+mx::array product(const mx::array& a, const mx::array& b, mx::Stream s);
 
-class Product : public mlx::core::UnaryPrimitive {
+class Product : public UnaryCpuPrimitive {
  public:
-  explicit Product(mlx::core::Stream s) : UnaryPrimitive(s) {}
+  explicit Product(mx::Stream s) : UnaryCpuPrimitive(s) {}
 
-  void eval_cpu(const std::vector<mlx::core::array>& inputs, mlx::core::array& out) override;
-  void eval_gpu(const std::vector<mlx::core::array>& inputs, mlx::core::array& out) override;
+  void eval_cpu(const std::vector<mx::array>& inputs, mx::array& out) override;
 
-  std::vector<mlx::core::array> jvp(const std::vector<mlx::core::array>& primals,
-                                    const std::vector<mlx::core::array>& tangents,
-                                    const std::vector<int>& argnums) override;
-  std::vector<mlx::core::array> vjp(const std::vector<mlx::core::array>& primals,
-                                    const std::vector<mlx::core::array>& cotangents,
-                                    const std::vector<int>& argnums,
-                                    const std::vector<mlx::core::array>& outputs) override;
-  std::pair<std::vector<mlx::core::array>, std::vector<int>> vmap(const std::vector<mlx::core::array>& inputs,
-                                                                  const std::vector<int>& axes) override;
+  DEFINE_GRADS()
+  DEFINE_VMAP()
 
-  const char* name() const override { return "LstsqProduct"; }
-  bool is_equivalent(const Primitive&) const override { return true; }
-  std::vector<mlx::core::Shape> output_shapes(const std::vector<mlx::core::array>& inputs) override;
+  DEFINE_NAME(LstsqProduct)
+  DEFINE_DEFAULT_IS_EQUIVALENT()
+  std::vector<mx::Shape> output_shapes(const std::vector<mx::array>& inputs) override;
 };
 
 }  // namespace lstsq_mlx

@@ -6,9 +6,9 @@
 #include "lapack/residual_sums.h"
 #include "lstsq.h"
 #include "mlx/ops.h"
+#include "on_cpu.h"
 #include "shapes.h"
 #include "side_by_side.h"
-#include "task.h"
 
 namespace lstsq_mlx {
 
@@ -49,20 +49,9 @@ void run(const std::vector<mx::array>& in, mx::array& out) {
 }  // namespace
 
 void ResidualSums::eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) {
-  dispatch(stream(), inputs, outputs, [](const std::vector<mx::array>& in, std::vector<mx::array>& out) {
-    switch (in[0].dtype()) {
-      case mx::float32:
-        return run<float>(in, out[0]);
-      case mx::float64:
-        return run<double>(in, out[0]);
-      default:
-        return run<std::complex<float>>(in, out[0]);
-    }
+  run_on_cpu(stream(), inputs, outputs, [](const std::vector<mx::array>& in, std::vector<mx::array>& out) {
+    with_type(in[0].dtype(), [&]<class T>() { run<T>(in, out[0]); });
   });
-}
-
-void ResidualSums::eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) {
-  throw std::runtime_error("[lstsq] the residuals are found on the CPU; this node was moved to a stream of the GPU.");
 }
 
 std::pair<std::vector<mx::array>, std::vector<int>> ResidualSums::vmap(const std::vector<mx::array>& inputs,

@@ -4,7 +4,7 @@
 
 #include "cutoff.h"
 #include "lapack/drivers.h"
-#include "mlx/primitives.h"
+#include "on_cpu.h"
 #include "operation.h"
 
 namespace lstsq_mlx {
@@ -13,25 +13,18 @@ namespace lstsq_mlx {
 /// x (..., n, k), precise and real (complex numbers as two); the residuals that the solve has found (..., k); and its
 /// state (...), which says whether it has (lapack/spectrum.h). Output: the residuals (..., k), the sums of squares of
 /// b - a x.
-class ResidualSums final : public mx::Primitive {
+class ResidualSums final : public CpuPrimitive {
  public:
-  ResidualSums(mx::Stream stream, Cutoff cutoff, Driver driver) : Primitive(stream), cutoff_(cutoff), driver_(driver) {}
+  ResidualSums(mx::Stream stream, Cutoff cutoff, Driver driver)
+      : CpuPrimitive(stream), cutoff_(cutoff), driver_(driver) {}
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override;
-  void eval_gpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override;
   // The derivatives: gradient.cpp.
-  std::vector<mx::array> jvp(const std::vector<mx::array>& primals,
-                             const std::vector<mx::array>& tangents,
-                             const std::vector<int>& argnums) override;
-  std::vector<mx::array> vjp(const std::vector<mx::array>& primals,
-                             const std::vector<mx::array>& cotangents,
-                             const std::vector<int>& argnums,
-                             const std::vector<mx::array>& outputs) override;
-  std::pair<std::vector<mx::array>, std::vector<int>> vmap(const std::vector<mx::array>& inputs,
-                                                           const std::vector<int>& axes) override;
+  DEFINE_GRADS()
+  DEFINE_VMAP()
   bool is_equivalent(const mx::Primitive& other) const override;
   std::vector<mx::Shape> output_shapes(const std::vector<mx::array>& inputs) override;
-  const char* name() const override { return "LstsqResiduals"; }
+  DEFINE_NAME(LstsqResiduals)
 
  private:
   // Of the solve: the derivatives solve again.

@@ -6,16 +6,12 @@
 
 #include "lapack/matrix.h"
 #include "mlx/ops.h"
+#include "on_cpu.h"
 #include "shapes.h"
-#include "task.h"
 
 namespace lstsq_mlx {
 
 namespace {
-
-[[noreturn]] void refuse_gpu() {
-  throw std::runtime_error("[lstsq] right-hand sides were placed on a GPU stream; they are solved for on the CPU.");
-}
 
 /// The product of the sizes along these axes.
 int count(const mx::Shape& shape, const std::vector<int>& axes) {
@@ -102,7 +98,7 @@ void SideBySide::eval_cpu(const std::vector<mx::array>& inputs, mx::array& out) 
   for (int axis : axes_) append(order, {b.shape(axis), b.strides(axis)});
   append(order, {b.shape(-1), b.strides(-1)});
   while (order.size() < 2) order.insert(order.begin(), Axis{1, 0});
-  dispatch(stream(), inputs, {out}, [order](const std::vector<mx::array>& in, std::vector<mx::array>& outputs) {
+  run_on_cpu(stream(), inputs, {out}, [order](const std::vector<mx::array>& in, std::vector<mx::array>& outputs) {
     const auto size = static_cast<std::int64_t>(outputs[0].size());
     if (outputs[0].itemsize() == 4) {
       copy(in[0].data<std::uint32_t>(), order, 0, size, outputs[0].data<std::uint32_t>());
@@ -110,10 +106,6 @@ void SideBySide::eval_cpu(const std::vector<mx::array>& inputs, mx::array& out) 
       copy(in[0].data<std::uint64_t>(), order, 0, size, outputs[0].data<std::uint64_t>());
     }
   });
-}
-
-void SideBySide::eval_gpu(const std::vector<mx::array>&, mx::array&) {
-  refuse_gpu();
 }
 
 std::vector<mx::array> SideBySide::jvp(const std::vector<mx::array>&,
@@ -155,10 +147,6 @@ void Apart::eval_cpu(const std::vector<mx::array>& inputs, mx::array& out) {
     step *= out.shape(*axis);
   }
   out.copy_shared_buffer(x, strides, {/*contiguous=*/false, false, false}, x.data_size());
-}
-
-void Apart::eval_gpu(const std::vector<mx::array>&, mx::array&) {
-  refuse_gpu();
 }
 
 std::vector<mx::array> Apart::jvp(const std::vector<mx::array>& primals,

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "arrays.h"
-#include "mlx/primitives.h"
+#include "on_cpu.h"
 
 namespace lstsq_mlx {
 
@@ -22,50 +22,34 @@ mx::array row_apart(const mx::array& row, const mx::array& like, const std::vect
 mx::array row_side_by_side(const mx::array& row, const std::vector<int>& axes, mx::Stream stream);
 
 /// Input b, output its columns side by side.
-class SideBySide final : public mx::UnaryPrimitive {
+class SideBySide final : public UnaryCpuPrimitive {
  public:
-  SideBySide(mx::Stream stream, std::vector<int> axes) : UnaryPrimitive(stream), axes_(std::move(axes)) {}
+  SideBySide(mx::Stream stream, std::vector<int> axes) : UnaryCpuPrimitive(stream), axes_(std::move(axes)) {}
 
   void eval_cpu(const std::vector<mx::array>& inputs, mx::array& out) override;
-  void eval_gpu(const std::vector<mx::array>& inputs, mx::array& out) override;
-  std::vector<mx::array> jvp(const std::vector<mx::array>& primals,
-                             const std::vector<mx::array>& tangents,
-                             const std::vector<int>& argnums) override;
-  std::vector<mx::array> vjp(const std::vector<mx::array>& primals,
-                             const std::vector<mx::array>& cotangents,
-                             const std::vector<int>& argnums,
-                             const std::vector<mx::array>& outputs) override;
-  std::pair<std::vector<mx::array>, std::vector<int>> vmap(const std::vector<mx::array>& inputs,
-                                                           const std::vector<int>& axes) override;
+  DEFINE_GRADS()
+  DEFINE_VMAP()
   bool is_equivalent(const Primitive& other) const override {
     return axes_ == static_cast<const SideBySide&>(other).axes_;
   }
   std::vector<mx::Shape> output_shapes(const std::vector<mx::array>& inputs) override;
-  const char* name() const override { return "LstsqSideBySide"; }
+  DEFINE_NAME(LstsqSideBySide)
 
  private:
   std::vector<int> axes_;
 };
 
 /// Inputs x and `like`, output the answers apart.
-class Apart final : public mx::UnaryPrimitive {
+class Apart final : public UnaryCpuPrimitive {
  public:
-  Apart(mx::Stream stream, std::vector<int> axes) : UnaryPrimitive(stream), axes_(std::move(axes)) {}
+  Apart(mx::Stream stream, std::vector<int> axes) : UnaryCpuPrimitive(stream), axes_(std::move(axes)) {}
 
   void eval_cpu(const std::vector<mx::array>& inputs, mx::array& out) override;
-  void eval_gpu(const std::vector<mx::array>& inputs, mx::array& out) override;
-  std::vector<mx::array> jvp(const std::vector<mx::array>& primals,
-                             const std::vector<mx::array>& tangents,
-                             const std::vector<int>& argnums) override;
-  std::vector<mx::array> vjp(const std::vector<mx::array>& primals,
-                             const std::vector<mx::array>& cotangents,
-                             const std::vector<int>& argnums,
-                             const std::vector<mx::array>& outputs) override;
-  std::pair<std::vector<mx::array>, std::vector<int>> vmap(const std::vector<mx::array>& inputs,
-                                                           const std::vector<int>& axes) override;
+  DEFINE_GRADS()
+  DEFINE_VMAP()
   bool is_equivalent(const Primitive& other) const override { return axes_ == static_cast<const Apart&>(other).axes_; }
   std::vector<mx::Shape> output_shapes(const std::vector<mx::array>& inputs) override;
-  const char* name() const override { return "LstsqApart"; }
+  DEFINE_NAME(LstsqApart)
 
  private:
   std::vector<int> axes_;

@@ -7,8 +7,8 @@
 #include "lapack/singular_values.h"
 #include "lstsq.h"
 #include "mlx/ops.h"
+#include "on_cpu.h"
 #include "shapes.h"
-#include "task.h"
 
 namespace lstsq_mlx {
 
@@ -62,21 +62,10 @@ void run(Driver driver, const std::vector<mx::array>& in, mx::array& out) {
 }  // namespace
 
 void SingularValues::eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) {
-  dispatch(
+  run_on_cpu(
       stream(), inputs, outputs, [driver = driver_](const std::vector<mx::array>& in, std::vector<mx::array>& out) {
-        switch (in[0].dtype()) {
-          case mx::float32:
-            return run<float>(driver, in, out[0]);
-          case mx::float64:
-            return run<double>(driver, in, out[0]);
-          default:
-            return run<std::complex<float>>(driver, in, out[0]);
-        }
+        with_type(in[0].dtype(), [&]<class T>() { run<T>(driver, in, out[0]); });
       });
-}
-
-void SingularValues::eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) {
-  throw std::runtime_error("[lstsq] LAPACK runs on the CPU; this node was moved to a stream of the GPU.");
 }
 
 std::pair<std::vector<mx::array>, std::vector<int>> SingularValues::vmap(const std::vector<mx::array>& inputs,

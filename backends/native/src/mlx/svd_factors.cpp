@@ -9,9 +9,9 @@
 #include "lapack/blas.h"
 #include "lapack/thin_svd.h"
 #include "mlx/ops.h"
+#include "on_cpu.h"
 #include "product.h"
 #include "shapes.h"
-#include "task.h"
 
 namespace lstsq_mlx {
 
@@ -61,17 +61,13 @@ void factorise(const mx::array& a, mx::array& u, mx::array& s, mx::array& vh) {
 }  // namespace
 
 void SvdFactors::eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) {
-  dispatch(stream(), inputs, outputs, [](const std::vector<mx::array>& in, std::vector<mx::array>& out) {
+  run_on_cpu(stream(), inputs, outputs, [](const std::vector<mx::array>& in, std::vector<mx::array>& out) {
     if (in[0].dtype() == mx::complex64) {
       factorise<std::complex<float>, float, std::complex<double>>(in[0], out[0], out[1], out[2]);
     } else {
       factorise<double, double, double>(in[0], out[0], out[1], out[2]);
     }
   });
-}
-
-void SvdFactors::eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) {
-  throw std::runtime_error("[lstsq] the derivative of singular values was placed on a GPU stream; it runs on the CPU.");
 }
 
 namespace {

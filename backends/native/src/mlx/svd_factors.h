@@ -5,35 +5,27 @@
 #include <utility>
 #include <vector>
 
-#include "mlx/primitives.h"
+#include "on_cpu.h"
 
 namespace lstsq_mlx {
 
 // U (..., M, k), s (..., k) descending and Vᴴ (..., k, N) with A = U diag(s) Vᴴ and k = min(M, N), of a float64 or
 // complex64 array a (..., M, N). complex64 is computed in double precision and rounded.
-std::vector<mlx::core::array> svd_factors(const mlx::core::array& a, mlx::core::Stream s);
+std::vector<mx::array> svd_factors(const mx::array& a, mx::Stream s);
 
-class SvdFactors : public mlx::core::Primitive {
+class SvdFactors : public CpuPrimitive {
  public:
-  explicit SvdFactors(mlx::core::Stream s) : Primitive(s) {}
+  explicit SvdFactors(mx::Stream s) : CpuPrimitive(s) {}
 
-  void eval_cpu(const std::vector<mlx::core::array>& inputs, std::vector<mlx::core::array>& outputs) override;
-  void eval_gpu(const std::vector<mlx::core::array>& inputs, std::vector<mlx::core::array>& outputs) override;
+  void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override;
 
-  std::vector<mlx::core::array> jvp(const std::vector<mlx::core::array>& primals,
-                                    const std::vector<mlx::core::array>& tangents,
-                                    const std::vector<int>& argnums) override;
-  std::vector<mlx::core::array> vjp(const std::vector<mlx::core::array>& primals,
-                                    const std::vector<mlx::core::array>& cotangents,
-                                    const std::vector<int>& argnums,
-                                    const std::vector<mlx::core::array>& outputs) override;
-  std::pair<std::vector<mlx::core::array>, std::vector<int>> vmap(const std::vector<mlx::core::array>& inputs,
-                                                                  const std::vector<int>& axes) override;
+  DEFINE_GRADS()
+  DEFINE_VMAP()
 
-  const char* name() const override { return "LstsqSvdFactors"; }
+  DEFINE_NAME(LstsqSvdFactors)
   // Never; see Lstsq::is_equivalent.
   bool is_equivalent(const Primitive&) const override { return false; }
-  std::vector<mlx::core::Shape> output_shapes(const std::vector<mlx::core::array>& inputs) override;
+  std::vector<mx::Shape> output_shapes(const std::vector<mx::array>& inputs) override;
 };
 
 }  // namespace lstsq_mlx

@@ -9,9 +9,9 @@
 #include "lapack/blas.h"
 #include "lapack/thin_svd.h"
 #include "mlx/ops.h"
+#include "on_cpu.h"
 #include "product.h"
 #include "shapes.h"
-#include "task.h"
 
 namespace lstsq_mlx {
 
@@ -68,17 +68,13 @@ void solve(const Matrix<double>& a, const Matrix<double>& x, const Matrix<double
 }  // namespace
 
 void Sylvester::eval_cpu(const std::vector<mx::array>& inputs, mx::array& out) {
-  dispatch(stream(), inputs, {out}, [](const std::vector<mx::array>& in, std::vector<mx::array>& outputs) {
+  run_on_cpu(stream(), inputs, {out}, [](const std::vector<mx::array>& in, std::vector<mx::array>& outputs) {
     const Batch<double> as = batch<double>(in[0]), xs = batch<double>(in[1]), ys = batch<double>(in[2]);
     const Batch<std::int32_t> ranks = batch<std::int32_t>(in[3]);
     mx::array& z = outputs[0];
     const Int size = Int{z.shape(-1)} * z.shape(-1);
     for (Int i = 0; i < as.count(); ++i) solve(as[i], xs[i], ys[i], ranks[i](0, 0), z.data<double>() + i * size);
   });
-}
-
-void Sylvester::eval_gpu(const std::vector<mx::array>&, mx::array&) {
-  throw std::runtime_error("[lstsq] the derivative of a solution was placed on a GPU stream; it runs on the CPU.");
 }
 
 // The derivative of Z = S(A; C), C = X Yᵀ. It holds throughout that Q = Q² = Qᵀ commutes with M, and that

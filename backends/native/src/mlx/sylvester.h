@@ -2,7 +2,7 @@
 
 #pragma once
 
-#include "mlx/primitives.h"
+#include "on_cpu.h"
 
 namespace lstsq_mlx {
 
@@ -14,32 +14,20 @@ namespace lstsq_mlx {
 //
 // a (..., M, N) with M >= N, x and y (..., N, P), all float64; rank (..., 1, 1), int32; all of one batch. C
 // comes as factors so that where all N singular values are kept, and Z is zero, neither C nor an SVD is ever computed.
-mlx::core::array sylvester(const mlx::core::array& a,
-                           const mlx::core::array& x,
-                           const mlx::core::array& y,
-                           const mlx::core::array& rank,
-                           mlx::core::Stream s);
+mx::array sylvester(const mx::array& a, const mx::array& x, const mx::array& y, const mx::array& rank, mx::Stream s);
 
-class Sylvester : public mlx::core::UnaryPrimitive {
+class Sylvester : public UnaryCpuPrimitive {
  public:
-  explicit Sylvester(mlx::core::Stream s) : UnaryPrimitive(s) {}
+  explicit Sylvester(mx::Stream s) : UnaryCpuPrimitive(s) {}
 
-  void eval_cpu(const std::vector<mlx::core::array>& inputs, mlx::core::array& out) override;
-  void eval_gpu(const std::vector<mlx::core::array>& inputs, mlx::core::array& out) override;
+  void eval_cpu(const std::vector<mx::array>& inputs, mx::array& out) override;
 
-  std::vector<mlx::core::array> jvp(const std::vector<mlx::core::array>& primals,
-                                    const std::vector<mlx::core::array>& tangents,
-                                    const std::vector<int>& argnums) override;
-  std::vector<mlx::core::array> vjp(const std::vector<mlx::core::array>& primals,
-                                    const std::vector<mlx::core::array>& cotangents,
-                                    const std::vector<int>& argnums,
-                                    const std::vector<mlx::core::array>& outputs) override;
-  std::pair<std::vector<mlx::core::array>, std::vector<int>> vmap(const std::vector<mlx::core::array>& inputs,
-                                                                  const std::vector<int>& axes) override;
+  DEFINE_GRADS()
+  DEFINE_VMAP()
 
-  const char* name() const override { return "LstsqSylvester"; }
-  bool is_equivalent(const Primitive&) const override { return true; }
-  std::vector<mlx::core::Shape> output_shapes(const std::vector<mlx::core::array>& inputs) override;
+  DEFINE_NAME(LstsqSylvester)
+  DEFINE_DEFAULT_IS_EQUIVALENT()
+  std::vector<mx::Shape> output_shapes(const std::vector<mx::array>& inputs) override;
 };
 
 }  // namespace lstsq_mlx
