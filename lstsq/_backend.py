@@ -23,12 +23,12 @@ _NO_CONTEXT = nullcontext()
 
 
 class Solution(NamedTuple):
-    """What a backend returns: four arrays of the library that it was given."""
+    """What a backend returns: four arrays of its library; `Backend.solve_without_s` may leave `s` out."""
 
     x: Array
     residuals: Array
     rank: Array
-    s: Array
+    s: Array | None
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,19 @@ class Backend:
             that column of `x` and of `residuals` is NaN; the others, `rank` and `s` are not touched by it.
         """
         raise NotImplementedError
+
+    def solve_without_s(self, a: Array, b: Array, rcond: Any, driver: str) -> Solution:
+        """Solve where nobody asks for the singular values; `s` may be None, and the rank is still found.
+
+        The frontend calls this in the place of `solve` for ``lstsq(..., singular_values=False)``, with the same
+        arguments. By default it is `solve`. Override it where singular values take time of their own.
+
+        Returns
+        -------
+        Solution
+            As of `solve`. The frontend leaves `s` out of the result, whatever it is.
+        """
+        return self.solve(a, b, rcond, driver)
 
     def unavailable(self) -> str | None:
         """Why this backend cannot run here, as a sentence that says what to install, or None.
