@@ -57,7 +57,7 @@ def lstsq(
         without the singular values, their time is saved; for a large square matrix that is most of the time.
     backend : str, optional
         The backend that solves. If it is another library's, the arrays are converted there and the results back. By
-        default the one that serves the arrays' library.
+        default the one that serves the arrays' library; of several that do, `explain` says which and why.
 
     Returns
     -------
@@ -475,13 +475,18 @@ def explain(
       ...
     """
     a, b, owner = _arrays(a, b)
-    solver = owner.backend
+    solver = default = owner.backend
     if backend is not None:
         solver, owner = _named(backend, owner)
     plan = _prepare(solver, owner, a, b, rcond, driver)
     reasons = [f"a is an array of {owner.library}, which the {owner.backend.name} backend serves"]
-    if solver is not owner.backend:
+    if backend is None:
+        reasons += _standing(owner)
+    elif solver is not owner.backend:
         reasons.append(f"backend={solver.name!r} was asked for: the arrays are converted, and the results back")
+    else:
+        instead = f", in the place of {default.name}" if solver is not default else ""
+        reasons.append(f"backend={solver.name!r} was asked for{instead}")
     asked = "was asked for" if driver is not None else f"is the {solver.name} backend's default"
     reasons.append(f"driver {plan.driver} {asked}")
     reasons.append(f"{dtype_name(a.dtype)} and {dtype_name(b.dtype)} promote to {plan.dtype}")
@@ -493,6 +498,29 @@ def explain(
     if plan.folded:
         reasons.append(f"each matrix has {_contract.columns(plan)} right-hand sides, and is factorised once")
     return Explanation(solver.name, plan.driver, plan.dtype, plan.rcond, tuple(reasons))
+
+
+def _standing(owner: Owner) -> list[str]:
+    """Why this backend was chosen, and no other that serves the same library."""
+    chosen, ranked = owner.backend, _registry.candidates(owner.library)
+    if chosen not in ranked:  # It serves whatever no other does.
+        ranked = _registry.candidates(_registry.ANY_OTHER)
+    place = ranked.index(chosen)
+    before, after = ranked[:place], ranked[place + 1 :]
+    reasons = [
+        f"the {other.name} backend (precedence {other.precedence}) would go before it and is passed over, since it "
+        f"cannot run here: {other.unavailable()}"
+        for other in before
+    ]
+    if after:
+        why = "its name is the first"
+        if chosen.precedence > after[0].precedence:
+            why = f"its precedence is {chosen.precedence}"
+        elif chosen.name == owner.library:
+            why = "it has the library's name"
+        others = ", ".join(f"{other.name} (precedence {other.precedence})" for other in after)
+        reasons.append(f"it goes before {others}: {why}")
+    return reasons
 
 
 class BackendInfo(NamedTuple):

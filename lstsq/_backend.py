@@ -74,7 +74,8 @@ class Backend:
     """A least-squares solver for the arrays of one library.
 
     A subclass states the class attributes and implements `solve`; everything else has a default. Its module must
-    import neither the array library nor anything heavy: `solve` imports what it needs when it is first called.
+    import neither the array library nor anything heavy, since the modules of all installed backends are imported before
+    the first solve, for the choice between them: `solve` imports what it needs when it is first called.
     """
 
     #: The name in ``lstsq(..., backend=name)``, which is also the entry point's.
@@ -82,6 +83,10 @@ class Backend:
     #: Root modules of the array classes that it serves, such as ``("jax", "jaxlib")``; ``("*",)`` for whatever
     #: no other backend serves.
     serves: ClassVar[tuple[str, ...]]
+    #: Which backend is used where several serve one library and the caller names none: the one with the highest number;
+    #: of equals the one that has the library's name, then the first by name. What cannot run here (`unavailable`) is
+    #: passed over. Leave it at 0, unless whoever installs the backend wants it in the place of others.
+    precedence: ClassVar[int] = 0
     #: Modules that must be installed for it to work.
     requires: ClassVar[tuple[str, ...]] = ()
     capabilities: ClassVar[Capabilities]
@@ -129,7 +134,8 @@ class Backend:
     def unavailable(self) -> str | None:
         """Why this backend cannot run here, as a sentence that says what to install, or None.
 
-        A compiled backend overrides this and loads itself, so that what it says is so.
+        A compiled backend overrides this and loads itself, so that what it says is so. It is asked once in a process,
+        when there are arrays of its library to be solved, and by `lstsq.backends`.
         """
         missing = [module for module in self.requires if importlib.util.find_spec(module) is None]
         if not missing:
