@@ -28,6 +28,7 @@ def lstsq(
     *,
     driver: str | None = None,
     numpy_resid: bool = False,
+    singular_values: bool = True,
     backend: str | None = None,
 ) -> LstsqResult:
     """Least-squares solution of minimum norm, on the arrays of any library.
@@ -51,16 +52,20 @@ def lstsq(
     numpy_resid : bool, optional
         Give `residuals` by NumPy's rule: empty, of shape ``(0,)``, where ``M <= N`` or ``rank < N``. For one concrete
         problem only, since its shape depends on a value.
+    singular_values : bool, optional
+        Whether `s` is wanted. With False it is None and everything else is as it is. Where the backend finds the rank
+        without the singular values, their time is saved; for a large square matrix that is most of the time.
     backend : str, optional
         The backend that solves. If it is another library's, the arrays are converted there and the results back. By
-        default the one that serves the arrays' library.
+        default the one that serves the arrays' library; of several that do, `explain` says which and why.
 
     Returns
     -------
     LstsqResult
         ``x (..., N)`` for a vector `b`, else ``(..., N, K)``; ``residuals (..., 1)`` or ``(..., K)``, the sum of
         squares of ``b - a x`` of each right-hand side whatever the rank; ``rank (...)``; ``s (..., min(M, N))``,
-        descending. All are arrays of the library and on the device of the input.
+        descending, or None with ``singular_values=False``. All are arrays of the library and on the device of the
+        input.
 
     Raises
     ------
@@ -102,9 +107,12 @@ def lstsq(
         solver, owner = _named(backend, owner)
     plan = _prepare(solver, owner, a, b, rcond, driver)
     if plan.direct and solver is owner.backend:
-        result = LstsqResult(*solver.solve(a, b, plan.backend_rcond, plan.driver))
+        solve = solver.solve if singular_values else solver.solve_without_s
+        result = LstsqResult(*solve(a, b, plan.backend_rcond, plan.driver))
     else:
-        result = owner.backend.within(lambda a, b: _solve(a, b, plan, owner, solver), a, b)
+        result = owner.backend.within(lambda a, b: _solve(a, b, plan, owner, solver, singular_values), a, b)
+    if not singular_values:
+        result = result._replace(s=None)
     return _numpy_residuals(result, plan, owner.backend) if numpy_resid else result
 
 
@@ -275,7 +283,7 @@ def _plan(
     )
 
 
-def _solve(a: Array, b: Array, plan: Plan, owner: Owner, solver: Backend) -> LstsqResult:
+def _solve(a: Array, b: Array, plan: Plan, owner: Owner, solver: Backend, singular_values: bool) -> LstsqResult:
     """Canonicalise, solve and restore: the way of everything that is not already canonical."""
     home, xp = owner.backend, owner.xp
     if plan.cast_a:
@@ -283,7 +291,7 @@ def _solve(a: Array, b: Array, plan: Plan, owner: Owner, solver: Backend) -> Lst
     if plan.cast_b:
         b = xp.astype(b, getattr(xp, plan.dtype))
     if plan.as_given:
-        return LstsqResult(*_solution(a, b, plan, home, solver))
+        return LstsqResult(*_solution(a, b, plan, home, solver, singular_values))
     if plan.vector:
         b = b[:, None]
     if plan.empty:
@@ -297,7 +305,7 @@ def _solve(a: Array, b: Array, plan: Plan, owner: Owner, solver: Backend) -> Lst
             b = xp.broadcast_to(b, (*plan.batch, plan.m, plan.k))
         right = _columns(b, plan, xp)
     try:
-        solution = _solution(matrix, right, plan, home, solver)
+        solution = _solution(matrix, right, plan, home, solver, singular_values)
     except LinAlgError:
         if plan.reshape_a:
             # The backend has named a place in a shape that the caller has never seen.
@@ -306,16 +314,21 @@ def _solve(a: Array, b: Array, plan: Plan, owner: Owner, solver: Backend) -> Lst
     return _restore(solution, plan, home, xp)
 
 
-def _solution(a: Array, b: Array, plan: Plan, home: Backend, solver: Backend) -> Solution:
-    """What the solver answers to these arrays, as arrays of the caller's library."""
+def _solution(a: Array, b: Array, plan: Plan, home: Backend, solver: Backend, singular_values: bool) -> Solution:
+    """What the solver answers to these arrays, as arrays of the caller's library; `s` is None if not wanted."""
+    solve = solver.solve if singular_values else solver.solve_without_s
     if solver is home:
-        return solver.solve(a, b, plan.backend_rcond, plan.driver)
+        answer = solve(a, b, plan.backend_rcond, plan.driver)
+        return answer if singular_values else answer._replace(s=None)
     with solver.context():
         there_a, there_b = (solver.from_numpy(_native(home.to_numpy(array))) for array in (a, b))
-        answer = solver.solve(there_a, there_b, plan.backend_rcond, plan.driver)
+        x, residuals, rank, s = solve(there_a, there_b, plan.backend_rcond, plan.driver)
+        # What is not wanted is not read: a lazy library then does not compute it.
+        wanted = (x, residuals, rank, s) if singular_values else (x, residuals, rank)
         # Copies, since an array that shares the solver's memory may be read-only.
-        ours = [np.array(solver.to_numpy(array)) for array in answer]
-    return Solution(*(home.from_numpy_like(array, a) for array in ours))
+        ours = [np.array(solver.to_numpy(array)) for array in wanted]
+    x, residuals, rank, *s = (home.from_numpy_like(array, a) for array in ours)
+    return Solution(x, residuals, rank, *(s or [None]))
 
 
 def _native(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -347,7 +360,7 @@ def _restore(solution: Solution, plan: Plan, home: Backend, xp: Any) -> LstsqRes
     x, residuals, rank, s = solution
     if plan.k == 0:
         x = home.zeros((*plan.batch, plan.n, 0), plan.dtype, x)
-        residuals = home.zeros((*plan.batch, 0), dtype_name(s.dtype), s)
+        residuals = home.zeros((*plan.batch, 0), dtype_name(residuals.dtype), residuals)
     elif plan.folded:
         kept, folded = _contract.sizes(plan, plan.kept), _contract.sizes(plan, plan.folded)
         back = _contract.inverse(_contract.fold_axes(plan))
@@ -357,10 +370,11 @@ def _restore(solution: Solution, plan: Plan, home: Backend, xp: Any) -> LstsqRes
         residuals = xp.reshape(residuals, (*plan.batch, plan.k))
     if plan.folded:
         ones = tuple(1 if i in plan.folded else size for i, size in enumerate(plan.batch))
-        smallest = s.shape[-1]
         # Adding zeros repeats along the batch; a broadcast would be read-only in NumPy.
-        rank = xp.reshape(rank, ones) + home.zeros(plan.batch, dtype_name(rank.dtype), s)
-        s = xp.reshape(s, (*ones, smallest)) + home.zeros((*plan.batch, smallest), dtype_name(s.dtype), s)
+        rank = xp.reshape(rank, ones) + home.zeros(plan.batch, dtype_name(rank.dtype), residuals)
+        if s is not None:
+            smallest = s.shape[-1]
+            s = xp.reshape(s, (*ones, smallest)) + home.zeros((*plan.batch, smallest), dtype_name(s.dtype), s)
     if plan.vector:
         x = xp.squeeze(x, axis=-1)
     return LstsqResult(x, residuals, rank, s)
@@ -461,13 +475,18 @@ def explain(
       ...
     """
     a, b, owner = _arrays(a, b)
-    solver = owner.backend
+    solver = default = owner.backend
     if backend is not None:
         solver, owner = _named(backend, owner)
     plan = _prepare(solver, owner, a, b, rcond, driver)
     reasons = [f"a is an array of {owner.library}, which the {owner.backend.name} backend serves"]
-    if solver is not owner.backend:
+    if backend is None:
+        reasons += _standing(owner)
+    elif solver is not owner.backend:
         reasons.append(f"backend={solver.name!r} was asked for: the arrays are converted, and the results back")
+    else:
+        instead = f", in the place of {default.name}" if solver is not default else ""
+        reasons.append(f"backend={solver.name!r} was asked for{instead}")
     asked = "was asked for" if driver is not None else f"is the {solver.name} backend's default"
     reasons.append(f"driver {plan.driver} {asked}")
     reasons.append(f"{dtype_name(a.dtype)} and {dtype_name(b.dtype)} promote to {plan.dtype}")
@@ -479,6 +498,29 @@ def explain(
     if plan.folded:
         reasons.append(f"each matrix has {_contract.columns(plan)} right-hand sides, and is factorised once")
     return Explanation(solver.name, plan.driver, plan.dtype, plan.rcond, tuple(reasons))
+
+
+def _standing(owner: Owner) -> list[str]:
+    """Why this backend was chosen, and no other that serves the same library."""
+    chosen, ranked = owner.backend, _registry.candidates(owner.library)
+    if chosen not in ranked:  # It serves whatever no other does.
+        ranked = _registry.candidates(_registry.ANY_OTHER)
+    place = ranked.index(chosen)
+    before, after = ranked[:place], ranked[place + 1 :]
+    reasons = [
+        f"the {other.name} backend (precedence {other.precedence}) would go before it and is passed over, since it "
+        f"cannot run here: {other.unavailable()}"
+        for other in before
+    ]
+    if after:
+        why = "its name is the first"
+        if chosen.precedence > after[0].precedence:
+            why = f"its precedence is {chosen.precedence}"
+        elif chosen.name == owner.library:
+            why = "it has the library's name"
+        others = ", ".join(f"{other.name} (precedence {other.precedence})" for other in after)
+        reasons.append(f"it goes before {others}: {why}")
+    return reasons
 
 
 class BackendInfo(NamedTuple):

@@ -23,12 +23,12 @@ _NO_CONTEXT = nullcontext()
 
 
 class Solution(NamedTuple):
-    """What a backend returns: four arrays of the library that it was given."""
+    """What a backend returns: four arrays of its library; `Backend.solve_without_s` may leave `s` out."""
 
     x: Array
     residuals: Array
     rank: Array
-    s: Array
+    s: Array | None
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ class Backend:
     """A least-squares solver for the arrays of one library.
 
     A subclass states the class attributes and implements `solve`; everything else has a default. Its module must
-    import neither the array library nor anything heavy: `solve` imports what it needs when it is first called.
+    import neither the array library nor anything heavy, since the modules of all installed backends are imported before
+    the first solve, for the choice between them: `solve` imports what it needs when it is first called.
     """
 
     #: The name in ``lstsq(..., backend=name)``, which is also the entry point's.
@@ -82,6 +83,10 @@ class Backend:
     #: Root modules of the array classes that it serves, such as ``("jax", "jaxlib")``; ``("*",)`` for whatever
     #: no other backend serves.
     serves: ClassVar[tuple[str, ...]]
+    #: Which backend is used where several serve one library and the caller names none: the one with the highest number;
+    #: of equals the one that has the library's name, then the first by name. What cannot run here (`unavailable`) is
+    #: passed over. Leave it at 0, unless whoever installs the backend wants it in the place of others.
+    precedence: ClassVar[int] = 0
     #: Modules that must be installed for it to work.
     requires: ClassVar[tuple[str, ...]] = ()
     capabilities: ClassVar[Capabilities]
@@ -113,10 +118,24 @@ class Backend:
         """
         raise NotImplementedError
 
+    def solve_without_s(self, a: Array, b: Array, rcond: Any, driver: str) -> Solution:
+        """Solve where nobody asks for the singular values; `s` may be None, and the rank is still found.
+
+        The frontend calls this in the place of `solve` for ``lstsq(..., singular_values=False)``, with the same
+        arguments. By default it is `solve`. Override it where singular values take time of their own.
+
+        Returns
+        -------
+        Solution
+            As of `solve`. The frontend leaves `s` out of the result, whatever it is.
+        """
+        return self.solve(a, b, rcond, driver)
+
     def unavailable(self) -> str | None:
         """Why this backend cannot run here, as a sentence that says what to install, or None.
 
-        A compiled backend overrides this and loads itself, so that what it says is so.
+        A compiled backend overrides this and loads itself, so that what it says is so. It is asked once in a process,
+        when there are arrays of its library to be solved, and by `lstsq.backends`.
         """
         missing = [module for module in self.requires if importlib.util.find_spec(module) is None]
         if not missing:

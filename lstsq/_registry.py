@@ -1,16 +1,16 @@
 """Finds the backend for an array or a name, through the entry-point group ``lstsq.backends``.
 
-Everything is looked up at first use and remembered: the entry points once, a backend once per name, and the backend
-of an array once per class. What would lose its meaning on the way (a mask, a unit, an empty place of a sparse matrix)
-is refused here, before anything is converted.
+Everything is looked up at first use and remembered: the entry points once, a backend once per name, the choice between
+the backends of one library once per library, and the backend of an array once per class. What would lose its meaning on
+the way (a mask, a unit, an empty place of a sparse matrix) is refused here, before anything is converted.
 """
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Iterator, Sequence
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, requires
 from typing import Any, NamedTuple
 
 import array_api_compat
@@ -20,8 +20,11 @@ from lstsq._backend import Backend
 
 GROUP = "lstsq.backends"
 
-#: Libraries that we have a backend for in a distribution of its own, and how to get it.
-SEPARATE = {"mlx": "from a clone of the project, run `pip install . ./backends/native`"}
+#: What a backend serves that serves whatever no other does.
+ANY_OTHER = "*"
+
+#: An extra of ours that brings another distribution of ours, as the metadata of `lstsq` has it.
+_EXTRA = re.compile(r"""lstsq-.*\bextra\s*==\s*['"](?P<name>[^'"]+)""")
 
 
 class Owner(NamedTuple):
@@ -63,10 +66,27 @@ def get_backend(name: str) -> Backend:
     """
     entry = _entry_points().get(name)
     if entry is None:
-        how = f" To add it: {SEPARATE[name]}." if name in SEPARATE else ""
+        how = f" To add it: {not_installed()[name]}." if name in not_installed() else ""
         raise ValueError(f"unknown backend {name!r}; installed backends: {', '.join(names())}.{how}")
     backend_class: type[Backend] = entry.load()
     return backend_class()
+
+
+def not_installed() -> dict[str, str]:
+    """The backends that extras of `lstsq` would add, and how to get each. Such a backend is named after its extra.
+
+    Where it is for one library, the library has the same name.
+    """
+    try:
+        found = [_EXTRA.match(requirement) for requirement in requires("lstsq") or ()]
+    except PackageNotFoundError:
+        return {}
+    extras = [match["name"] for match in found if match is not None]
+    return {
+        extra: f"from a clone of the project, run `pip install '.[{extra}]' ./backends/native`"
+        for extra in extras
+        if extra not in _entry_points()
+    }
 
 
 _owners: dict[type, Owner] = {}
@@ -106,27 +126,28 @@ def _find_owner(array: Any) -> Owner | None:
     if not isinstance(array, (np.ndarray, np.generic)):
         # NumPy has classes (for operators, for typing) from which others derive what is no array of NumPy's.
         roots = [root for root in roots if root != "numpy"]
-    for backend in _candidates(roots):
-        if not set(roots).isdisjoint(backend.serves):
-            return Owner(backend, backend.serves[0], backend.namespace(array))
+    for root in roots:
+        chosen = _choose(root)
+        if chosen is not None:
+            return Owner(chosen, chosen.serves[0], chosen.namespace(array))
     if not array_api_compat.is_array_api_obj(array):
         _require_convertible(array)
         _require_plain(getattr(array, "data", None))  # What an array with labels is around.
         return None
     for root in roots:
-        if root in SEPARATE:
-            raise TypeError(f"got {root} arrays, and the backend for them is not installed; {SEPARATE[root]}.")
-    for backend in _loadable():
-        if "*" in backend.serves:
-            try:
-                xp = backend.namespace(array)
-            except TypeError as error:
-                raise TypeError(
-                    f"got {_name(type(array))}, which stands for an array and names no library of array functions; "
-                    "expected an array. Pass one with numbers in it."
-                ) from error
-            return Owner(backend, xp.__name__.removeprefix("array_api_compat.").partition(".")[0], xp)
-    return None
+        if root in not_installed():
+            raise TypeError(f"got {root} arrays, and the backend for them is not installed; {not_installed()[root]}.")
+    chosen = _choose(ANY_OTHER)
+    if chosen is None:
+        return None
+    try:
+        xp = chosen.namespace(array)
+    except TypeError as error:
+        raise TypeError(
+            f"got {_name(type(array))}, which stands for an array and names no library of array functions; "
+            "expected an array. Pass one with numbers in it."
+        ) from error
+    return Owner(chosen, xp.__name__.removeprefix("array_api_compat.").partition(".")[0], xp)
 
 
 def _root(kind: type) -> str:
@@ -177,13 +198,18 @@ def _require_convertible(plain: Any) -> None:
         )
 
 
-def _candidates(roots: Sequence[str]) -> Iterator[Backend]:
-    """The backends that may serve these libraries: their namesakes first, so that no other need be imported."""
-    for root in roots:
-        if root in _entry_points():
-            yield get_backend(root)
-    if set(roots) != {"builtins"}:
-        yield from _loadable()
+@cache
+def candidates(library: str) -> tuple[Backend, ...]:
+    """The installed backends that serve this library, in the order in which they are used."""
+    serving = [backend for backend in _loadable() if library in backend.serves]
+    return tuple(sorted(serving, key=lambda backend: (-backend.precedence, backend.name != library, backend.name)))
+
+
+@cache
+def _choose(library: str) -> Backend | None:
+    """The first backend for this library that can run here. If none can, the first: what it says then is the reason."""
+    ranked = candidates(library)
+    return next((backend for backend in ranked if backend.unavailable() is None), ranked[0] if ranked else None)
 
 
 @cache

@@ -18,8 +18,8 @@ class LstsqResult(NamedTuple):
         Sum of squares of ``b - a x`` for each right-hand side, whatever the shape and rank of `a`.
     rank : (...) array, integer
         Number of singular values above the cutoff.
-    s : (..., min(M, N)) array, real
-        Singular values of `a`, descending.
+    s : (..., min(M, N)) array, real, or None
+        Singular values of `a`, descending; None with ``singular_values=False``.
     solution, singular_values
         `x` and `s` by the names that `torch.linalg.lstsq` gives them.
 
@@ -35,7 +35,7 @@ class LstsqResult(NamedTuple):
     x: Array
     residuals: Array
     rank: Array
-    s: Array
+    s: Array | None
 
     @property
     def solution(self) -> Array:
@@ -43,6 +43,6 @@ class LstsqResult(NamedTuple):
         return self.x
 
     @property
-    def singular_values(self) -> Array:
+    def singular_values(self) -> Array | None:
         """`s`, by torch's name."""
         return self.s

@@ -75,6 +75,15 @@ def test_answers(mesh, name):
     assert_same(lstsq(*there), lstsq(*here))
 
 
+@pytest.mark.parametrize("backend", ["jax", "numpy"])
+@pytest.mark.parametrize("name", ["one matrix, two axes", "K = 0", "N = 0"])
+def test_answers_without_singular_values(mesh, name, backend):
+    here, there = problem(mesh, name)
+    got = lstsq(*there, singular_values=False, backend=backend)
+    assert got.s is None
+    assert_same(got[:3], lstsq(*here)[:3])
+
+
 @pytest.mark.parametrize("name", DERIVED)
 def test_compiled_with_gradients(mesh, name):
     here, there = problem(mesh, name)

@@ -62,6 +62,7 @@ _FAULTS = [
     ("sloppy-at-the-cutoff", "test_cutoff", "cutoff"),
     ("neighbour-overflows", "test_values", "residuals"),
     ("no-svd", "test_errors", "drivers"),
+    ("rank-guessed-without-s", "test_without_s", "singular values"),
 ]
 
 #: The same for what only transformations show: fault, tests, row.

@@ -4,6 +4,7 @@ import dataclasses
 import subprocess
 import sys
 import warnings
+from typing import ClassVar
 
 import array_api_strict
 import jax
@@ -15,6 +16,8 @@ import pytest
 import lstsq as package
 from lstsq import LinAlgError, LstsqResult, Solution, _contract, _registry, backends, explain, lstsq
 from lstsq_jax import JaxBackend
+from lstsq_mlx import MlxBackend
+from lstsq_numpy import NumpyBackend
 
 RNG = np.random.default_rng(0)
 
@@ -298,7 +301,76 @@ class TestResult:
             assert len(result) == 4
 
 
+class Counted(NumpyBackend):
+    """A backend that leaves `s` out where it may, and says which way it was asked."""
+
+    name = "counted"
+    serves = ("nothing",)
+    asked: ClassVar[list[str]] = []
+
+    def solve(self, a, b, rcond, driver):
+        self.asked.append("solve")
+        return super().solve(a, b, rcond, driver)
+
+    def solve_without_s(self, a, b, rcond, driver):
+        self.asked.append("solve_without_s")
+        return super().solve(a, b, rcond, driver)._replace(s=None)
+
+
+class TestWithoutSingularValues:
+    SHAPES = (((5, 3), (5, 2)), ((5, 3), (5,)), ((5, 3), (4, 5, 2)), ((5, 3), (2, 5, 0)), ((0, 3), (0, 2)))
+
+    @pytest.mark.parametrize("backend", [None, "numpy", "jax", "mlx", "array_api"])
+    @pytest.mark.parametrize("xp", [np, jnp, mx, array_api_strict])
+    def test_s_is_none_and_the_rest_is_the_same(self, xp, backend):
+        for a_shape, b_shape in self.SHAPES:
+            a, b = (xp.asarray(RNG.standard_normal(shape).astype(np.float32)) for shape in (a_shape, b_shape))
+            full, got = lstsq(a, b, backend=backend), lstsq(a, b, singular_values=False, backend=backend)
+            assert (got.s, got.singular_values, len(got)) == (None, None, 4)
+            for one, other in zip(got[:3], full[:3]):
+                assert (type(one), one.dtype) == (type(other), other.dtype)
+                np.testing.assert_array_equal(one, other)
+
+    def test_a_backend_that_gains_by_it_is_asked_so(self, monkeypatch):
+        found, installed = Counted(), _registry.get_backend
+        monkeypatch.setattr(_registry, "get_backend", lambda name: found if name == "counted" else installed(name))
+        for xp in (np, mx):
+            for shape in ((5, 3), (2, 5, 3)):
+                Counted.asked.clear()
+                lstsq(xp.ones(shape), xp.ones(5), backend="counted")
+                assert lstsq(xp.ones(shape), xp.ones(5), singular_values=False, backend="counted").s is None
+                assert Counted.asked == ["solve", "solve_without_s"]
+
+    def test_nothing_asks_a_lazy_backend_for_them(self, monkeypatch):
+        """What comes back from another library is not read, so that it is never computed."""
+        read = []
+        monkeypatch.setattr(MlxBackend, "to_numpy", lambda self, array: read.append(array.shape) or np.asarray(array))
+        lstsq(np.ones((5, 3)), np.ones((5, 2)), singular_values=False, backend="mlx")
+        assert read == [(3, 2), (2,), ()]
+
+    def test_an_error_is_the_same(self):
+        with pytest.raises(LinAlgError, match="a holds nan"):
+            lstsq(np.full((3, 2), np.nan), np.ones(3), singular_values=False, backend="numpy")
+
+    def test_in_jax_none_is_a_result_like_any_other(self):
+        def solve(a, b):
+            return lstsq(a, b, singular_values=False)
+
+        a, b = jnp.asarray(RNG.standard_normal((2, 5, 3))), jnp.asarray(RNG.standard_normal((2, 5, 1)))
+        for result in (jax.jit(solve)(a, b), jax.vmap(solve)(a, b), jax.jit(jax.vmap(solve))(a, b)):
+            assert isinstance(result, LstsqResult)
+            assert result.s is None
+            np.testing.assert_allclose(result.x, lstsq(a, b).x, rtol=1e-5)
+        gradient = jax.grad(lambda a, keep: lstsq(a, b, singular_values=keep).x.sum())
+        np.testing.assert_allclose(gradient(a, False), gradient(a, True), rtol=1e-5)
+
+
 class TestNumpyResid:
+    def test_works_without_singular_values(self):
+        for n, size in ((3, 1), (5, 0)):
+            result = lstsq(np.eye(5, n), np.ones(5), numpy_resid=True, singular_values=False)
+            assert (result.residuals.shape, result.s) == ((size,), None)
+
     @pytest.mark.parametrize(("m", "n", "rank"), [(5, 3, 3), (5, 3, 2), (3, 3, 3), (3, 5, 3), (5, 0, 0)])
     @pytest.mark.parametrize("vector", [True, False])
     def test_is_numpys_rule(self, m, n, rank, vector):

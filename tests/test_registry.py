@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import textwrap
 
 import numpy as np
 import pytest
@@ -188,28 +189,9 @@ class TestOtherObjects:
 
 
 class TestBackends:
-    def test_advice_on_a_backend_that_is_missing_needs_no_index(self):
+    def test_an_unknown_name_is_told_with_the_names_there_are(self):
         with pytest.raises(ValueError, match=r"unknown backend 'nonesuch'; installed backends: .*numpy"):
             _registry.get_backend("nonesuch")
-        code = """
-            import lstsq._registry as registry
-            registry._entry_points().pop("mlx", None)
-            try:
-                registry.get_backend("mlx")
-            except ValueError as error:
-                print(error)
-            class Array:
-                __module__ = "mlx.core"
-                def __array_namespace__(self): raise TypeError
-            try:
-                registry.owner(Array())
-            except TypeError as error:
-                print(error)
-        """
-        lines = run_python(code).splitlines()
-        assert len(lines) == 2
-        for line in lines:
-            assert line.endswith("from a clone of the project, run `pip install . ./backends/native`.")
 
     def test_ours_in_the_place_of_numpys_does_not_call_itself(self):
         code = """
@@ -220,11 +202,185 @@ class TestBackends:
             print(np.linalg.lstsq([[1.0], [2.0]], [2.0, 4.0]).x.round(12))
             print(lstsq(np.diag([1.0, 1e-9]), np.ones(2)).rank)
         """
-        assert run_python(code).split() == ["[2.]", "2"]
+        assert run_python(textwrap.dedent(code)).split() == ["[2.]", "2"]
 
 
-def run_python(code):
-    lines = [line[12:] for line in code.splitlines()]
+class Strangers:
+    """Small backends in distributions of their own, for a library of their own, and programs that have both."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        (folder / "drawn.py").write_text("import numpy as np\nclass Array(np.ndarray): pass\n")
+
+    def add(self, name, *lines, distribution=None, metadata=()):
+        """A backend that solves as NumPy's does; `lines` are more of its class."""
+        distribution = distribution or f"stranger-{name}"
+        info = self.folder / f"{distribution.replace('-', '_')}-9.dist-info"
+        info.mkdir()
+        head = ("Metadata-Version: 2.1", f"Name: {distribution}", "Version: 9", *metadata)
+        (info / "METADATA").write_text("\n".join(head))
+        (info / "entry_points.txt").write_text(f"[lstsq.backends]\n{name} = stranger_{name}:Stranger\n")
+        body = [f"    {line}" for line in (f"name = {name!r}", "serves = ('drawn',)", *lines)]
+        source = ("from lstsq_numpy import NumpyBackend", "class Stranger(NumpyBackend):", *body)
+        (self.folder / f"stranger_{name}.py").write_text("\n".join(source))
+
+    def run(self, *program):
+        start = (f"import sys; sys.path.insert(0, {str(self.folder)!r})", "import numpy as np, drawn, lstsq")
+        a_and_b = "a, b = np.eye(2).view(drawn.Array), np.ones(2).view(drawn.Array)"
+        return run_python(*start, a_and_b, *program).splitlines()
+
+    def explain(self):
+        """The backend that is chosen, and the reasons for it."""
+        program = ("told = lstsq.explain(a, b)", "print(told.backend)", "print(*told.reasons[:-3], sep='\\n')")
+        return self.run(*program)
+
+
+@pytest.fixture
+def strangers(tmp_path):
+    return Strangers(tmp_path)
+
+
+class TestSeveralForOneLibrary:
+    """The rule is data that a stranger's backend states like ours."""
+
+    def test_the_higher_precedence_goes_first(self, strangers):
+        strangers.add("zippy", "precedence = 7")
+        strangers.add("also", "precedence = 3")
+        strangers.add("drawn")
+        assert strangers.explain() == [
+            "zippy",
+            "a is an array of drawn, which the zippy backend serves",
+            "it goes before also (precedence 3), drawn (precedence 0): its precedence is 7",
+        ]
+
+    def test_the_others_are_there_by_their_names_and_all_are_listed(self, strangers):
+        strangers.add("zippy", "precedence = 7", "def solve(self, *_): raise RuntimeError")
+        strangers.add("drawn")
+        assert strangers.run(
+            "print(np.asarray(lstsq.lstsq(a, b, backend='drawn').x))",
+            "told = lstsq.explain(a, b, backend='drawn')",
+            "print(told.backend, '|', told.reasons[1])",
+            "print({'drawn', 'zippy'} <= {info.name for info in lstsq.backends()})",
+        ) == ["[1. 1.]", "drawn | backend='drawn' was asked for, in the place of zippy", "True"]
+
+    def test_numpys_arrays_can_be_taken_over_and_the_oracle_be_asked_for(self, strangers):
+        strangers.add("zippy", "precedence = 700", "serves = ('numpy',)")
+        asked = "print(lstsq.explain(np.eye(2), np.ones(2), backend={}).backend)"
+        assert strangers.run(asked.format(None), asked.format("'numpy'")) == ["zippy", "numpy"]
+
+    def test_one_that_says_nothing_leaves_the_library_to_its_namesake(self, strangers):
+        strangers.add("aaa")
+        strangers.add("drawn")
+        chosen, _, why = strangers.explain()
+        assert (chosen, why) == ("drawn", "it goes before aaa (precedence 0): it has the library's name")
+
+    def test_equals_go_by_their_names(self, strangers):
+        strangers.add("beta")
+        strangers.add("alpha")
+        chosen, _, why = strangers.explain()
+        assert (chosen, why) == ("alpha", "it goes before beta (precedence 0): its name is the first")
+
+    def test_the_library_of_a_class_goes_before_that_of_its_parent(self, strangers):
+        strangers.add("zippy", "precedence = 700", "serves = ('numpy',)")
+        strangers.add("plain")
+        assert strangers.explain() == ["plain", "a is an array of drawn, which the plain backend serves"]
+
+    def test_what_cannot_run_here_is_passed_over(self, strangers):
+        strangers.add("zippy", "precedence = 7", "requires = ('numpy', 'no_such_module')")
+        strangers.add("also", "precedence = 3")
+        chosen, serves, passed = strangers.explain()
+        assert (chosen, serves) == ("also", "a is an array of drawn, which the also backend serves")
+        assert passed == (
+            "the zippy backend (precedence 7) would go before it and is passed over, since it cannot run here: "
+            "no_such_module is not installed; run `pip install no_such_module`"
+        )
+
+    def test_where_none_can_run_the_first_says_why(self, strangers):
+        for name, precedence in (("zippy", 7), ("also", 3)):
+            broken = f"def solve(self, *_): raise ImportError('install what {name} needs')"
+            strangers.add(name, f"precedence = {precedence}", "requires = ('no_such_module',)", broken)
+        assert strangers.run(
+            "try: lstsq.lstsq(a, b)",
+            "except ImportError as error: print(error)",
+        ) == ["install what zippy needs"]
+
+    def test_is_settled_once(self, strangers):
+        asked = ("def unavailable(self):", "    print('asked')", "    return 'it is not ready'")
+        strangers.add("zippy", "precedence = 7", *asked)
+        strangers.add("drawn")
+        assert strangers.run(
+            "class More(drawn.Array): pass",
+            "for kind in (drawn.Array, More, drawn.Array):",
+            "    print(lstsq.lstsq(a.view(kind), b).x)",
+        ) == ["asked", *["[1. 1.]"] * 3]
+
+    def test_a_backend_that_cannot_be_loaded_stops_no_other(self, strangers):
+        strangers.add("zippy", "precedence = 7")
+        strangers.add("drawn")
+        (strangers.folder / "stranger_zippy.py").write_text("raise ImportError('no libfoo')")
+        told = ("import warnings; warnings.simplefilter('ignore')", "print(lstsq.explain(a, b).backend)")
+        assert strangers.run(*told) == ["drawn"]
+
+
+class TestNotInstalled:
+    """What is not installed, and could be, is told from the extras in the metadata of `lstsq`."""
+
+    EXTRAS = (
+        "Provides-Extra: jax",
+        "Provides-Extra: mlx",
+        "Provides-Extra: rocket",
+        "Requires-Dist: numpy>=2.0",
+        "Requires-Dist: jax>=0.7; extra == 'jax'",
+        "Requires-Dist: lstsq-native[mlx]; extra == 'mlx'",
+        'Requires-Dist: lstsq-native ; extra == "rocket"',
+    )
+    ADVICE = "from a clone of the project, run `pip install '.[{}]' ./backends/native`."
+
+    @pytest.fixture
+    def start(self, strangers):
+        # This distribution stands in front of the one that is installed, and has the oracle alone.
+        strangers.add("numpy", "serves = ('numpy',)", distribution="lstsq", metadata=self.EXTRAS)
+        names = "('mlx', 'rocket', 'jax', 'scipy')"
+        return (
+            "from lstsq import _registry as registry",
+            f"for name in {names}: registry._entry_points().pop(name, None)",
+        )
+
+    def test_by_name(self, strangers, start):
+        lines = strangers.run(
+            *start,
+            "for name in ('mlx', 'rocket', 'jax', 'scipy'):",
+            "    try: registry.get_backend(name)",
+            "    except ValueError as error: print(error)",
+        )
+        unknown, advice = zip(*(line.split(".", 1) for line in lines))
+        for name, line in zip(("mlx", "rocket", "jax", "scipy"), unknown):
+            assert line.startswith(f"unknown backend {name!r}; installed backends: ")
+            assert "numpy" in line
+        assert advice == (*(f" To add it: {self.ADVICE.format(name)}" for name in ("mlx", "rocket")), "", "")
+
+    def test_by_array(self, strangers, start):
+        lines = strangers.run(
+            *start,
+            "for library in ('mlx.core', 'other'):",
+            "    class Array:",
+            "        __module__ = library",
+            "        def __array_namespace__(self): raise TypeError",
+            "    try: print(registry.owner(Array()))",
+            "    except TypeError as error: print(error)",
+        )
+        assert lines == [
+            f"got mlx arrays, and the backend for them is not installed; {self.ADVICE.format('mlx')}",
+            "None",
+        ]
+
+    def test_what_is_installed_is_not_told(self, strangers, start):
+        assert strangers.run(*start, "print(*registry.not_installed())") == ["mlx rocket"]
+        installed = "registry._entry_points()['rocket'] = registry._entry_points()['numpy']"
+        assert strangers.run(*start, installed, "print(*registry.not_installed())") == ["mlx"]
+
+
+def run_python(*lines):
     done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

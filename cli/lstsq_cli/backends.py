@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 import lstsq
-from lstsq._registry import SEPARATE
+from lstsq._registry import distribution, not_installed
 from lstsq_cli.solvers import STANDARD_LIBRARIES
 
 #: What parts of this command line need: the purpose by the package's name.
@@ -40,30 +40,28 @@ class Library(NamedTuple):
 def survey() -> tuple[list[Library], list[Library]]:
     """The backends, and the optional parts of the command line."""
     backends: list[Library] = []
-    infos = lstsq.backends()
-    for info in infos:
-        distribution = f"{_distribution(info.name)} {info.version}"
+    for info in lstsq.backends():
+        package = f"{distribution(info.name)} {info.version}"
         if not info.available:
-            backends.append(Library(info.name, distribution, (), (), (), info.reason))
+            backends.append(Library(info.name, package, (), (), (), info.reason))
         elif "*" in info.serves:
-            for library, package in STANDARD_LIBRARIES.items():
+            for library, needed in STANDARD_LIBRARIES.items():
                 installed = importlib.util.find_spec(library) is not None
                 backends.append(
                     Library(
                         f"{info.name} on {library}",
-                        f"{distribution}, {package} {_version(package)}" if installed else "",
+                        f"{package}, {needed} {_version(needed)}" if installed else "",
                         info.drivers if installed else (),
                         info.dtypes if installed else (),
                         info.transforms if installed else (),
-                        "" if installed else f"pip install {package}",
+                        "" if installed else f"pip install {needed}",
                     )
                 )
         else:
-            needed = [f"{module} {_version(module)}" for module in lstsq.get_backend(info.name).requires]
-            versions = ", ".join([distribution, *needed])
+            modules = [f"{module} {_version(module)}" for module in lstsq.get_backend(info.name).requires]
+            versions = ", ".join([package, *modules])
             backends.append(Library(info.name, versions, info.drivers, info.dtypes, info.transforms, ""))
-    there = {info.name for info in infos}
-    backends += [Library(name, "", (), (), (), line) for name, line in SEPARATE.items() if name not in there]
+    backends += [Library(name, "", (), (), (), line) for name, line in not_installed().items()]
     parts = []
     for package, purpose in _PARTS.items():
         installed = importlib.util.find_spec(package) is not None
@@ -104,10 +102,6 @@ def show(console: Console) -> None:
             console.print(Text(f"{part.name}: {part.versions}"))
     for library in missing:
         console.print(Text.assemble((library.name, "yellow"), f" is missing: {library.missing}"), soft_wrap=True)
-
-
-def _distribution(name: str) -> str:
-    return "lstsq-native" if name == "mlx" else "lstsq"
 
 
 def _version(package: str) -> str:

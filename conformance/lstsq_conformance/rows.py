@@ -7,7 +7,8 @@ ROWS = {
     "s (..., min(M, N)); batch dimensions broadcast",
     "solution": "least squares of minimum norm, for every shape and every rank",
     "residuals": "the sum of squares of b - a x for each right-hand side, always; numpy_resid=True gives NumPy's",
-    "singular values": "s is real and descending, and as accurate as its dtype allows",
+    "singular values": "s is real and descending, and as accurate as its dtype allows; singular_values=False leaves it "
+    "out, as None, and changes nothing else",
     "cutoff": "a singular value is zero iff s <= rcond * s_max; rcond=None is eps * max(M, N) in double precision and "
     "eps * min(max(M, N), 16) in single; rcond < 0 is eps / 2",
     "dtypes": "a and b are promoted to one floating dtype: integers to the default float, half precision to float32; "
