@@ -280,6 +280,7 @@ def _plan(
         claims.default_driver if driver is None else driver,
         claims.follows_shapes,
         claims.traced_rcond,
+        claims.takes_vectors,
     )
 
 

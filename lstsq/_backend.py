@@ -57,6 +57,9 @@ class Capabilities:
     #: ``rcond=None``. For a library that compiles functions for any shape: what is computed from a shape on the way to
     #: `solve` is a constant to it.
     follows_shapes: bool = False
+    #: Whether `Backend.solve` takes ``b (M,)`` beside one matrix and answers with ``x (N,)``: for one small problem the
+    #: two reshapes take as long as the solution.
+    takes_vectors: bool = False
     #: Drivers that give no answer where they cannot certify one: x, residuals and s NaN, rank 0. Only ill-conditioned,
     #: deficient or badly scaled problems may go unanswered.
     declines: tuple[str, ...] = ()
@@ -100,7 +103,7 @@ class Backend:
             M, N and every batch dimension are at least 1.
         b : (..., M, K) array
             The same batch dimensions and dtype as `a`; K is at least 1. With ``capabilities.follows_shapes``: batch
-            dimensions that broadcast, or ``(M,)``.
+            dimensions that broadcast, or ``(M,)``. With ``capabilities.takes_vectors``: ``(M,)`` beside one matrix.
         rcond : float
             A singular value is zero iff ``s <= rcond * s_max``. Any number from 0 up; never negative or NaN. With the
             claim ``traced_rcond`` also a traced 0-d array of the library, of any real dtype and value: what is negative

@@ -154,8 +154,9 @@ def plan(
     driver: str,
     follows_shapes: bool = False,
     traced_rcond: bool = False,
+    takes_vectors: bool = False,
 ) -> Plan:
-    """Apply the dtype, shape and cutoff rules. `follows_shapes` and `traced_rcond` are the backend's claims.
+    """Apply the dtype, shape and cutoff rules. The last three are the backend's claims.
 
     Raises
     ------
@@ -176,7 +177,9 @@ def plan(
     symbolic = not (isinstance(m, int) and isinstance(n, int))
     number = None if rcond is None and traced_rcond and symbolic else cutoff(rcond, dtype, m, n)
     as_given = not (empty or k == 0) and (
-        follows_shapes or not (vector or folded or a_kept != a_shape or batch != batch_b)
+        follows_shapes
+        or (takes_vectors and vector and not batch)
+        or not (vector or folded or a_kept != a_shape or batch != batch_b)
     )
     return Plan(
         dtype=dtype,

@@ -34,6 +34,8 @@ class NativeBackend(Backend):
 
     name = "native"
     serves = ("numpy",)
+    #: Before the NumPy backend: it is installed to be used.
+    precedence = 10
     requires = ("numpy", "scipy")
     capabilities = Capabilities(
         drivers=("cholesky", "gelsd", "qr", "svd"),
@@ -41,6 +43,7 @@ class NativeBackend(Backend):
         dtypes=("float32", "float64", "complex64", "complex128"),
         nonfinite="raises",
         solved_in_double=("float32", "complex64"),
+        takes_vectors=True,
         declines=("cholesky",),
     )
 
@@ -52,10 +55,11 @@ class NativeBackend(Backend):
         numpy.linalg.LinAlgError
             `a` holds NaN or inf; or no decomposition converged.
         """
-        answer = core().solve(a, b, rcond, driver, True)
-        if type(answer) is str:
-            raise _no_answer(a, answer)
-        return Solution(*answer)
+        return _solve(a, b, rcond, driver, True)
+
+    def solve_without_s(self, a: Array, b: Array, rcond: float, driver: str) -> Solution:
+        """Solve and leave `s` None: of a square matrix it costs more than the solution. See `solve`."""
+        return _solve(a, b, rcond, driver, False)
 
     def unavailable(self) -> str | None:
         """Why this backend cannot run here, as a sentence that says what to install, or None."""
@@ -90,6 +94,13 @@ def core() -> ModuleType:
         ) from error
     load_lapack(module)
     return module
+
+
+def _solve(a: Array, b: Array, rcond: float, driver: str, singular_values: bool) -> Solution:
+    answer = core().solve(a, b, rcond, driver, singular_values)
+    if type(answer) is str:
+        raise _no_answer(a, answer)
+    return Solution(*answer)
 
 
 def _no_answer(a: np.ndarray[Any, Any], why: str) -> LinAlgError:
