@@ -24,8 +24,8 @@ from solvers import Call, Solver, installed, small_calls
 # Not in a terminal, as in a log, there is room for whole cells.
 console = Console(width=None if sys.stdout.isatty() else 170)
 Row = dict[str, Any]
-#: The solver whose figures are quoted.
-OURS = "lstsq mlx auto"
+#: The solvers whose figures are quoted, by whose arrays they are on.
+QUOTED = {"MLX": "lstsq mlx auto", "NumPy": "lstsq native"}
 
 
 def main(
@@ -71,9 +71,8 @@ def main(
         console.print(", ".join(f"{what}: {value:.3g}" for what, value in small.items()))
     out.mkdir(parents=True, exist_ok=True)
     (out / "bench.json").write_text(json.dumps({"facts": facts, "rows": rows}, indent=1, ensure_ascii=False))
-    first = [row for row in rows if row["outputs"] == rows[0]["outputs"]]
-    (out / "bench.md").write_text(_markdown(first))
-    _plot(first, out / "bench.png")
+    (out / "bench.md").write_text(_markdown(rows))
+    _plot([row for row in rows if row["outputs"] == rows[0]["outputs"]], out / "bench.png")
     console.print(f"{facts}\nwritten: {', '.join(str(out / name) for name in ('bench.json', 'bench.md', 'bench.png'))}")
     wrong = [row for row in rows if row["ours"] and not row["right"]]
     if wrong:
@@ -97,10 +96,10 @@ def _time(
     for solver in solvers:
         call = solver.prepare(a, b, x_only)
         if call is not None:
-            calls[solver.name] = call
+            calls[solver.name] = _repeated(call, problem.repeats)
             errors[solver.name] = _error(solver.to_numpy(call()), truth)
     times = measure.interleaved(calls, rounds=rounds, seconds=seconds)
-    medians = {name: measure.median(taken) for name, taken in times.items()}
+    medians = {name: measure.median(taken) / problem.repeats for name, taken in times.items()}
     peers = [medians[s.name] for s in solvers if not s.ours and s.name in medians]
     best_peer = min(peers) if peers else None
     numpys = medians.get("numpy")
@@ -127,6 +126,10 @@ def _time(
     ]
 
 
+def _repeated(call: Call, count: int) -> Call:
+    return call if count == 1 else lambda: [call() for _ in range(count)]
+
+
 def _truth(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], float]:
     """The solution and the largest condition number, by NumPy's SVD in double precision."""
     double_a, double_b = a.astype(np.float64), b.astype(np.float64)
@@ -150,11 +153,9 @@ def _small_solve() -> dict[str, float]:
     if not calls:
         return {}
     repeats = 100
-
-    def repeated(call: Call) -> Call:
-        return lambda: [call() for _ in range(repeats)]
-
-    times = measure.interleaved({name: repeated(call) for name, call in calls.items()}, rounds=40, seconds=10.0)
+    times = measure.interleaved(
+        {name: _repeated(call, repeats) for name, call in calls.items()}, rounds=40, seconds=10.0
+    )
     taken = {name: measure.median(each) / repeats * 1e6 for name, each in times.items()}
     (operation, smallest), (solve, solved) = taken.items()
     return {f"{operation}, µs": smallest, f"{solve}, µs": solved, "ratio": solved / smallest}
@@ -208,23 +209,31 @@ def _print_same_driver(rows: list[Row]) -> None:
 
 
 def _markdown(rows: list[Row]) -> str:
-    """The default driver on MLX as a table for a page."""
-    mine = {(row["problem"], row["dtype"]): row for row in rows if row["solver"] == OURS}
-    if not mine:
-        return f"{OURS} was not timed.\n"
-    dtypes = list(dict.fromkeys(dtype for _, dtype in mine))
+    """The default driver on each library's arrays, as tables for a page."""
+    tables = []
+    for arrays, solver in QUOTED.items():
+        for outputs in dict.fromkeys(row["outputs"] for row in rows):
+            mine = [row for row in rows if (row["solver"], row["outputs"]) == (solver, outputs)]
+            if mine:
+                what = "x" if outputs == "x" else "all four outputs"
+                tables.append(f"{arrays} arrays, {what}:\n\n{_table(mine)}")
+    return "\n".join(tables) or f"None of {', '.join(QUOTED.values())} was timed.\n"
+
+
+def _table(rows: list[Row]) -> str:
+    cells = {(row["problem"], row["dtype"]): row for row in rows}
+    dtypes = list(dict.fromkeys(dtype for _, dtype in cells))
     lines = ["| | " + " | ".join(f"{dtype}, ms | best other | NumPy" for dtype in dtypes) + " |"]
     lines.append("| --- |" + " ---: | ---: | ---: |" * len(dtypes))
-    for problem in dict.fromkeys(problem for problem, _ in mine):
-        cells = []
-        for dtype in dtypes:
-            row = mine.get((problem, dtype))
-            cells += _comparison(row) if row else ["", "", ""]
-        lines.append(f"| {problem} | " + " | ".join(cells) + " |")
+    for problem in dict.fromkeys(problem for problem, _ in cells):
+        line = [text for dtype in dtypes for text in _comparison(cells.get((problem, dtype)))]
+        lines.append(f"| {problem} | " + " | ".join(line) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _comparison(row: Row) -> list[str]:
+def _comparison(row: Row | None) -> list[str]:
+    if row is None:
+        return ["", "", ""]
     ratios = (row["ratio to best peer"], row["ratio to numpy"])
     return [_figure(row["seconds"]), *(f"{ratio:.3g}×" if ratio else "–" for ratio in ratios)]
 
@@ -269,7 +278,7 @@ def _plot(rows: list[Row], path: Path) -> None:
                     color=f"C{i}",
                     alpha=1.0 if ours else 0.6,
                     label=name,
-                    zorder=4 if name == OURS else 3 if ours else 2,
+                    zorder=4 if name in QUOTED.values() else 3 if ours else 2,
                 )
         axis.set_xscale("log")
         axis.axvline(1, color="0.7", linewidth=1)

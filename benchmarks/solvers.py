@@ -30,7 +30,7 @@ class Solver:
 
 def installed(only: Sequence[str] = ()) -> list[Solver]:
     """Every solver that can run here, or those named."""
-    found = [*_ours(), _numpy(), *_scipy(), *_jax(), *_torch()]
+    found = [*_ours_on_mlx(), *_ours_on_numpy(), _numpy(), *_scipy(), *_jax(), *_torch()]
     return [solver for solver in found if not only or solver.name in only]
 
 
@@ -55,7 +55,7 @@ def _has(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def _ours() -> list[Solver]:
+def _ours_on_mlx() -> list[Solver]:
     if not _has("lstsq_mlx"):
         return []
     import mlx.core as mx
@@ -82,6 +82,20 @@ def _ours() -> list[Solver]:
     claims = backend.capabilities
     drivers = (claims.default_driver, *(d for d in claims.drivers if d != claims.default_driver))
     return [Solver(f"lstsq mlx {driver}", True, with_driver(driver), backend.to_numpy) for driver in drivers]
+
+
+def _ours_on_numpy() -> list[Solver]:
+    """Where only x is wanted, the singular values are left out."""
+    from lstsq import backends, lstsq
+
+    def with_backend(backend: str) -> Prepare:
+        def prepare(a: NDArray, b: NDArray, x_only: bool) -> Call | None:
+            return lambda: lstsq(a, b, singular_values=not x_only, backend=backend).x
+
+        return prepare
+
+    names = [info.name for info in backends() if "numpy" in info.serves and info.available]
+    return [Solver(f"lstsq {name}", True, with_backend(name)) for name in names]
 
 
 def _looped(solve: Callable[[NDArray, NDArray], NDArray], gives_all: bool = True) -> Prepare:
