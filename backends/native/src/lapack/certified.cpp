@@ -13,6 +13,10 @@ namespace {
 /// Below this many entries of A, one problem is solved as a batch of one: that allocates nothing and wakes no thread.
 constexpr Int small = 4096;
 
+/// Entries of a batch that are copied at a time, where it does not lie as the kernels want it: two megabytes in
+/// float32, which stay in the cache.
+constexpr Int copied = 1 << 19;
+
 /// Whether the kernel for batches suits: elements enough for all cores, or too small to be worth a core each.
 template <class T>
 bool suits_batch(const Problem& p, Int count) {
@@ -37,23 +41,32 @@ void certify(double rcond,
              std::uint8_t* certified) {
   if constexpr (!Field<T>::is_complex) {
     if (suits_batch<T>(p, as.count())) {
-      const RowMajor<T> a(as), b(bs);
-      const kernels::Batch<T> batch{as.count(),
-                                    p.m,
-                                    p.n,
-                                    p.k,
-                                    a.data,
-                                    a.stride,
-                                    a.ld,
-                                    b.data,
-                                    b.stride,
-                                    b.ld,
-                                    rcond,
-                                    out.x,
-                                    found_with_x(p, out) ? out.residuals : nullptr,
-                                    out.precise,
-                                    certified};
-      if (kernels::solve_batch(batch)) return;
+      // What has to be copied is copied a part at a time.
+      const bool as_it_lies = RowMajor<T>::can_view(as) && RowMajor<T>::can_view(bs);
+      const Int at_a_time = as_it_lies ? as.count() : std::max<Int>(1, copied / (p.m * (p.n + p.k)));
+      bool taken = true;  // by the shape, which is the same for all
+      for (Int from = 0; taken && from < as.count(); from += at_a_time) {
+        const Int to = std::min(as.count(), from + at_a_time);
+        const RowMajor<T> a(as, from, to), b(bs, from, to);
+        const Outputs<T> answer = out.at(from, p, /*spectrum_size=*/0);
+        const kernels::Batch<T> batch{to - from,
+                                      p.m,
+                                      p.n,
+                                      p.k,
+                                      a.data,
+                                      a.stride,
+                                      a.ld,
+                                      b.data,
+                                      b.stride,
+                                      b.ld,
+                                      rcond,
+                                      answer.x,
+                                      found_with_x(p, out) ? answer.residuals : nullptr,
+                                      answer.precise,
+                                      certified + from};
+        taken = kernels::solve_batch(batch);
+      }
+      if (taken) return;
     }
   }
   in_shares(as.count(), [&](Int from, Int to) {

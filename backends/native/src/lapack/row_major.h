@@ -18,16 +18,29 @@ struct RowMajor {
     copy(a, own_.reserve(a.rows * a.cols));
   }
 
-  explicit RowMajor(const Batch<T>& batch) {
-    const Matrix<T> first = batch[0];
-    if (view(first) && batch.places().evenly_spaced(stride)) return;
+  /// The elements [from, to) of a batch.
+  RowMajor(const Batch<T>& batch, Int from, Int to) {
+    const Matrix<T> first = batch[from];
+    if (can_view(batch)) {
+      view(first);
+      batch.places().evenly_spaced(stride);
+      return;
+    }
     stride = first.rows * first.cols;
-    T* to = own_.reserve(batch.count() * stride);
-    for (Int i = 0; i < batch.count(); ++i) copy(batch[i], to + i * stride);
-    data = to;
+    T* copies = own_.reserve((to - from) * stride);
+    for (Int i = from; i < to; ++i) copy(batch[i], copies + (i - from) * stride);
+    data = copies;
+  }
+
+  /// Whether a batch lies as the kernels want it.
+  static bool can_view(const Batch<T>& batch) {
+    Int stride = 0;
+    return RowMajor().view(batch[0]) && batch.places().evenly_spaced(stride);
   }
 
  private:
+  RowMajor() = default;
+
   bool view(const Matrix<T>& a) {
     data = a.data;
     ld = a.rows == 1 ? a.cols : a.row_stride;
