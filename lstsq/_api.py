@@ -195,7 +195,9 @@ def _join(name: str, plain: Any, like: Array, owner: Owner) -> Array:
 def _named(backend: str, owner: Owner) -> tuple[Backend, Owner]:
     """The backend of this name; a second backend for the same library takes its arrays as they are."""
     solver = _registry.get_backend(backend)
-    return solver, owner._replace(backend=solver) if owner.library in solver.serves else owner
+    if solver is owner.backend or owner.library not in solver.serves:
+        return solver, owner
+    return solver, Owner(solver, owner.library, owner.xp)
 
 
 def _prepare(
@@ -303,7 +305,7 @@ def _solve(a: Array, b: Array, plan: Plan, owner: Owner, solver: Backend, singul
     else:
         if plan.broadcast_b:
             b = xp.broadcast_to(b, (*plan.batch, plan.m, plan.k))
-        right = _columns(b, plan, xp)
+        right = _columns(b, plan, xp) if plan.folded else b
     try:
         solution = _solution(matrix, right, plan, home, solver, singular_values)
     except LinAlgError:
@@ -348,11 +350,9 @@ def _require_finite(a: Array, home: Backend) -> None:
 
 
 def _columns(b: Array, plan: Plan, xp: Any) -> Array:
-    """b as the backend takes it, the right-hand sides of one matrix side by side."""
-    if plan.folded:
-        b = xp.permute_dims(b, _contract.fold_axes(plan))
-        b = xp.reshape(b, (*_contract.sizes(plan, plan.kept), plan.m, _contract.columns(plan)))
-    return b
+    """b with all right-hand sides of one matrix side by side."""
+    b = xp.permute_dims(b, _contract.fold_axes(plan))
+    return xp.reshape(b, (*_contract.sizes(plan, plan.kept), plan.m, _contract.columns(plan)))
 
 
 def _restore(solution: Solution, plan: Plan, home: Backend, xp: Any) -> LstsqResult:
