@@ -469,7 +469,8 @@ def explain(
     --------
     >>> import numpy as np
     >>> from lstsq import explain
-    >>> print(explain(np.ones((5, 2), dtype=np.float32), np.ones(5)))  # doctest: +ELLIPSIS
+    >>> a = np.ones((5, 2), dtype=np.float32)
+    >>> print(explain(a, np.ones(5), backend="numpy"))  # doctest: +ELLIPSIS
     backend numpy, driver gelsd, dtype float64, rcond 1.11e-15
       a is an array of numpy, which the numpy backend serves
       ...
@@ -485,8 +486,9 @@ def explain(
     elif solver is not owner.backend:
         reasons.append(f"backend={solver.name!r} was asked for: the arrays are converted, and the results back")
     else:
-        instead = f", in the place of {default.name}" if solver is not default else ""
-        reasons.append(f"backend={solver.name!r} was asked for{instead}")
+        reasons.append(f"backend={solver.name!r} was asked for")
+        if solver is not default:
+            reasons.append(f"by default the {default.name} backend serves them")
     asked = "was asked for" if driver is not None else f"is the {solver.name} backend's default"
     reasons.append(f"driver {plan.driver} {asked}")
     reasons.append(f"{dtype_name(a.dtype)} and {dtype_name(b.dtype)} promote to {plan.dtype}")
