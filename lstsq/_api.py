@@ -195,7 +195,9 @@ def _join(name: str, plain: Any, like: Array, owner: Owner) -> Array:
 def _named(backend: str, owner: Owner) -> tuple[Backend, Owner]:
     """The backend of this name; a second backend for the same library takes its arrays as they are."""
     solver = _registry.get_backend(backend)
-    return solver, owner._replace(backend=solver) if owner.library in solver.serves else owner
+    if solver is owner.backend or owner.library not in solver.serves:
+        return solver, owner
+    return solver, Owner(solver, owner.library, owner.xp)
 
 
 def _prepare(
@@ -304,7 +306,7 @@ def _solve(a: Array, b: Array, plan: Plan, owner: Owner, solver: Backend, singul
     else:
         if plan.broadcast_b:
             b = xp.broadcast_to(b, (*plan.batch, plan.m, plan.k))
-        right = _columns(b, plan, xp)
+        right = _columns(b, plan, xp) if plan.folded else b
     try:
         solution = _solution(matrix, right, plan, home, solver, singular_values)
     except LinAlgError:
@@ -349,11 +351,9 @@ def _require_finite(a: Array, home: Backend) -> None:
 
 
 def _columns(b: Array, plan: Plan, xp: Any) -> Array:
-    """b as the backend takes it, the right-hand sides of one matrix side by side."""
-    if plan.folded:
-        b = xp.permute_dims(b, _contract.fold_axes(plan))
-        b = xp.reshape(b, (*_contract.sizes(plan, plan.kept), plan.m, _contract.columns(plan)))
-    return b
+    """b with all right-hand sides of one matrix side by side."""
+    b = xp.permute_dims(b, _contract.fold_axes(plan))
+    return xp.reshape(b, (*_contract.sizes(plan, plan.kept), plan.m, _contract.columns(plan)))
 
 
 def _restore(solution: Solution, plan: Plan, home: Backend, xp: Any) -> LstsqResult:
@@ -470,7 +470,8 @@ def explain(
     --------
     >>> import numpy as np
     >>> from lstsq import explain
-    >>> print(explain(np.ones((5, 2), dtype=np.float32), np.ones(5)))  # doctest: +ELLIPSIS
+    >>> a = np.ones((5, 2), dtype=np.float32)
+    >>> print(explain(a, np.ones(5), backend="numpy"))  # doctest: +ELLIPSIS
     backend numpy, driver gelsd, dtype float64, rcond 1.11e-15
       a is an array of numpy, which the numpy backend serves
       ...
@@ -486,8 +487,9 @@ def explain(
     elif solver is not owner.backend:
         reasons.append(f"backend={solver.name!r} was asked for: the arrays are converted, and the results back")
     else:
-        instead = f", in the place of {default.name}" if solver is not default else ""
-        reasons.append(f"backend={solver.name!r} was asked for{instead}")
+        reasons.append(f"backend={solver.name!r} was asked for")
+        if solver is not default:
+            reasons.append(f"by default the {default.name} backend serves them")
     asked = "was asked for" if driver is not None else f"is the {solver.name} backend's default"
     reasons.append(f"driver {plan.driver} {asked}")
     reasons.append(f"{dtype_name(a.dtype)} and {dtype_name(b.dtype)} promote to {plan.dtype}")

@@ -9,7 +9,7 @@ import pytest
 from numpy.linalg import LinAlgError
 
 from lstsq import _originals
-from lstsq_numpy import NumpyBackend
+from lstsq_numpy import NumpyBackend, _solve
 
 A = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]])
 PSEUDO_INVERSE_TIMES_A = np.array([[5.0, 2.0, -1.0], [2.0, 2.0, 2.0], [-1.0, 2.0, 5.0]]) / 6
@@ -269,3 +269,64 @@ def test_ordinary_numbers_are_left_as_they_are():
     np.testing.assert_array_equal(x, expected[0])
     np.testing.assert_array_equal(s, expected[3])
     np.testing.assert_allclose(residuals, expected[1], rtol=1e-13)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The short way, for numbers that need no scaling, and the long way, for all.
+
+
+def both_ways(a, b, rcond, driver):
+    largest = float(_solve._largest(a, None))
+    return _solve._solve_ordinary(a, b, rcond, driver), _solve._solve_one(a, b, largest, rcond, driver)
+
+
+@DRIVERS
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+@pytest.mark.parametrize("shape", [(1, 1), (10, 3), (3, 3), (3, 10), (60, 40)])
+@pytest.mark.parametrize("k", [1, 3])
+def test_both_ways_give_the_same_bits(shape, k, dtype, driver):
+    rng = np.random.default_rng(1)
+    for rank in (1, min(shape)):
+        a = rng.standard_normal((shape[0], rank)) @ rng.standard_normal((rank, shape[1]))
+        b = rng.standard_normal((shape[0], k))
+        if dtype == "complex128":
+            a, b = a + 1j * a[::-1], b - 1j * b[::-1]
+        for layout in (np.ascontiguousarray, np.asfortranarray, lambda array: array[::-1]):
+            for rcond in (0.0, 1e-12, 0.3, 2.0):
+                short, long = both_ways(layout(a), layout(b), rcond, driver)
+                for one, other in zip(short, long):
+                    np.testing.assert_array_equal(one, other)
+                assert [type(part) for part in short] == [type(part) for part in long]
+
+
+@DRIVERS
+@np.errstate(over="ignore", invalid="ignore")
+@pytest.mark.parametrize("change", [np.nan, np.inf, 1e100, 1e-100, 1e-320])
+def test_the_short_way_leaves_the_rest_to_the_long_one(change, driver):
+    a, b = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 3.0]]), np.array([[1.0, 1.0], [3.0, 2.0], [4.0, 4.0]])
+    for column in (b[:, :1], b):
+        assert _solve._solve_ordinary(a, column, 1e-10, driver) is not None
+        assert _solve._solve_ordinary(a, change * column, 1e-10, driver) is None
+    assert _solve._solve_ordinary(a, b * [1.0, change], 1e-10, driver) is None
+    assert _solve._solve_ordinary(a * change, b, 1e-10, driver) is None
+
+
+@DRIVERS
+@np.errstate(over="ignore", invalid="ignore")
+def test_the_short_way_knows_a_solution_or_a_residual_that_is_not_ordinary(driver):
+    # A solution beyond the range, a residual whose square is below it, and one that is nothing.
+    assert _solve._solve_ordinary(np.diag([1.0, 1e-300]), np.array([[1.0], [1e20]]), 0.0, driver) is None
+    tall = np.array([[1.0], [0.0]])
+    assert _solve._solve_ordinary(tall, np.array([[1.0], [1e-70]]), 0.0, driver) is None
+    assert solve(tall, np.array([[1.0], [1e-170]]), 0.0, driver).residuals[0] == 0.0
+    assert _solve._solve_ordinary(tall, tall, 0.0, driver).residuals[0] == 0.0
+
+
+@DRIVERS
+def test_numpy_raises_nothing_where_it_is_told_to(driver):
+    a, b = np.array([[1.0, 1e-200], [1e-200, 1.0], [1e-200, 1e-200]]), np.array([[1.0], [1e-200], [1e-170]])
+    for scale in (1.0, 1e200, 1e-200, 1e300):
+        scaled_a, scaled_b = scale * a, scale * b
+        with np.errstate(all="raise"):
+            assert solve(scaled_a, b, 1e-10, driver).rank == 2
+            assert solve(a, scaled_b, 1e-10, driver).rank == 2

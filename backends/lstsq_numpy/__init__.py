@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from lstsq._backend import Array, Backend, Capabilities, Solution
+from lstsq_numpy._solve import solve
 
 __all__ = ["NumpyBackend"]
 
@@ -52,8 +53,6 @@ class NumpyBackend(Backend):
         numpy.linalg.LinAlgError
             `a` holds NaN or inf; or no decomposition converged.
         """
-        from lstsq_numpy._solve import solve
-
         return solve(a, b, rcond, driver)
 
     def from_numpy(self, array: np.ndarray[Any, Any], namespace: str | None = None) -> Array:
