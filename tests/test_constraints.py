@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PROJECTS = [ROOT / "pyproject.toml", ROOT / "backends" / "mlx" / "pyproject.toml"]
+PROJECTS = [ROOT / "pyproject.toml", ROOT / "backends" / "native" / "pyproject.toml"]
 CONSTRAINTS = (ROOT / "constraints.txt").read_text()
 HELD = re.findall(r"^([a-z0-9.-]+)==(\S+)", CONSTRAINTS, re.MULTILINE)
 

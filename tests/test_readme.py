@@ -59,9 +59,9 @@ def test_support_table_is_what_the_backends_claim():
 
 
 def test_versions_agree():
-    (mlx,) = set(re.findall(r'"mlx==([\d.]+)"', (ROOT / "backends" / "mlx" / "pyproject.toml").read_text()))
+    (mlx,) = set(re.findall(r'"mlx==([\d.]+)"', (ROOT / "backends" / "native" / "pyproject.toml").read_text()))
     assert set(re.findall(r"mlx (\d+\.\d+\.\d+)", README)) == {mlx}
     newest = re.search(r"^## ([\d.]+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert newest is not None
     assert newest[1] == lstsq.__version__
-    assert {info.version for info in lstsq.backends() if info.name in ("numpy", "mlx")} == {lstsq.__version__}
+    assert {info.version for info in lstsq.backends() if info.name in ("numpy", "native", "mlx")} == {lstsq.__version__}
