@@ -512,8 +512,9 @@ def _standing(owner: Owner) -> list[str]:
     before, after = ranked[:place], ranked[place + 1 :]
     reasons = [
         f"the {other.name} backend (precedence {other.precedence}) would go before it and is passed over, since it "
-        f"cannot run here: {other.unavailable()}"
+        f"cannot run here: {obstacle}"
         for other in before
+        if (obstacle := other.unavailable()) is not None
     ]
     if after:
         why = "its name is the first"
