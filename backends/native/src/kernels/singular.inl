@@ -23,6 +23,105 @@ static inline Vec<double, W> magnitudes(Vec<double, W> v) {
   return reinterpret_cast<Vec<double, W>>(reinterpret_cast<Mask<W>>(v) & 0x7fffffffffffffff);
 }
 
+// Row l of t becomes column l.
+template <int W>
+static inline void transpose(Vec<double, W>* t) {
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define LSTSQ_TRANSPOSES
+  using V = Vec<double, W>;
+  // Exchange the blocks of `size` entries off the diagonal of each block of twice the size.
+  const auto exchange = [t](int size, auto shuffle) {
+    for (int i = 0; i < W; ++i)
+      if ((i & size) == 0) shuffle(t[i], t[i + size]);
+  };
+  if constexpr (W == 8) {
+    exchange(1, [](V& a, V& b) {
+      const V low = __builtin_shufflevector(a, b, 0, 8, 2, 10, 4, 12, 6, 14);
+      b = __builtin_shufflevector(a, b, 1, 9, 3, 11, 5, 13, 7, 15);
+      a = low;
+    });
+    exchange(2, [](V& a, V& b) {
+      const V low = __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13);
+      b = __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
+      a = low;
+    });
+    exchange(4, [](V& a, V& b) {
+      const V low = __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11);
+      b = __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
+      a = low;
+    });
+  } else {
+    static_assert(W == 4);
+    exchange(1, [](V& a, V& b) {
+      const V low = __builtin_shufflevector(a, b, 0, 4, 2, 6);
+      b = __builtin_shufflevector(a, b, 1, 5, 3, 7);
+      a = low;
+    });
+    exchange(2, [](V& a, V& b) {
+      const V low = __builtin_shufflevector(a, b, 0, 1, 4, 5);
+      b = __builtin_shufflevector(a, b, 2, 3, 6, 7);
+      a = low;
+    });
+  }
+#endif
+#endif
+}
+
+// Entries `from` to `from + count` of each lane's array, widened, to `to`: `across` of them every `step` vectors, then the
+// next ones one vector further.
+template <int W, class T>
+static inline void take_run(
+    const T* const* a, int64_t from, int64_t count, Vec<double, W>* to, int64_t across, int64_t step) {
+#ifdef LSTSQ_TRANSPOSES
+  if (count >= W) {
+    for (int64_t done = 0; done < count; done += W) {
+      const int64_t i = least(done, count - W);
+      Vec<double, W> t[W];
+#pragma GCC unroll 8
+      for (int l = 0; l < W; ++l) t[l] = load_as<double, W>(a[l] + from + i);
+      transpose<W>(t);
+      if (across == count) {
+#pragma GCC unroll 8
+        for (int l = 0; l < W; ++l) to[(i + l) * step] = t[l];
+        continue;
+      }
+      int64_t c = i % across;
+      Vec<double, W>* at = to + c * step + i / across;
+#pragma GCC unroll 8
+      for (int l = 0; l < W; ++l) {
+        *at = t[l];
+        at += step;
+        if (++c == across) {
+          c = 0;
+          at += 1 - across * step;
+        }
+      }
+    }
+    return;
+  }
+#endif
+  for (int64_t i = 0; i < count; ++i)
+    for (int l = 0; l < W; ++l) to[i % across * step + i / across][l] = static_cast<double>(a[l][from + i]);
+}
+
+// The lanes' matrices, `rows` rows of n, to `to`, column-major with ld vectors from one column to the next.
+template <int W, class T>
+static inline void take_rows(
+    const T* const* a, int64_t at, int64_t rows, int64_t n, int64_t row, int64_t column, Vec<double, W>* to, int64_t ld) {
+  if (column == 1 && row == n && n < W) {
+    take_run<W>(a, at * row, rows * n, to, n, ld);
+  } else if (column == 1) {
+    for (int64_t i = 0; i < rows; ++i) take_run<W>(a, (at + i) * row, n, to + i, n, ld);
+  } else if (row == 1) {
+    for (int64_t c = 0; c < n; ++c) take_run<W>(a, at + c * column, rows, to + c * ld, rows, 1);
+  } else {
+    for (int64_t c = 0; c < n; ++c)
+      for (int64_t i = 0; i < rows; ++i)
+        for (int l = 0; l < W; ++l) to[c * ld + i][l] = static_cast<double>(a[l][(at + i) * row + c * column]);
+  }
+}
+
 // The reflection I - factor v v' that maps a column, `first` above entries with this sum of squares, to `image` above
 // zeros. v is the column with `top` in the place of its first entry. A column next to nothing is left as it is: its
 // squares have lost their digits, and compared with the matrix (range.h) it is zero.
@@ -40,49 +139,41 @@ struct Reflection {
   }
 };
 
-// Reduce [R; rows] to [R'; 0], rows being H of the lanes' matrices, the next ones: column after column comes to the
-// registers, and leaves when all reflections have been applied. r is n by n, column-major; columns, tops and factors
-// are room for the reflections.
-template <int W, int H, class T>
-static inline void add_rows(int64_t n,
-                            const T* const* a,
-                            int64_t row,
-                            int64_t column,
-                            int64_t live,
-                            Vec<double, W>* r,
-                            Vec<double, W>* columns,
-                            Vec<double, W>* tops,
-                            Vec<double, W>* factors) {
+// The inner product of two columns of H entries, in four sums, so that one addition does not wait for the last.
+template <int W, int H>
+static inline Vec<double, W> inner(const Vec<double, W>* v, const Vec<double, W>* y) {
+  constexpr int sums = H < 4 ? H : 4;
+  Vec<double, W> s[sums];
+#pragma GCC unroll 4
+  for (int i = 0; i < sums; ++i) s[i] = v[i] * y[i];
+#pragma GCC unroll 16
+  for (int i = sums; i < H; ++i) s[i % sums] += v[i] * y[i];
+  if constexpr (sums == 4)
+    return (s[0] + s[1]) + (s[2] + s[3]);
+  else
+    return s[0] + s[1];
+}
+
+// Reduce [R; columns] to [R'; 0], columns being n columns of H entries, which become reflectors: column after column
+// comes to the registers, and leaves when all reflections have been applied. r is n by n, column-major; tops and factors
+// are room for the other parts of the reflections.
+template <int W, int H>
+static inline void add_rows(
+    int64_t n, Vec<double, W>* r, Vec<double, W>* columns, Vec<double, W>* tops, Vec<double, W>* factors) {
   using V = Vec<double, W>;
   for (int64_t c = 0; c < n; ++c) {
     V y[H];
 #pragma GCC unroll 16
-    for (int i = 0; i < H; ++i) {
-      y[i] = V{};
-      if (i < live)
-        for (int l = 0; l < W; ++l) y[i][l] = static_cast<double>(a[l][i * row + c * column]);
-    }
+    for (int i = 0; i < H; ++i) y[i] = columns[c * H + i];
     V* above = r + c * n;
     for (int64_t j = 0; j < c; ++j) {
       const V* v = columns + j * H;
-      V s = tops[j] * above[j], t = {};
-#pragma GCC unroll 16
-      for (int i = 0; i < H; i += 2) {
-        s += v[i] * y[i];
-        t += v[i + 1] * y[i + 1];
-      }
-      s = (s + t) * factors[j];
+      const V s = factors[j] * (tops[j] * above[j] + inner<W, H>(v, y));
       above[j] -= s * tops[j];
 #pragma GCC unroll 16
       for (int i = 0; i < H; ++i) y[i] -= s * v[i];
     }
-    V s = {}, t = {};
-#pragma GCC unroll 16
-    for (int i = 0; i < H; i += 2) {
-      s += y[i] * y[i];
-      t += y[i + 1] * y[i + 1];
-    }
-    const Reflection<W> made(above[c], s + t);
+    const Reflection<W> made(above[c], inner<W, H>(y, y));
     tops[c] = made.top;
     factors[c] = made.factor;
     above[c] = made.image;
@@ -150,183 +241,307 @@ static void bidiagonalise(int64_t m,
   }
 }
 
-// The squares of the singular values of bidiagonal matrices, in any order, to `values` (n rows of W). True for the
-// lanes that converged. q and e are overwritten; next: room for 2 n.
+// The squares of the singular values of bidiagonal matrices, in any order, to `values` (n rows of G W). True for the
+// lanes that converged. q and e (n rows of G vectors) are overwritten; next: room for 2 n G. G vectors take turns, so
+// that one divides while another waits.
 //
-// A sweep replaces B'B by a similar matrix minus a shift; the last entries of q and e then tend to the smallest
-// eigenvalue, less all shifts, and to 0. Where e is next to 0, the value is taken, and the lane's other entries move
-// to the end of the arrays, so that all lanes end at the same place; what they leave is filled with entries that no
-// sweep changes much and no shift depends on.
-template <int W>
-static Mask<W> qd_values(int64_t n, Vec<double, W>* q, Vec<double, W>* e, Vec<double, W>* next, double* values) {
+// A sweep goes from B to C with C'C = BB' - shift. The last off-diagonal entry of BB' tends to 0; where it is next to
+// 0, the last diagonal entry with all shifts is a value. The lane's next sweep then has a shift for what is before that
+// entry, and the other entries move to the end, so that all lanes end at the same place; the place that they leave at
+// the beginning is filled with an entry that changes nothing.
+template <int W, int G>
+struct Qd {
   using V = Vec<double, W>;
   using M = Mask<W>;
-  V size = q[n - 1];
-  for (int64_t k = 0; k + 1 < n; ++k) size = q[k] + e[k] > size ? q[k] + e[k] : size;
-  const V filling = size * 16.0;  // larger than every eigenvalue, and so than the sum of all shifts
-  const V least_e = size * 0x1p-250;  // so that nothing is divided by zero
-  const M upside_down = q[0] < q[n - 1];
-  for (int64_t k = 0, l = n - 1; k < l; ++k, --l) {
-    const V up = q[k], down = q[l];
-    q[k] = upside_down ? down : up;
-    q[l] = upside_down ? up : down;
-  }
-  for (int64_t k = 0, l = n - 2; k < l; ++k, --l) {
-    const V up = e[k], down = e[l];
-    e[k] = upside_down ? down : up;
-    e[l] = upside_down ? up : down;
-  }
-  for (int64_t k = 0; k + 1 < n; ++k) e[k] = e[k] > least_e ? e[k] : least_e;
 
-  V *q_next = next, *e_next = next + n, shift = {}, shifts = {};
-  M left = M{} + n;  // entries of each lane
-  V failures = {};
-  int64_t from = 0;
-  for (int64_t sweep = 0; from < n - 2 && sweep < 24 + 12 * n; ++sweep) {
-    V d = q[from] - shift, slope = V{} + 1.0, least_d = filling, slope_before = slope, least_before = least_d;
-    for (int64_t k = from; k + 1 < n; ++k) {
-      least_before = least_d;
-      slope_before = slope;
-      least_d = d < least_d ? d : least_d;
-      const V sum = d + e[k], inverse = 1.0 / sum, ratio = q[k + 1] * inverse, product = e[k] * ratio;
-      q_next[k] = sum;
-      e_next[k] = magnitudes<W>(product) > least_e ? product : least_e;
-      slope = 1.0 + slope * (product * inverse);
-      d = d * ratio - shift;
+  int64_t n;
+  V *q, *e, *q_next, *e_next;
+  V* values;
+  static constexpr double most_caution = 0.4;
+  int64_t from = 0;  // the first place in use by any lane
+  V size[G], filling[G], least_e[G], shift[G], shifts[G], caution[G];
+  V pair[G][5];  // what finish() needs, of the lanes that are done
+  M left[G], found[G], done[G], failures[G];  // found: the last entry is to be dropped after the next sweep
+
+  Qd(int64_t n, V* q, V* e, V* next, V* values)
+      : n(n), q(q), e(e), q_next(next), e_next(next + n * G), values(values) {
+    for (int g = 0; g < G; ++g) {
+      V most = q[(n - 1) * G + g];
+      for (int64_t k = g; k < (n - 1) * G; k += G) most = q[k] + e[k] > most ? q[k] + e[k] : most;
+      size[g] = most;
+      filling[g] = most * 16.0;     // beyond all eigenvalues, and so beyond the sum of all shifts
+      for (V& entry : pair[g]) entry = V{} + 1.0;
+      least_e[g] = most * 0x1p-250;  // so that nothing is divided by zero
+      shift[g] = shifts[g] = V{};
+      caution[g] = V{} + most_caution;
+      left[g] = M{} + n;
+      found[g] = done[g] = failures[g] = M{};
+      // Small values are best found at the end.
+      const M upside_down = q[g] < q[(n - 1) * G + g];
+      reverse(q + g, n, upside_down);
+      reverse(e + g, n - 1, upside_down);
+      for (int64_t k = g; k < (n - 1) * G; k += G) e[k] += least_e[g];
     }
-    q_next[n - 1] = d;
-    const M failed = ~(least_d >= 0.0);
-    V* keep = q;
-    q = q_next;
-    q_next = keep;
-    keep = e;
-    e = e_next;
-    e_next = keep;
+  }
+
+  static void reverse(V* v, int64_t count, M where) {
+    for (int64_t k = 0, l = count - 1; k < l; ++k, --l) {
+      const V first = v[k * G], last = v[l * G];
+      v[k * G] = where ? last : first;
+      v[l * G] = where ? first : last;
+    }
+  }
+
+  // What a sweep tells of its last entry: d, and -d' as a function of the shift; and the least d before it.
+  struct End {
+    V d, slope, least;
+  };
+
+  void sweep(End* end, End* before) {
+    V d[G], slope[G], least[G], d_before[G], slope_before[G], least_before[G];
+#pragma GCC unroll 4
+    for (int g = 0; g < G; ++g) {
+      d[g] = d_before[g] = q[from * G + g] - shift[g];
+      slope[g] = slope_before[g] = V{} + 1.0;
+      least[g] = least_before[g] = filling[g];
+    }
+    M after_start[G];  // places after the first of the lane's own
+#pragma GCC unroll 4
+    for (int g = 0; g < G; ++g) after_start[g] = left[g] - (n - from);
+    for (int64_t k = from * G; k < (n - 1) * G; k += G) {
+#pragma GCC unroll 4
+      for (int g = 0; g < G; ++g) {
+        // Exactly, so that what is found does not depend on the neighbours.
+        d[g] = after_start[g] == 0 ? q[k + g] - shift[g] : d[g];
+        after_start[g] += 1;
+        d_before[g] = d[g];
+        slope_before[g] = slope[g];
+        least_before[g] = least[g];
+        least[g] = d[g] < least[g] ? d[g] : least[g];
+        const V sum = d[g] + e[k + g], inverse = 1.0 / sum, ratio = q[k + G + g] * inverse, beside = e[k + g] * ratio;
+        q_next[k + g] = sum;
+        e_next[k + g] = beside + least_e[g];
+        slope[g] = 1.0 + slope[g] * (beside * inverse);
+        d[g] = d[g] * ratio - shift[g];
+      }
+    }
+    for (int g = 0; g < G; ++g) {
+      q_next[(n - 1) * G + g] = d[g];
+      end[g] = {d[g], slope[g], least[g]};
+      before[g] = {d_before[g], slope_before[g], least_before[g]};
+    }
+  }
+
+  // True where all lanes have converged.
+  void run(int64_t most_sweeps) {
+    End end[G], before[G];
+    for (int64_t count = 0; count < most_sweeps; ++count) {
+      sweep(end, before);
+      swap(q, q_next);
+      swap(e, e_next);
+      M unfinished = {}, longest = {};
+      for (int g = 0; g < G; ++g) {
+        finish_sweep(g, end[g], before[g]);
+        unfinished |= left[g] + found[g] > 2;
+        longest |= left[g] >= n - from;
+      }
+      if (!any_lane<W>(unfinished)) return;
+      if (!any_lane<W>(longest)) ++from;
+    }
+  }
+
+  static void swap(V*& a, V*& b) {
+    V* const keep = a;
+    a = b;
+    b = keep;
+  }
+
+  void finish_sweep(int g, End end, End before) {
+    V* const q_last = q + (n - 1) * G + g;
+    V* const e_last = e + (n - 2) * G + g;
+    // An entry below zero before the last: the shift was too large.
+    const M failed = ~((found[g] ? before.least : end.least) >= 0.0);
     if (any_lane<W>(failed)) {
-      for (int64_t k = from; k < n; ++k) {
+      for (int64_t k = from * G + g; k < n * G; k += G) {
         q[k] = failed ? q_next[k] : q[k];
         e[k] = failed ? e_next[k] : e[k];
       }
-      failures = failed ? failures + 1.0 : V{};
-    } else {
-      failures = V{};
     }
-    shifts = failed ? shifts : shifts + shift;
-    const V value = shifts + q[n - 1], small = 0x1p-108 * size;
-    const V beside = magnitudes<W>(e[n - 2]), end = magnitudes<W>(q[n - 1]), enough = small * magnitudes<W>(value);
-    const M done = ((beside <= small) | ((beside * beside <= enough) & (beside * end <= enough))) & ~failed & (left > 2);
-    V last = d, slope_last = slope, least_last = least_d;
-    if (any_lane<W>(done)) {
-      int64_t longest = 0;
-      for (int l = 0; l < W; ++l) {
-        values[(left[l] - 1) * W + l] = value[l];
-        left[l] += done[l];
-        longest = most(longest, left[l]);
-      }
-      for (int64_t k = n - 1; k > from; --k) q[k] = done ? q[k - 1] : q[k];
-      for (int64_t k = n - 2; k > from; --k) e[k] = done ? e[k - 1] : e[k];
-      q[from] = done ? filling : q[from];
-      e[from] = done ? least_e : e[from];
-      from = n - longest;
-      last = q[n - 1];
-      slope_last = done ? slope_before : slope;
-      least_last = done ? least_before : least_d;
+    const M moves = found[g] & ~failed;
+    shifts[g] = failed ? shifts[g] : shifts[g] + shift[g];
+    V d = end.d, slope = end.slope, least = end.least;
+    if (any_lane<W>(moves)) {
+      for (int64_t k = (n - 1) * G + g; k > from * G + g; k -= G) q[k] = moves ? q[k - G] : q[k];
+      for (int64_t k = (n - 2) * G + g; k > from * G + g; k -= G) e[k] = moves ? e[k - G] : e[k];
+      q[from * G + g] = moves ? filling[g] : q[from * G + g];
+      e[from * G + g] = moves ? least_e[g] : e[from * G + g];
+      left[g] += moves;
+      d = moves ? *q_last : d;
+      slope = moves ? before.slope : slope;
+      least = moves ? before.least : least;
     }
-    // The next shift: Newton's step towards the smallest zero of d(shift), where it is well below the other entries.
-    const V newton = last / slope_last, lesser = newton < least_last ? newton : least_last;
-    V chosen = newton < 0.9 * least_last ? newton : 0.75 * lesser;
-    const V below = last * (1 + 0x1p-50);
-    chosen = last <= 0.0 ? below : chosen;
+    const V value = shifts[g] + *q_last;
+    const V small = 0x1p-108 * size[g], next_to = small * magnitudes<W>(value);
+    const M now = (magnitudes<W>(*e_last * *q_last) <= (next_to > small * small ? next_to : small * small)) & ~failed & (left[g] > 2);
+    found[g] = failed ? found[g] : now;
+    if (any_lane<W>(now)) {
+      const M place = now ? left[g] - 1 : M{} - 1;
+      for (int64_t k = 0; k < n - from; ++k) values[k * G + g] = place == k ? value : values[k * G + g];
+    }
+
+    // The next shift: Newton's step towards the smallest zero of d as a function of the shift, where it is well below
+    // the other entries. Of two entries the values are found at the end.
+    const M again = now & ~moves;
+    d = now ? q_last[-G] : d;
+    slope = again ? before.slope : slope;
+    least = again ? before.least : least;
+    const V newton = d / (slope > 1.0 ? slope : V{} + 1.0), lesser = newton < least ? newton : least;
+    // Elsewhere a part of the bound, a larger one from sweep to sweep: values may lie close together.
+    V next = newton < 0.75 * least ? newton : (1.0 - caution[g]) * lesser;
+    caution[g] = failed | now ? V{} + most_caution : caution[g] * 0.6;
+    next = d <= 0.0 ? d * (1 + 0x1p-50) : next;
+    next = now & moves ? V{} : next;
+    failures[g] = failed ? failures[g] + 1 : M{};
     if (any_lane<W>(failed)) {
-            const V surely = q[n - 1] < 0.0 ? q[n - 1] * (1 + 0x1p-50) : V{};
-      V retry = shift > 0.0 ? 0.25 * shift : 4.0 * shift;
-      retry = (failures > 1.0) & (shift > 0.0) ? surely : retry;
-      chosen = failed ? retry : chosen;
+      const V last = found[g] ? q_last[-G] : *q_last;
+      const V surely = last < 0.0 ? last * (1 + 0x1p-50) : V{};
+      V retry = shift[g] > 0.0 ? 0.25 * shift[g] : 4.0 * shift[g];
+      retry = (failures[g] > 1) & (shift[g] > 0.0) ? surely : retry;
+      next = failed ? retry : next;
     }
-    shift = left > 2 ? chosen : V{};  // of two entries the values are found at the end
+    const M two = left[g] + found[g] <= 2;
+    shift[g] = two ? V{} : next;
+    if (any_lane<W>(two & ~done[g])) take_pair(g, two & ~done[g]);
   }
-  // Two are left: the eigenvalues of a matrix of order two.
-  const V a = q[n - 2], b = q[n - 1], c = e[n - 2], difference = a + c - b;
-  const V high = 0.5 * ((a + b + c) + roots<W>(difference * difference + 4.0 * (b * c)));
-  store<W>(values + W, shifts + high);
-  store<W>(values, shifts + a / high * b);
-  return left <= 2;
-}
+
+  // The last two entries of these lanes, of BB' = [a + c, sqrt(b c); ., b + rest].
+  void take_pair(int g, M lanes_of) {
+    const int64_t last = (n - 1) * G + g;
+    V found_pair[5] = {q[last - G], q[last], e[last - G], V{}, shifts[g]};
+    if (n > 2) {
+      found_pair[0] = found[g] ? q[last - 2 * G] : found_pair[0];
+      found_pair[1] = found[g] ? q[last - G] : found_pair[1];
+      found_pair[2] = found[g] ? e[last - 2 * G] : found_pair[2];
+      found_pair[3] = found[g] ? e[last - G] : found_pair[3];
+    }
+    for (int i = 0; i < 5; ++i) pair[g][i] = lanes_of ? found_pair[i] : pair[g][i];
+    done[g] |= lanes_of;
+  }
+
+  // The last two values of each lane: the eigenvalues of a matrix of order two, whose determinant is a b + (a + c) rest.
+  // True for the lanes that converged.
+  M finish(int g) {
+    if (n == 2) take_pair(g, ~M{});
+    const V a = pair[g][0], b = pair[g][1], c = pair[g][2], rest = pair[g][3], shifted = pair[g][4];
+    const V difference = a + c - b - rest;
+    const V high = 0.5 * ((a + b + c + rest) + roots<W>(difference * difference + 4.0 * (b * c)));
+    values[G + g] = shifted + high;
+    values[g] = shifted + (a * (b / high) + (a + c) * (rest / high));
+    return done[g];
+  }
+};
+
+// Vectors that take turns, and rows that are reduced at a time.
+#ifdef __AVX512F__
+constexpr int qd_vectors = 2, reflection_rows = 16;
+#else
+constexpr int qd_vectors = 2, reflection_rows = 8;
+#endif
+
+static bool reduces_first(int64_t m, int64_t n) { return 2 * m >= 3 * n; }
 
 template <int W>
-static int64_t singular_room(int64_t m, int64_t n) {
-  const bool direct = 2 * m < 3 * n;
-  return (direct ? m * n : n * n + 16 * n + 2 * n) + 5 * n + most(m, n) + 16;
+struct SingularRoom {
+  using V = Vec<double, W>;
+  V *q, *e, *next, *values, *own_q, *own_e, *w, *r, *columns, *tops, *factors, *end;
+
+  SingularRoom(int64_t m, int64_t n, V* at) {
+    constexpr int64_t G = qd_vectors;
+    const bool reduces = reduces_first(m, n);
+    q = at;
+    e = q + n * G;
+    next = e + n * G;
+    values = next + 2 * n * G;
+    own_q = values + n * G;
+    own_e = own_q + n;
+    w = own_e + n;
+    r = w + (reduces ? n : m);
+    columns = r + n * (reduces ? n : m);
+    tops = columns + (reduces ? reflection_rows * n : 0);
+    factors = tops + n;
+    end = factors + n;
+  }
+};
+
+template <int W, int H, class T>
+static inline void add_some_rows(
+    const T* const* a, int64_t at, int64_t rows, int64_t n, int64_t row, int64_t column, const SingularRoom<W>& room) {
+  if (rows < H)
+    for (int64_t i = 0; i < n * H; ++i) room.columns[i] = Vec<double, W>{};
+  take_rows<W>(a, at, rows, n, row, column, room.columns, H);
+  add_rows<W, H>(n, room.r, room.columns, room.tops, room.factors);
+}
+
+template <int W, class T>
+static inline void add_all_rows(const T* const* a, int64_t m, int64_t n, int64_t row, int64_t column, const SingularRoom<W>& room) {
+  int64_t at = 0;
+  if constexpr (reflection_rows > 8)
+    for (; m - at > 8; at += reflection_rows)
+      add_some_rows<W, reflection_rows>(a, at, least(m - at, reflection_rows), n, row, column, room);
+  for (; m - at > 4; at += 8) add_some_rows<W, 8>(a, at, least(m - at, 8), n, row, column, room);
+  if (m - at > 2)
+    add_some_rows<W, 4>(a, at, m - at, n, row, column, room);
+  else if (m - at > 0)
+    add_some_rows<W, 2>(a, at, m - at, n, row, column, room);
 }
 
 template <class T, int W>
 static void singular_lanes(const SingularTask<T>& t) {
+  constexpr int G = qd_vectors;
   using V = Vec<double, W>;
   using M = Mask<W>;
   const int64_t m = t.m, n = t.n;
-  const bool direct = 2 * m < 3 * n;
-  V* at = static_cast<V*>(t.workspace);
-  V* q = at;
-  V* e = q + n;
-  V* next = e + n;
-  V* values = next + 2 * n;
-  V* w = values + n;
-  V* r = w + (direct ? m : n);
-  V* columns = r + n * n;
-  V* tops = columns + 16 * n;
-  V* factors = tops + n;
-  for (int64_t element = t.from; element < t.to; element += W) {
-    const int64_t live = least(W, t.to - element);
-    const T* a[W];
-    for (int64_t l = 0; l < W; ++l) a[l] = t.a + (element + least(l, live - 1)) * t.a_stride;
-    if (direct) {
-      for (int64_t c = 0; c < n; ++c)
-        for (int64_t i = 0; i < m; ++i)
-          for (int l = 0; l < W; ++l) r[c * m + i][l] = static_cast<double>(a[l][i * t.row + c * t.column]);
-      bidiagonalise<W>(m, n, false, r, q, e, w);
-    } else {
-      for (int64_t i = 0; i < n * n; ++i) r[i] = V{};
-      int64_t i = 0;
-      for (; i + 8 <= m; i += 8) {
-        const T* rows[W];
-        for (int l = 0; l < W; ++l) rows[l] = a[l] + i * t.row;
-        add_rows<W, 8, T>(n, rows, t.row, t.column, 8, r, columns, tops, factors);
+  const SingularRoom<W> room(m, n, static_cast<V*>(t.workspace));
+  for (int64_t element = t.from; element < t.to; element += G * W) {
+    M good[G];
+    const T* a[G * W];
+    const int64_t live = least(G * W, t.to - element);
+    for (int64_t l = 0; l < G * W; ++l) a[l] = t.a + (element + least(l, live - 1)) * t.a_stride;
+    for (int g = 0; g < G; ++g) {
+      if (reduces_first(m, n)) {
+        for (int64_t i = 0; i < n * n; ++i) room.r[i] = V{};
+        add_all_rows<W>(a + g * W, m, n, t.row, t.column, room);
+        bidiagonalise<W>(n, n, true, room.r, room.own_q, room.own_e, room.w);
+      } else {
+        take_rows<W>(a + g * W, 0, m, n, t.row, t.column, room.r, m);
+        bidiagonalise<W>(m, n, false, room.r, room.own_q, room.own_e, room.w);
       }
-      if (i < m) {
-        const T* rows[W];
-        for (int l = 0; l < W; ++l) rows[l] = a[l] + i * t.row;
-        if (m - i <= 2)
-          add_rows<W, 2, T>(n, rows, t.row, t.column, m - i, r, columns, tops, factors);
-        else if (m - i <= 4)
-          add_rows<W, 4, T>(n, rows, t.row, t.column, m - i, r, columns, tops, factors);
-        else
-          add_rows<W, 8, T>(n, rows, t.row, t.column, m - i, r, columns, tops, factors);
-      }
-      bidiagonalise<W>(n, n, true, r, q, e, w);
+      V squares = room.own_q[n - 1];
+      for (int64_t k = 0; k + 1 < n; ++k) squares += room.own_q[k] + room.own_e[k];
+      good[g] = (squares >= 1 / (largest_norm * largest_norm)) & (squares <= largest_norm * largest_norm);
+      for (int64_t k = 0; k < n; ++k) room.q[k * G + g] = good[g] ? room.own_q[k] : V{} + 1.0;
+      for (int64_t k = 0; k + 1 < n; ++k) room.e[k * G + g] = good[g] ? room.own_e[k] : V{};
     }
-    V squares = q[n - 1];
-    for (int64_t k = 0; k + 1 < n; ++k) squares += q[k] + e[k];
-    const M ordinary = (squares >= 1 / (largest_norm * largest_norm)) & (squares <= largest_norm * largest_norm);
-    M good = ordinary;
     if (n > 1) {
-      for (int64_t k = 0; k < n; ++k) q[k] = ordinary ? q[k] : V{} + 1.0;
-      for (int64_t k = 0; k + 1 < n; ++k) e[k] = ordinary ? e[k] : V{};
-      good &= qd_values<W>(n, q, e, next, reinterpret_cast<double*>(values));
+      Qd<W, G> qd(n, room.q, room.e, room.next, room.values);
+      if (n > 2) qd.run(24 + 12 * n);
+      for (int g = 0; g < G; ++g) good[g] &= qd.finish(g);
     } else {
-      values[0] = q[0];
+      for (int g = 0; g < G; ++g) room.values[g] = room.q[g];
     }
-    for (int64_t k = 0; k < n; ++k) values[k] = values[k] > 0.0 ? roots<W>(values[k]) : V{};
-    for (int64_t k = 1; k < n; ++k)
-      for (int64_t p = k; p > 0; --p) {
-        const V up = values[p - 1], down = values[p];
-        values[p - 1] = up > down ? up : down;
-        values[p] = up > down ? down : up;
+    for (int64_t k = 0; k < n * G; ++k) room.values[k] = room.values[k] > 0.0 ? roots<W>(room.values[k]) : V{};
+    for (int64_t k = G; k < n * G; ++k)
+      for (int64_t p = k; p >= G; p -= G) {
+        const V up = room.values[p - G], down = room.values[p];
+        room.values[p - G] = up > down ? up : down;
+        room.values[p] = up > down ? down : up;
       }
+    const double* sorted = reinterpret_cast<const double*>(room.values);
     for (int64_t l = 0; l < live; ++l) {
       T* s = t.s + (element + l) * n;
-      for (int64_t k = 0; k < n; ++k) s[k] = static_cast<T>(values[k][l]);
-      t.ok[element + l] = good[l] != 0;
-      if (good[l]) continue;
+      for (int64_t k = 0; k < n; ++k) s[k] = static_cast<T>(sorted[k * G * W + l]);
+      t.ok[element + l] = good[l / W][l % W] != 0;
+      if (t.ok[element + l]) continue;
       bool zero = true;
       for (int64_t i = 0; i < m && zero; ++i)
         for (int64_t j = 0; j < n; ++j) zero &= a[l][i * t.row + j * t.column] == 0;
@@ -337,13 +552,10 @@ static void singular_lanes(const SingularTask<T>& t) {
   }
 }
 
-#ifndef SINGULAR_LANES
-#define SINGULAR_LANES lanes
-#endif
 static int64_t singular_workspace(int64_t m, int64_t n) {
-  return singular_room<SINGULAR_LANES>(m, n) * SINGULAR_LANES * static_cast<int64_t>(sizeof(double));
+  return (SingularRoom<lanes>(m, n, nullptr).end - static_cast<VecD*>(nullptr)) * static_cast<int64_t>(sizeof(VecD));
 }
 template <class T>
 static void singular(const SingularTask<T>& t) {
-  singular_lanes<T, SINGULAR_LANES>(t);
+  singular_lanes<T, lanes>(t);
 }
