@@ -508,6 +508,13 @@ static void singular_lanes(const SingularTask<T>& t) {
     const int64_t live = least(G * W, t.to - element);
     for (int64_t l = 0; l < G * W; ++l) a[l] = t.a + (element + least(l, live - 1)) * t.a_stride;
     for (int g = 0; g < G; ++g) {
+      if (g * W >= live) {
+        // Nobody reads these lanes, but they take part: as copies.
+        good[g] = good[0];
+        for (int64_t k = 0; k < n; ++k) room.q[k * G + g] = room.q[k * G];
+        for (int64_t k = 0; k + 1 < n; ++k) room.e[k * G + g] = room.e[k * G];
+        continue;
+      }
       if (reduces_first(m, n)) {
         for (int64_t i = 0; i < n * n; ++i) room.r[i] = V{};
         add_all_rows<W>(a + g * W, m, n, t.row, t.column, room);

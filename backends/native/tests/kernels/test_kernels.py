@@ -306,7 +306,7 @@ def test_reduction_of_zeros_and_extreme_sizes(dtype):
 
 
 def assert_values(a, what, reference=None):
-    """Within 2 (m + n) units of rounding of the largest value, which is what LAPACK's tests ask of LAPACK, and rounded."""
+    """Within 2 (m + n) units of rounding of the largest value, as LAPACK is, and rounded."""
     m, n = a.shape[1:]
     s, ok = singular_values(a)
     assert ok.all(), (what, ok)
