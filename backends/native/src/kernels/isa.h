@@ -72,6 +72,18 @@ struct BatchTask {
   void* workspace;   // batch_workspace bytes, aligned to 64
 };
 
+// Singular values, descending, of the elements [from, to) of a batch: m by n, m >= n.
+template <class T>
+struct SingularTask {
+  int64_t m, n;
+  const T* a;
+  int64_t a_stride, row, column;
+  T* s;         // n for each element
+  uint8_t* ok;  // 0 where they were not found
+  int64_t from, to;
+  void* workspace;  // singular_workspace bytes, aligned to 64
+};
+
 // Reduce [R c; A b], for the rows [from, to) of A (n columns) and b (k), to [R' c'; 0 rest] by reflections.
 template <class T>
 struct StackTask {
@@ -132,6 +144,9 @@ struct Isa {
   void (*solve_r_one)(int64_t n, const double* r, int64_t ldr, double* w);
   void (*stack_f)(const StackTask<float>&);
   void (*stack_d)(const StackTask<double>&);
+  void (*singular_f)(const SingularTask<float>&);
+  void (*singular_d)(const SingularTask<double>&);
+  int64_t (*singular_workspace)(int64_t m, int64_t n);
   LuIsa<float> lu_f;
   LuIsa<double> lu_d;
 };

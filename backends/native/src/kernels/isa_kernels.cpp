@@ -15,6 +15,7 @@ namespace {
 // After widen() of residual.inl:
 #include "batch.inl"
 #include "stack.inl"
+#include "singular.inl"
 
 }  // namespace
 
@@ -42,6 +43,9 @@ const Isa table = {
     solve_r_one,
     stack<float>,
     stack<double>,
+    singular<float>,
+    singular<double>,
+    singular_workspace,
     {lu_panel<float>, lu_update<float>, lu_solve<float>},
     {lu_panel<double>, lu_update<double>, lu_solve<double>},
 };

@@ -118,6 +118,24 @@ struct Batch {
 template <class T>
 bool solve_batch(const Batch<T>& batch);
 
+// A batch of small matrices of one shape, whose singular values are wanted. Entry (i, j) of element e is
+// a[e * a_stride + i * row + j * column].
+template <class T>
+struct SingularBatch {
+  int64_t count, m, n;
+  const T* a;
+  int64_t a_stride, row, column;
+  T* s;         // count by min(m, n), contiguous; descending
+  uint8_t* ok;  // count: 1 where they were found; elsewhere s of that element is unspecified
+};
+
+// Find the singular values of all elements, in double precision and rounded once, using every core. Their errors are a
+// few units of rounding of the largest. Not found are those of elements with NaN or infinity, and of sizes out of
+// range (range.h); zeros are in range. False, and nothing was written, where min(m, n) is not within
+// [1, max_batch_columns]. T: float or double.
+template <class T>
+bool singular_values(const SingularBatch<T>& batch);
+
 // The number of threads in use: LSTSQ_NUM_THREADS if it is set to a positive number, else the cores this process may
 // run on. Read once.
 int thread_count();

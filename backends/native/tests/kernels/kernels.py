@@ -164,6 +164,16 @@ def solve_batch(
     return x, sums, ok.astype(bool)
 
 
+def singular_values(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Singular values of a batch (count, m, n), whatever its strides, and which elements they were found of."""
+    count, m, n = a.shape
+    s, ok = np.full((count, min(m, n)), np.nan, a.dtype), np.zeros(count, np.uint8)
+    strides = [stride // a.itemsize for stride in a.strides]
+    if not kernels().call(f"shim_singular_values_{CODES[a.dtype.char]}", [*a.shape, a, *strides], [s, ok]):
+        raise ValueError(f"no kernel for the singular values of {a.shape}")
+    return s, ok.astype(bool)
+
+
 def reduce(a: np.ndarray, b: np.ndarray, exponent: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """R, the first rows of Q'b and the squares of its other rows, of A 2^-exponent; A in any order, without gaps."""
     (m, n), k = a.shape, b.shape[1]

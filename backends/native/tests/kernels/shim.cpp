@@ -66,6 +66,21 @@ SHIM(z, std::complex<double>, double)
 SHIM_BATCH(s, float)
 SHIM_BATCH(d, double)
 
+#define SHIM_SINGULAR_VALUES(S, T)                                                                     \
+  int shim_singular_values_##S(int64_t count,                                                          \
+                               int64_t m,                                                              \
+                               int64_t n,                                                              \
+                               const T* a,                                                             \
+                               int64_t a_stride,                                                       \
+                               int64_t row,                                                            \
+                               int64_t column,                                                         \
+                               T* s,                                                                   \
+                               uint8_t* ok) {                                                          \
+    return singular_values(SingularBatch<T>{count, m, n, a, a_stride, row, column, s, ok});            \
+  }
+SHIM_SINGULAR_VALUES(s, float)
+SHIM_SINGULAR_VALUES(d, double)
+
 #define SHIM_REDUCE(S, T)                                                                   \
   int shim_reduce_##S(const T* a,                                                           \
                       int64_t row,                                                          \

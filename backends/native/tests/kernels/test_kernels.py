@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kernels import CERTIFIED, default_rcond, instruction_set, reduce, repeat, solve, solve_batch
+from kernels import CERTIFIED, default_rcond, instruction_set, reduce, repeat, singular_values, solve, solve_batch
 
 REFERENCE = Path(__file__).parents[4] / "conformance" / "lstsq_conformance" / "reference.py"
 residual = runpy.run_path(str(REFERENCE))["residual"]
@@ -305,6 +305,133 @@ def test_reduction_of_zeros_and_extreme_sizes(dtype):
     assert np.isfinite(plain).all()
 
 
+def assert_values(a, what, reference=None):
+    """Within 2 (m + n) units of rounding of the largest value, as LAPACK is, and rounded."""
+    m, n = a.shape[1:]
+    s, ok = singular_values(a)
+    assert ok.all(), (what, ok)
+    expected = np.linalg.svd(a.astype(np.float64), compute_uv=False) if reference is None else reference
+    assert (s[:, :-1] >= s[:, 1:]).all(), what
+    rounding = 0 if a.dtype == np.float64 else np.finfo(a.dtype).eps * expected + np.finfo(a.dtype).smallest_subnormal
+    allowed = 2 * (m + n) * np.finfo(np.float64).eps * expected[:, :1] + rounding
+    assert (abs(s - expected) <= allowed).all(), (what, m, n, (abs(s - expected) / np.maximum(allowed, 1e-300)).max())
+
+
+def with_values(rng, count, m, n, values):
+    k = min(m, n)
+    u, v = (np.linalg.qr(rng.standard_normal((count, size, k)))[0] for size in (m, n))
+    return (u * values) @ np.swapaxes(v, 1, 2)
+
+
+VALUES_SHAPES = [
+    (1, 1), (2, 1), (64, 1), (2, 2), (3, 3), (10, 3), (4, 4), (8, 4), (20, 5), (6, 6), (9, 8), (32, 8), (33, 12),
+    (16, 16), (64, 16), (20, 17), (64, 33), (64, 64), (3, 7), (16, 40), (1, 30),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", REAL)
+@pytest.mark.parametrize("shape", VALUES_SHAPES)
+def test_singular_values_of_any_shape(dtype, shape):
+    """Well and ill conditioned, equal and nearly equal, zeros, graded, and matrices on which methods have failed."""
+    rng = np.random.default_rng(sum(shape))
+    m, n = shape
+    k, count = min(shape), 37
+    made = {f"condition {c:g}": np.geomspace(1, 1 / c, k) for c in CONDITIONS[:: 1 if k < 20 else 5]}
+    made["one small"], made["one large"] = np.r_[np.ones(k - 1), 1e-9], np.r_[1, np.full(k - 1, 1e-9)]
+    made["pairs"] = np.repeat(rng.random(k), 2)[:k]
+    made["near pairs"] = made["pairs"] * (1 + 1e-9 * rng.random(k))
+    made["clusters"] = rng.choice([1, 1e-3, 1e-6, 1e-12], (count, 1, k))
+    made["deficient"] = np.r_[np.ones((k + 1) // 2), np.zeros(k // 2)]
+    for what, values in made.items():
+        assert_values(with_values(rng, count, m, n, values).astype(dtype), what)
+
+    plain = rng.standard_normal((count, m, n))
+    rows, columns = np.arange(m)[:, None], np.arange(n)
+    grades = {
+        "plain": plain,
+        "graded columns": plain * np.geomspace(1, 1e-30, n),
+        "graded upwards": plain * np.geomspace(1e-30, 1, n),
+        "graded rows": plain * np.geomspace(1, 1e-20, m)[:, None],
+        "wild": plain * 10.0 ** rng.integers(-20, 20, plain.shape),
+        "integers": rng.integers(-1, 2, plain.shape),
+        "sparse": plain * (rng.random(plain.shape) < 0.3),
+        "triangular": np.triu(plain),
+    }
+    famous = {
+        "zeros": np.zeros((m, n)),
+        "ones": np.ones((m, n)),
+        "identity": np.eye(m, n),
+        "a twin": np.where(columns == 1, 1.0, rows + 1.0) * np.ones((m, n)),
+        "bidiagonal of ones": np.eye(m, n) + np.eye(m, n, 1),
+        "Kahan": np.triu(2 * np.eye(m, n) - 1) * 0.9**rows,
+        "Vandermonde": (rows / m) ** columns,
+        "Hilbert": 1 / (1 + rows + columns),
+        "Wilkinson": abs(rows - m // 2) * np.eye(m, n) + np.eye(m, n, 1) + np.eye(m, n, -1),
+    }
+    for what, a in grades.items():
+        assert_values(a.astype(dtype), what)
+    assert_values(np.stack([*famous.values()]).astype(dtype), "famous")
+
+
+@pytest.mark.parametrize("dtype", REAL)
+def test_singular_values_of_other_sizes(dtype):
+    """The scale changes nothing but the exponents; what is out of range, NaN or infinite is declined, alone."""
+    rng = np.random.default_rng(3)
+    exponents = [-100, -30, 0, 30, 100]
+    for m, n in ((8, 4), (6, 6), (40, 12), (5, 9)):
+        a = rng.standard_normal((23, m, n)).astype(dtype)
+        clean, ok = singular_values(a)
+        assert ok.all()
+        for exponent in exponents:
+            np.testing.assert_array_equal(singular_values(np.ldexp(a, exponent))[0], np.ldexp(clean, exponent))
+        bad = {0: np.nan, 5: np.inf, 9: -np.inf, 22: np.nan}
+        for i, value in bad.items():
+            a[i, m - 1, n - 1] = value
+        if dtype == np.float64:
+            bad |= {12: 0, 13: 0}
+            a[12], a[13] = np.ldexp(a[12], 300), np.ldexp(a[13], -300)
+        a[15] = 0
+        s, ok = singular_values(a)
+        np.testing.assert_array_equal(np.flatnonzero(~ok), sorted(bad))
+        assert not s[15].any()
+        ok[15] = False
+        np.testing.assert_array_equal(s[ok], clean[ok])
+
+
+@pytest.mark.parametrize("dtype", REAL)
+@pytest.mark.parametrize("shape", [(8, 4), (10, 3), (9, 9), (30, 13), (5, 9), (7, 20)])
+def test_singular_values_wherever_the_elements_lie(dtype, shape):
+    """Any strides, any number of elements: bit by bit the same for an element alone, beside others, and repeated."""
+    rng = np.random.default_rng(sum(shape))
+    m, n = shape
+    for count in (1, 7, 16, 35, 200):
+        a = rng.standard_normal((count, m, n)).astype(dtype)
+        s, _ = singular_values(a)
+        wide = np.zeros((count, 2 * m, n + 3), dtype)
+        wide[:, ::2, 1 : n + 1] = a
+        spread = np.zeros((count, m, 2 * n), dtype)
+        spread[:, :, ::2] = a
+        transposed = np.ascontiguousarray(np.swapaxes(a, 1, 2))
+        for other in (wide[:, ::2, 1 : n + 1], spread[:, :, ::2], np.swapaxes(transposed, 1, 2)):
+            np.testing.assert_array_equal(singular_values(other)[0], s)
+        if m != n:  # the longer side is reduced; of equal ones, the first
+            np.testing.assert_array_equal(singular_values(transposed)[0], s)
+        np.testing.assert_array_equal(singular_values(a[-1:])[0], s[-1:])
+        repeated = np.broadcast_to(a[:1], (5, m, n))
+        np.testing.assert_array_equal(singular_values(repeated)[0], np.repeat(s[:1], 5, 0))
+
+
+def test_singular_values_in_many_digits():
+    """Against 50 digits, not LAPACK: conditions at which LAPACK's own errors would show."""
+    mpmath = pytest.importorskip("mpmath")
+    rng = np.random.default_rng(23)
+    with mpmath.workdps(50):
+        for m, n in ((4, 4), (8, 4), (6, 5), (3, 6)):
+            a = np.stack([with_condition(rng, m, n, c, np.float64) for c in (1, 1e4, 1e10, 1e15)])
+            exact_values = [[float(s) for s in mpmath.svd_r(mpmath.matrix(x.tolist()), compute_uv=False)] for x in a]
+            assert_values(a, "digits", np.sort(np.array(exact_values))[:, ::-1])
+
+
 @pytest.mark.parametrize("isa", ISAS)
 def test_other_instruction_sets(isa):
     """The same tests in a process that is told to use less; where the machine has less, it uses what it has."""
@@ -315,7 +442,7 @@ def test_other_instruction_sets(isa):
     assert used == min(isa, most, key=ISAS.index)
     if used != most:
         command = [sys.executable, "-m", "pytest", "-q", "-x", __file__]
-        chosen = ["-k", "shape or cutoff or batches or strides"]
+        chosen = ["-k", "shape or cutoff or batches or strides or singular"]
         subprocess.run([*command, *chosen], check=True, env=told, timeout=600)
 
 

@@ -1,0 +1,48 @@
+// Singular values of batches of small matrices, spread over the threads.
+#include <algorithm>
+#include <utility>
+
+#include "isa.h"
+#include "kernels.h"
+#include "pool.h"
+
+namespace lstsq::kernels {
+
+template <class T>
+bool singular_values(const SingularBatch<T>& p) {
+  // A wide matrix has the singular values of its transpose.
+  int64_t m = p.m, n = p.n, row = p.row, column = p.column;
+  if (m < n) {
+    std::swap(m, n);
+    std::swap(row, column);
+  }
+  if (n < 1 || n > max_batch_columns) return false;
+  const int64_t workspace = isa().singular_workspace(m, n);
+  // Chunks of some 30 microseconds at least, a multiple of every vector length.
+  const double work = static_cast<double>(n * n) * static_cast<double>(m + 2 * n) + 300.0;
+  int64_t chunk = std::max<int64_t>(16, static_cast<int64_t>(1e5 / work) / 16 * 16);
+  chunk = std::max(chunk, (p.count / (64 * thread_count()) + 15) / 16 * 16);
+  parallel((p.count + chunk - 1) / chunk, [&](int64_t task) {
+    const SingularTask<T> t{m,
+                            n,
+                            p.a,
+                            p.a_stride,
+                            row,
+                            column,
+                            p.s,
+                            p.ok,
+                            task * chunk,
+                            std::min(p.count, (task + 1) * chunk),
+                            scratch(3, workspace)};
+    if constexpr (sizeof(T) == 4)
+      isa().singular_f(t);
+    else
+      isa().singular_d(t);
+  });
+  return true;
+}
+
+template bool singular_values(const SingularBatch<float>&);
+template bool singular_values(const SingularBatch<double>&);
+
+}  // namespace lstsq::kernels
