@@ -143,7 +143,7 @@ void find_singular_values(
   // All at once, where that leaves few to do again.
   Int open = 0;
   for (Int i = 0; i < count; ++i) open += is_answered(state_of(i)) && needs_matrix(i);
-  std::vector<std::uint8_t> found(count);
+  std::vector<std::uint8_t> found(static_cast<std::size_t>(count));
   if (2 * open < count || !find_all(problem, as, s, found.data())) std::fill(found.begin(), found.end(), 0);
 
   // Of the others, elements that lie at one place, a spectrum or a matrix, have the s of the first of them.
