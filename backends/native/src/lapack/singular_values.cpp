@@ -106,10 +106,11 @@ class Finder {
         if (kernels::gram_triangle(rows.data, p_.m, p_.n, rows.ld, triangle)) return of_triangle(triangle, 0, to);
       }
     }
+    a.exponent = scan(a).exponent;
+    if (!is_long()) return of_whole(a, to);
     const Problem without_columns{p_.m, p_.n, 0};
     if (!reduced_)
       reduced_ = std::make_unique<Reduced<T>>(without_columns, std::numeric_limits<double>::infinity(), nullptr);
-    a.exponent = scan(a).exponent;
     W* triangle = triangle_.reserve(p_.smallest() * p_.smallest());
     reduced_->reduce(a, Matrix<T>{a.data, p_.m, 0, 0, 0}, triangle);
     of_triangle(triangle, a.exponent, to);
@@ -121,10 +122,30 @@ class Finder {
   }
 
  private:
+  /// Whether the reduction to a triangle pays for itself: LAPACK's own measure, of ilaenv.
+  bool is_long() const { return static_cast<double>(std::max(p_.m, p_.n)) >= 1.6 * static_cast<double>(p_.smallest()); }
+
+  /// A and its transpose have the same singular values: whichever LAPACK reads as it lies.
+  void of_whole(const Matrix<T>& a, RealOf<T>* to) {
+    const Matrix<T> lies = a.col_stride == 1 ? Matrix<T>{a.data, a.cols, a.rows, 1, a.row_stride, a.exponent} : a;
+    if (!whole_ || whole_rows_ != lies.rows) {
+      whole_ = std::make_unique<SvdWorkspace<W>>(lies.rows, lies.cols, Vectors::none);
+      whole_rows_ = lies.rows;
+    }
+    W unused{};
+    const auto fill = [&](W* copy) { load(lies, copy, lies.rows); };
+    if (!whole_->decompose(fill, copy_.reserve(p_.m * p_.n), s_.data(), &unused, &unused)) {
+      s_.assign(s_.size(), not_a_number<double>());
+    }
+    write(s_.data(), a.exponent, to);
+  }
+
   Problem p_;
   std::unique_ptr<Values<W>> values_;
+  std::unique_ptr<SvdWorkspace<W>> whole_;
+  Int whole_rows_ = 0;
   std::unique_ptr<Reduced<T>> reduced_;
-  Buffer<W> triangle_;
+  Buffer<W> triangle_, copy_;
   std::vector<double> s_;
 };
 
