@@ -97,7 +97,7 @@ struct StackTask {
   double* left;  // k: the squares of `rest` are added
 };
 
-// LU factors of A (n by n, rows of ld >= padded(n), zeros beyond n), as lu.inl says, in panels of rows as above.
+// LU factors of A (n by n, rows of ld >= padded(n), zeros beyond n), as lu-inl.h says, in panels of rows as above.
 template <class T>
 struct LuIsa {
   bool (*panel)(int64_t n, T* lu, int64_t ld, int32_t* pivots, int64_t at, int64_t depth, T* packed);

@@ -61,7 +61,7 @@ int64_t gram(const Rows<T>& p, bool wide, bool single, double* g, double* c) {
       }
     });
   }
-  const int64_t shortest_block = 96, longest_block = 192;  // of gram.inl, for any instruction set
+  const int64_t shortest_block = 96, longest_block = 192;  // of gram-inl.h, for any instruction set
   return longest_block + inner / cuts / shortest_block + cuts;
 }
 

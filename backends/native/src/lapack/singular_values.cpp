@@ -226,7 +226,9 @@ void find_singular_values(Driver driver, const Problem& problem, const Batch<T>&
 
 template void find_singular_values(Driver, const Problem&, const Batch<float>&, const Cores&, RealOf<float>*);
 template void find_singular_values(Driver, const Problem&, const Batch<double>&, const Cores&, RealOf<double>*);
-template void find_singular_values(Driver, const Problem&, const Batch<std::complex<float>>&, const Cores&, RealOf<std::complex<float>>*);
-template void find_singular_values(Driver, const Problem&, const Batch<std::complex<double>>&, const Cores&, RealOf<std::complex<double>>*);
+template void find_singular_values(
+    Driver, const Problem&, const Batch<std::complex<float>>&, const Cores&, RealOf<std::complex<float>>*);
+template void find_singular_values(
+    Driver, const Problem&, const Batch<std::complex<double>>&, const Cores&, RealOf<std::complex<double>>*);
 
 }  // namespace lstsq::drivers

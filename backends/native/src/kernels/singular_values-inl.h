@@ -2,6 +2,14 @@
 // reflections reduce a long matrix to a triangle, and that to a bidiagonal matrix (Golub and Kahan 1965, "Calculating
 // the singular values and pseudo-inverse of a matrix"); the differential qd algorithm with shifts finds the singular
 // values of that (Fernando and Parlett 1994, "Accurate singular values and differential qd algorithms").
+#pragma once
+
+#include "isa.h"
+#include "range.h"
+#include "simd-inl.h"
+
+namespace lstsq::kernels::LSTSQ_ISA {
+namespace {
 
 template <int W>
 using Mask = Vec<int64_t, W>;
@@ -68,8 +76,8 @@ static inline void transpose(Vec<double, W>* t) {
 #endif
 }
 
-// Entries `from` to `from + count` of each lane's array, widened, to `to`: `across` of them every `step` vectors, then the
-// next ones one vector further.
+// Entries `from` to `from + count` of each lane's array, widened, to `to`: `across` of them every `step` vectors, then
+// the next ones one vector further.
 template <int W, class T>
 static inline void take_run(
     const T* const* a, int64_t from, int64_t count, Vec<double, W>* to, int64_t across, int64_t step) {
@@ -107,8 +115,14 @@ static inline void take_run(
 
 // The lanes' matrices, `rows` rows of n, to `to`, column-major with ld vectors from one column to the next.
 template <int W, class T>
-static inline void take_rows(
-    const T* const* a, int64_t at, int64_t rows, int64_t n, int64_t row, int64_t column, Vec<double, W>* to, int64_t ld) {
+static inline void take_rows(const T* const* a,
+                             int64_t at,
+                             int64_t rows,
+                             int64_t n,
+                             int64_t row,
+                             int64_t column,
+                             Vec<double, W>* to,
+                             int64_t ld) {
   if (column == 1 && row == n && n < W) {
     take_run<W>(a, at * row, rows * n, to, n, ld);
   } else if (column == 1) {
@@ -155,8 +169,8 @@ static inline Vec<double, W> inner(const Vec<double, W>* v, const Vec<double, W>
 }
 
 // Reduce [R; columns] to [R'; 0], columns being n columns of H entries, which become reflectors: column after column
-// comes to the registers, and leaves when all reflections have been applied. r is n by n, column-major; tops and factors
-// are room for the other parts of the reflections.
+// comes to the registers, and leaves when all reflections have been applied. r is n by n, column-major; tops and
+// factors are room for the other parts of the reflections.
 template <int W, int H>
 static inline void add_rows(
     int64_t n, Vec<double, W>* r, Vec<double, W>* columns, Vec<double, W>* tops, Vec<double, W>* factors) {
@@ -185,13 +199,8 @@ static inline void add_rows(
 // The squares of the diagonal, q, and of what is right of it, e, of the bidiagonal matrix to which a (m by n, m >= n,
 // column-major, overwritten) is reduced. w: room for m.
 template <int W>
-static void bidiagonalise(int64_t m,
-                          int64_t n,
-                          bool triangular,
-                          Vec<double, W>* a,
-                          Vec<double, W>* q,
-                          Vec<double, W>* e,
-                          Vec<double, W>* w) {
+static void bidiagonalise(
+    int64_t m, int64_t n, bool triangular, Vec<double, W>* a, Vec<double, W>* q, Vec<double, W>* e, Vec<double, W>* w) {
   using V = Vec<double, W>;
   for (int64_t k = 0; k < n; ++k) {
     V* v = a + k * m;
@@ -260,16 +269,15 @@ struct Qd {
   static constexpr double most_caution = 0.4;
   int64_t from = 0;  // the first place in use by any lane
   V size[G], filling[G], least_e[G], shift[G], shifts[G], caution[G];
-  V pair[G][5];  // what finish() needs, of the lanes that are done
+  V pair[G][5];                               // what finish() needs, of the lanes that are done
   M left[G], found[G], done[G], failures[G];  // found: the last entry is to be dropped after the next sweep
 
-  Qd(int64_t n, V* q, V* e, V* next, V* values)
-      : n(n), q(q), e(e), q_next(next), e_next(next + n * G), values(values) {
+  Qd(int64_t n, V* q, V* e, V* next, V* values) : n(n), q(q), e(e), q_next(next), e_next(next + n * G), values(values) {
     for (int g = 0; g < G; ++g) {
       V most = q[(n - 1) * G + g];
       for (int64_t k = g; k < (n - 1) * G; k += G) most = q[k] + e[k] > most ? q[k] + e[k] : most;
       size[g] = most;
-      filling[g] = most * 16.0;     // beyond all eigenvalues, and so beyond the sum of all shifts
+      filling[g] = most * 16.0;  // beyond all eigenvalues, and so beyond the sum of all shifts
       for (V& entry : pair[g]) entry = V{} + 1.0;
       least_e[g] = most * 0x1p-250;  // so that nothing is divided by zero
       shift[g] = shifts[g] = V{};
@@ -382,7 +390,8 @@ struct Qd {
     }
     const V value = shifts[g] + *q_last;
     const V small = 0x1p-108 * size[g], next_to = small * magnitudes<W>(value);
-    const M now = (magnitudes<W>(*e_last * *q_last) <= (next_to > small * small ? next_to : small * small)) & ~failed & (left[g] > 2);
+    const M now = (magnitudes<W>(*e_last * *q_last) <= (next_to > small * small ? next_to : small * small)) & ~failed &
+                  (left[g] > 2);
     found[g] = failed ? found[g] : now;
     if (any_lane<W>(now)) {
       const M place = now ? left[g] - 1 : M{} - 1;
@@ -428,8 +437,8 @@ struct Qd {
     done[g] |= lanes_of;
   }
 
-  // The last two values of each lane: the eigenvalues of a matrix of order two, whose determinant is a b + (a + c) rest.
-  // True for the lanes that converged.
+  // The last two values of each lane: the eigenvalues of a matrix of order two, whose determinant is a b + (a + c)
+  // rest. True for the lanes that converged.
   M finish(int g) {
     if (n == 2) take_pair(g, ~M{});
     const V a = pair[g][0], b = pair[g][1], c = pair[g][2], rest = pair[g][3], shifted = pair[g][4];
@@ -448,7 +457,9 @@ constexpr int qd_vectors = 2, reflection_rows = 16;
 constexpr int qd_vectors = 2, reflection_rows = 8;
 #endif
 
-static bool reduces_first(int64_t m, int64_t n) { return 2 * m >= 3 * n; }
+static bool reduces_first(int64_t m, int64_t n) {
+  return 2 * m >= 3 * n;
+}
 
 template <int W>
 struct SingularRoom {
@@ -483,7 +494,8 @@ static inline void add_some_rows(
 }
 
 template <int W, class T>
-static inline void add_all_rows(const T* const* a, int64_t m, int64_t n, int64_t row, int64_t column, const SingularRoom<W>& room) {
+static inline void add_all_rows(
+    const T* const* a, int64_t m, int64_t n, int64_t row, int64_t column, const SingularRoom<W>& room) {
   int64_t at = 0;
   if constexpr (reflection_rows > 8)
     for (; m - at > 8; at += reflection_rows)
@@ -566,3 +578,6 @@ template <class T>
 static void singular(const SingularTask<T>& t) {
   singular_lanes<T, lanes>(t);
 }
+
+}  // namespace
+}  // namespace lstsq::kernels::LSTSQ_ISA

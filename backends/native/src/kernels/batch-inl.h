@@ -3,6 +3,15 @@
 // formed that way too; wider ones have rows long enough to fill vectors and are formed one problem after the other.
 //
 // Names: G = D A'A D with D = diag(2^-e), so that its diagonal lies in [1, 4); R'R = G; V = R^-1.
+#pragma once
+
+#include "isa.h"
+#include "range.h"
+#include "residual-inl.h"
+#include "simd-inl.h"
+
+namespace lstsq::kernels::LSTSQ_ISA {
+namespace {
 
 typedef int64_t MaskD __attribute__((vector_size(lanes * sizeof(int64_t))));
 
@@ -19,18 +28,20 @@ static inline VecD square_root(VecD v) {
   for (int l = 0; l < lanes; ++l) out[l] = __builtin_sqrt(v[l]);
   return out;
 }
-static inline VecD larger(VecD a, VecD b) { return select(a > b, a, b); }
+static inline VecD larger(VecD a, VecD b) {
+  return select(a > b, a, b);
+}
 
 // The lanes' matrices and vectors. [i * n + j] for matrices, [j * k + c] for right-hand sides.
 struct Core {
   int64_t m, n, k;
   double rcond;
-  VecD* g;       // n * n, the upper triangle: the Gram matrix, then R
-  VecD* v;       // n * n, the upper triangle: R^-1
-  VecD* c;       // n * k: A'b, then a right-hand side's work space
-  VecD* x;       // n * k: the solution
-  VecD* d;       // n: the scale of each column, a power of two
-  VecD* norms;   // k: what steps are measured against: |D^-1 x| + |r|
+  VecD* g;      // n * n, the upper triangle: the Gram matrix, then R
+  VecD* v;      // n * n, the upper triangle: R^-1
+  VecD* c;      // n * k: A'b, then a right-hand side's work space
+  VecD* x;      // n * k: the solution
+  VecD* d;      // n: the scale of each column, a power of two
+  VecD* norms;  // k: what steps are measured against: |D^-1 x| + |r|
   MaskD ok;
   VecD contraction;  // bound of |I - (R'R)^-1 A'A|, all rounding errors included
   VecD condition;    // |A D|_F |R^-1|_F
@@ -132,8 +143,8 @@ static void factorise(Core& q) {
   q.condition = square_root(condition2);
   q.contraction = condition2 * (static_cast<double>(q.m + q.n + 2) * 0x1p-53);
   ok &= q.contraction < splat<double, lanes>(0.1);
-  // sigma_min >= 1 / |V D|_F and sigma_max <= |A|_F. The factor of 2 pays for the rounding errors of both. A bound below
-  // what any matrix has, or infinite, proves nothing.
+  // sigma_min >= 1 / |V D|_F and sigma_max <= |A|_F. The factor of 2 pays for the rounding errors of both. A bound
+  // below what any matrix has, or infinite, proves nothing.
   const VecD cutoff = splat<double, lanes>(2 * q.rcond), bound = frobenius * inverse_frobenius;
   ok &= (bound >= splat<double, lanes>(0.25)) & (bound <= splat<double, lanes>(0x1p1000));
   ok &= (condition2 >= splat<double, lanes>(0.25)) & ((cutoff * cutoff) * bound < one);
@@ -170,8 +181,9 @@ static void apply_inverse(Core& q) {
 }
 
 // Add the step in c to x. True for the lanes where, after this step, x is as accurate as it will get: what remains is
-// at most contraction * |step|. Not ok is a lane with a right-hand side of a size that the certificate is not proved for
-// (range.h): x and the residual are both small only where b is. `is_zero(lane, c)` looks at a right-hand side itself.
+// at most contraction * |step|. Not ok is a lane with a right-hand side of a size that the certificate is not proved
+// for (range.h): x and the residual are both small only where b is. `is_zero(lane, c)` looks at a right-hand side
+// itself.
 template <class T, class IsZero>
 static MaskD add_step(Core& q, const IsZero& is_zero) {
   const double unit = sizeof(T) == 4 ? 0x1p-31 : 0x1p-53;
@@ -189,7 +201,8 @@ static MaskD add_step(Core& q, const IsZero& is_zero) {
     const VecD size = square_root(norm) + q.norms[c];
     done &= q.contraction * square_root(step) <= tolerance * size;
     if (sizeof(T) == 4) continue;
-    MaskD fits = (size >= splat<double, lanes>(1 / largest_right_side)) & (size <= splat<double, lanes>(largest_right_side));
+    MaskD fits =
+        (size >= splat<double, lanes>(1 / largest_right_side)) & (size <= splat<double, lanes>(largest_right_side));
     for (int64_t l = 0; any(~fits & q.ok) && l < lanes; ++l)
       if (size[l] == 0 && is_zero(l, c)) fits[l] = -1;
     q.ok &= fits;
@@ -265,8 +278,8 @@ static VecD* lay_out(Core& q, void* workspace) {
 // Up to 8 columns: row i of the lanes' [A b] lies at ab[i * (N + k)].
 
 template <int NB, int NV>
-static inline void cross_tile(int64_t m, const VecD* left, const VecD* right, int64_t ld, VecD* out, int64_t row_step,
-                              int64_t column_step) {
+static inline void cross_tile(
+    int64_t m, const VecD* left, const VecD* right, int64_t ld, VecD* out, int64_t row_step, int64_t column_step) {
   VecD acc[NB][NV] = {};
   for (int64_t i = 0; i < m; ++i, left += ld, right += ld) {
 #pragma GCC unroll 4
@@ -279,8 +292,14 @@ static inline void cross_tile(int64_t m, const VecD* left, const VecD* right, in
 }
 
 template <int NB>
-static inline void cross_tiles(int64_t m, const VecD* left, const VecD* right, int64_t ld, int64_t columns, VecD* out,
-                               int64_t row_step, int64_t column_step) {
+static inline void cross_tiles(int64_t m,
+                               const VecD* left,
+                               const VecD* right,
+                               int64_t ld,
+                               int64_t columns,
+                               VecD* out,
+                               int64_t row_step,
+                               int64_t column_step) {
   int64_t c = 0;
   for (; c + 4 <= columns; c += 4)
     cross_tile<NB, 4>(m, left, right + c, ld, out + c * column_step, row_step, column_step);
@@ -355,10 +374,10 @@ static void batch_wide(const BatchTask<T>& t) {
   Core q;
   q.m = m, q.n = n, q.k = k, q.rcond = t.rcond;
   double* problems = reinterpret_cast<double*>(lay_out(q, t.workspace));
-  double* gram = problems + lanes * m * ld;   // width by width
-  double* cross = gram + width * width;       // k by width
-  double* x = cross + k * width;              // n by right; for one right-hand side a row of `width`
-  double* product = x + n * right + width;    // a block of residuals, `block` by right
+  double* gram = problems + lanes * m * ld;                     // width by width
+  double* cross = gram + width * width;                         // k by width
+  double* x = cross + k * width;                                // n by right; for one right-hand side a row of `width`
+  double* product = x + n * right + width;                      // a block of residuals, `block` by right
   const int64_t block = least(m, most(16, 3072 / ld / 4 * 4));  // rows that stay in the first-level cache
   for (int64_t element = t.from; element < t.to; element += lanes) {
     const int64_t live = least(lanes, t.to - element);
@@ -375,8 +394,17 @@ static void batch_wide(const BatchTask<T>& t) {
           for (int64_t i = 0; i < depth; ++i)
             for (int64_t c = 0; c < k; ++c) here[i * ld + width + c] = static_cast<double>(b[(at + i) * t.ldb + c]);
           for (int64_t p = 0; p < panels; ++p)
-            micro_block<double>(depth, here + p * lanes, 1, ld, lanes, here + p * lanes, lanes, ld, panels - p,
-                                gram + p * lanes * width + p * lanes, width);
+            micro_block<double>(depth,
+                                here + p * lanes,
+                                1,
+                                ld,
+                                lanes,
+                                here + p * lanes,
+                                lanes,
+                                ld,
+                                panels - p,
+                                gram + p * lanes * width + p * lanes,
+                                width);
           micro_block<double>(depth, here + width, 1, ld, k, here, lanes, ld, panels, cross, width);
         }
       }
@@ -437,14 +465,26 @@ static int64_t batch_workspace(int64_t m, int64_t n, int64_t k) {
 template <class T>
 static void batch(const BatchTask<T>& t) {
   switch (t.n) {
-    case 1: return batch_narrow<T, 1>(t);
-    case 2: return batch_narrow<T, 2>(t);
-    case 3: return batch_narrow<T, 3>(t);
-    case 4: return batch_narrow<T, 4>(t);
-    case 5: return batch_narrow<T, 5>(t);
-    case 6: return batch_narrow<T, 6>(t);
-    case 7: return batch_narrow<T, 7>(t);
-    case 8: return batch_narrow<T, 8>(t);
-    default: return batch_wide<T>(t);
+    case 1:
+      return batch_narrow<T, 1>(t);
+    case 2:
+      return batch_narrow<T, 2>(t);
+    case 3:
+      return batch_narrow<T, 3>(t);
+    case 4:
+      return batch_narrow<T, 4>(t);
+    case 5:
+      return batch_narrow<T, 5>(t);
+    case 6:
+      return batch_narrow<T, 6>(t);
+    case 7:
+      return batch_narrow<T, 7>(t);
+    case 8:
+      return batch_narrow<T, 8>(t);
+    default:
+      return batch_wide<T>(t);
   }
 }
+
+}  // namespace
+}  // namespace lstsq::kernels::LSTSQ_ISA

@@ -1,7 +1,18 @@
 // Vectors of the instruction set that this translation unit is compiled for, by the compilers' vector extension.
 //
-// Included only by isa_kernels.cpp, inside its namespace. No standard templates here or in the files beside it: a
-// weak symbol compiled for AVX-512 could otherwise be the one the linker keeps for everybody.
+// The files *-inl.h are what isa_kernels.cpp is made of, which is compiled once per instruction set: their namespace is
+// named after it. No standard templates in them: a weak symbol compiled for AVX-512 could otherwise be the one that the
+// linker keeps for everybody.
+#pragma once
+
+#include <cstdint>
+
+#ifndef LSTSQ_ISA
+#define LSTSQ_ISA baseline  // for tools that open one of the files alone
+#endif
+
+namespace lstsq::kernels::LSTSQ_ISA {
+namespace {
 
 #if defined(__AVX512F__)
 constexpr int lanes = 8, tile_panels = 3;
@@ -165,3 +176,6 @@ static inline void micro_blocks(int64_t depth,
     micro_block<S, subtract>(
         depth, b, bs, bk, scalars, v + j * vp, vp, vk, least(tile_panels, panels - j), c + j * panel_width<S>, ldc);
 }
+
+}  // namespace
+}  // namespace lstsq::kernels::LSTSQ_ISA

@@ -1,5 +1,12 @@
 // The Gram matrix, block by block: rows are converted and packed into panels that stay in cache, and register tiles
 // run over the panels of the upper triangle.
+#pragma once
+
+#include "isa.h"
+#include "simd-inl.h"
+
+namespace lstsq::kernels::LSTSQ_ISA {
+namespace {
 
 // Panel p holds columns [p W, p W + W) of the block: packed[(p depth + k) W + lane].
 template <class T, class S>
@@ -40,8 +47,8 @@ static inline void gram_tile(int64_t depth, const S* packed, int64_t i, int64_t 
   constexpr int W = panel_width<S>;
   const int64_t step = depth * W;
   for (int q = 0; q < W; q += 4)
-    micro<S, 4, NV>(depth, packed + i * step + q, 1, W, packed + group * step, step, W,
-                    g + (i * W + q) * ldg + group * W, ldg);
+    micro<S, 4, NV>(
+        depth, packed + i * step + q, 1, W, packed + group * step, step, W, g + (i * W + q) * ldg + group * W, ldg);
 }
 
 // The panels [from, from + gram_rows) against those of a group, on and above the diagonal.
@@ -62,8 +69,8 @@ static inline void gram_tiles(int64_t depth, const S* packed, int64_t panels, do
   static_assert(gram_rows % tile_panels == 0);
   for (int64_t from = 0; from < panels; from += gram_rows) {
     int64_t group = from;
-    // Four panels that are left over are two pairs, not three and one, which alone keeps half of the arithmetic idle; but
-    // a pair must not begin before the end of these rows and end behind it.
+    // Four panels that are left over are two pairs, not three and one, which alone keeps half of the arithmetic idle;
+    // but a pair must not begin before the end of these rows and end behind it.
     auto pairs = [&] { return tile_panels >= 3 && panels - group == 4 && group + 3 != from + gram_rows; };
     for (; group + tile_panels <= panels && !pairs(); group += tile_panels)
       gram_group<S, tile_panels>(depth, packed, from, group, g, ldg);
@@ -106,4 +113,9 @@ static void gram_f(const GramTask<float>& t) {
   else
     gram_as<float, double>(t);
 }
-static void gram_d(const GramTask<double>& t) { gram_as<double, double>(t); }
+static void gram_d(const GramTask<double>& t) {
+  gram_as<double, double>(t);
+}
+
+}  // namespace
+}  // namespace lstsq::kernels::LSTSQ_ISA

@@ -1,4 +1,11 @@
 // Cholesky factorisation and triangular solves, row-major, with the upper triangle R.
+#pragma once
+
+#include "isa.h"
+#include "simd-inl.h"
+
+namespace lstsq::kernels::LSTSQ_ISA {
+namespace {
 
 // Rows that are done one by one; between blocks of them everything is a matrix product.
 constexpr int64_t block_rows = 16;
@@ -50,8 +57,8 @@ static void solve_r(int64_t n, const double* r, int64_t ldr, double* w, int64_t 
   const int64_t panels = columns / lanes;
   for (int64_t at = (n - 1) / block_rows * block_rows; at >= 0; at -= block_rows) {
     const int64_t rows = least(block_rows, n - at), end = at + rows;
-    micro_blocks<double, true>(n - end, r + at * ldr + end, ldr, 1, rows, w + end * ldw, lanes, ldw, panels,
-                               w + at * ldw, ldw);
+    micro_blocks<double, true>(
+        n - end, r + at * ldr + end, ldr, 1, rows, w + end * ldw, lanes, ldw, panels, w + at * ldw, ldw);
     for (int64_t i = end - 1; i >= at; --i) {
       const double* pivot = r + i * ldr + i;
       subtract_rows(end - 1 - i, pivot + 1, 1, w + (i + 1) * ldw, ldw, panels, w + i * ldw);
@@ -107,8 +114,8 @@ static void cholesky_update(
   const int64_t first = at + depth, panels = (padded(n) - first) / lanes, step = depth * lanes;
   auto tile = [&]<int NV>(int64_t i, int64_t j) {
     const double* scalars = packed + (i - first) / lanes * step + (i - first) % lanes;
-    micro<double, 4, NV, true>(depth, scalars, 1, lanes, packed + j * step, step, lanes, g + i * ldg + first + j * lanes,
-                               ldg);
+    micro<double, 4, NV, true>(
+        depth, scalars, 1, lanes, packed + j * step, step, lanes, g + i * ldg + first + j * lanes, ldg);
   };
   for (int64_t j = (from - first) / lanes; j < panels; j += tile_panels) {
     const int64_t width = least(tile_panels, panels - j), last = first + (j + width) * lanes;
@@ -120,3 +127,6 @@ static void cholesky_update(
     }
   }
 }
+
+}  // namespace
+}  // namespace lstsq::kernels::LSTSQ_ISA

@@ -1,4 +1,12 @@
 // r = b - a x, its sum of squares and A'r, in one pass over the rows; and y = A'v for wide problems.
+#pragma once
+
+#include "gram-inl.h"
+#include "isa.h"
+#include "simd-inl.h"
+
+namespace lstsq::kernels::LSTSQ_ISA {
+namespace {
 
 // dst[k][0..n) = the rows in double precision, the rest of the row of ld zero.
 template <class T>
@@ -33,8 +41,7 @@ static void residual_one(const ResidualTask<T>& t, int64_t rhs, int64_t from, in
     total += r * r;
     if (t.r) t.r[(i - t.from) * t.k + rhs] = r;
     if (g) {
-      for (j = 0; j < whole; j += lanes)
-        store<lanes>(g + j, load<lanes>(g + j) + r * load_as<double, lanes>(row + j));
+      for (j = 0; j < whole; j += lanes) store<lanes>(g + j, load<lanes>(g + j) + r * load_as<double, lanes>(row + j));
       for (int64_t q = 0; q < tail; ++q) g[whole + q] += r * static_cast<double>(row[whole + q]);
     }
   }
@@ -45,7 +52,8 @@ static void residual_one(const ResidualTask<T>& t, int64_t rhs, int64_t from, in
 template <class T>
 static void residual_many(const ResidualTask<T>& t) {
   constexpr int64_t tile = tile_panels * lanes;
-  const int64_t panels = (t.k + lanes - 1) / lanes, tiles = (t.k + tile - 1) / tile, ldx = tiles * tile, ldg = padded(t.n), rows = 128, columns = 128;
+  const int64_t panels = (t.k + lanes - 1) / lanes, tiles = (t.k + tile - 1) / tile, ldx = tiles * tile,
+                ldg = padded(t.n), rows = 128, columns = 128;
   const int64_t ldp = columns + 8;  // not a power of two, which would map rows on the same cache sets
   double* block = static_cast<double*>(scratch(0, rows * ldp * sizeof(double)));
   double* x = static_cast<double*>(scratch(1, t.n * ldx * sizeof(double)));
@@ -63,8 +71,17 @@ static void residual_many(const ResidualTask<T>& t) {
       const int64_t width = least(columns, t.n - j);
       widen(t.a + at * t.lda + j, t.lda, depth, width, block, ldp);
       for (int64_t c = 0; c < tiles; ++c)
-        micro_block<double, true>(width, block, ldp, 1, depth, x + (c * t.n + j) * tile, lanes, tile,
-                                  least(tile_panels, panels - c * tile_panels), r + c * tile, ldx);
+        micro_block<double, true>(width,
+                                  block,
+                                  ldp,
+                                  1,
+                                  depth,
+                                  x + (c * t.n + j) * tile,
+                                  lanes,
+                                  tile,
+                                  least(tile_panels, panels - c * tile_panels),
+                                  r + c * tile,
+                                  ldx);
     }
     for (int64_t i = 0; i < depth; ++i)
       for (int64_t c = 0; c < t.k; ++c) {
@@ -75,8 +92,8 @@ static void residual_many(const ResidualTask<T>& t) {
     for (int64_t j = 0; j < t.n; j += columns) {
       const int64_t width = least(columns, t.n - j);
       pack_columns<T, double>(t.a + at * t.lda + j, t.lda, width, depth, block);
-      micro_blocks<double>(depth, r, 1, ldx, t.k, block, depth * lanes, lanes, (width + lanes - 1) / lanes, t.g + j,
-                           ldg);
+      micro_blocks<double>(
+          depth, r, 1, ldx, t.k, block, depth * lanes, lanes, (width + lanes - 1) / lanes, t.g + j, ldg);
     }
   }
 }
@@ -132,9 +149,21 @@ static void transpose_times(const TransposeTask<T>& t) {
     widen(t.a + t.from + at, t.lda, t.m, n, columns, lda);
     for (int64_t i = 0; i < n * ldv; ++i) product[i] = 0;
     for (int64_t j = 0; j < t.m; j += 256)
-      micro_block<double>(least(256, t.m - j), columns + j * lda, 1, lda, n, v + j * ldv, lanes, ldv,
-                          (t.k + lanes - 1) / lanes, product, ldv);
+      micro_block<double>(least(256, t.m - j),
+                          columns + j * lda,
+                          1,
+                          lda,
+                          n,
+                          v + j * ldv,
+                          lanes,
+                          ldv,
+                          (t.k + lanes - 1) / lanes,
+                          product,
+                          ldv);
     for (int64_t i = 0; i < n; ++i)
       for (int64_t c = 0; c < t.k; ++c) t.y[(at + i) * t.k + c] = product[i * ldv + c];
   }
 }
+
+}  // namespace
+}  // namespace lstsq::kernels::LSTSQ_ISA
