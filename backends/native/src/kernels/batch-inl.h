@@ -13,23 +13,8 @@
 namespace lstsq::kernels::LSTSQ_ISA {
 namespace {
 
-typedef int64_t MaskD __attribute__((vector_size(lanes * sizeof(int64_t))));
-
 static inline VecD select(MaskD m, VecD yes, VecD no) {
   return reinterpret_cast<VecD>((m & reinterpret_cast<MaskD>(yes)) | (~m & reinterpret_cast<MaskD>(no)));
-}
-static inline bool any(MaskD m) {
-  int64_t bits = 0;
-  for (int l = 0; l < lanes; ++l) bits |= m[l];
-  return bits != 0;
-}
-static inline VecD square_root(VecD v) {
-  VecD out;
-  for (int l = 0; l < lanes; ++l) out[l] = __builtin_sqrt(v[l]);
-  return out;
-}
-static inline VecD larger(VecD a, VecD b) {
-  return select(a > b, a, b);
 }
 
 // The lanes' matrices and vectors. [i * n + j] for matrices, [j * k + c] for right-hand sides.
@@ -374,11 +359,11 @@ static void batch_wide(const BatchTask<T>& t) {
   Core q;
   q.m = m, q.n = n, q.k = k, q.rcond = t.rcond;
   double* problems = reinterpret_cast<double*>(lay_out(q, t.workspace));
-  double* gram = problems + lanes * m * ld;                     // width by width
-  double* cross = gram + width * width;                         // k by width
-  double* x = cross + k * width;                                // n by right; for one right-hand side a row of `width`
-  double* product = x + n * right + width;                      // a block of residuals, `block` by right
-  const int64_t block = least(m, most(16, 3072 / ld / 4 * 4));  // rows that stay in the first-level cache
+  double* gram = problems + lanes * m * ld;  // width by width
+  double* cross = gram + width * width;      // k by width
+  double* x = cross + k * width;             // n by right; for one right-hand side a row of `width`
+  double* product = x + n * right + width;   // a block of residuals, `block` by right
+  const int64_t block = least(m, most(16, batch_block / ld / 4 * 4));  // rows that stay in the first-level cache
   for (int64_t element = t.from; element < t.to; element += lanes) {
     const int64_t live = least(lanes, t.to - element);
     for (int64_t l = 0; l < lanes; ++l) {

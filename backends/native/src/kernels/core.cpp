@@ -25,7 +25,7 @@ Status Core::factorise(int64_t chain, double unit, double limit, double rcond, c
     d_[static_cast<size_t>(j)] = std::ldexp(1.0, -((std::ilogb(diagonal) - (std::ilogb(diagonal) & 1)) / 2));
   }
   frobenius = std::sqrt(squares);
-  const int64_t parts = pieces(n_, static_cast<double>(n_), 2e5, 4);
+  const int64_t parts = pieces(n_, static_cast<double>(n_), gram_piece, 4);
   parallel(parts, [&](int64_t part) {
     for (int64_t i = n_ * part / parts; i < n_ * (part + 1) / parts; ++i)
       for (int64_t j = i; j < n_; ++j) r_[i * ld_ + j] *= scale(i) * scale(j);
@@ -36,7 +36,7 @@ Status Core::factorise(int64_t chain, double unit, double limit, double rcond, c
 
   // Errors of G and of its factorisation, as multiples of |R^-1|^2. Small cores: proven bounds. Large ones: estimates
   // of the norms, and rounding errors that add up as independent ones do (Higham and Mary 2019), with a factor of 8.
-  const bool small = n_ <= 128;
+  const bool small = n_ <= proved_order;
   const Inverse inverse = small ? inverse_bounds() : inverse_estimates();
   const auto n = static_cast<double>(n_), length = static_cast<double>(chain);
   const double gram_error = small ? unit * (length + 2) * scaled : 8 * unit * std::sqrt(n * length);
@@ -122,8 +122,9 @@ Core::Inverse Core::inverse_estimates() const {
 }
 
 void Core::solve(double* w, int64_t k, double* norms) const {
-  // Groups of columns, over the threads: whole vectors, and narrow enough for a block of rows to stay in cache.
-  const int64_t vectors = (k + 7) / 8, groups = std::min(vectors, (k + 47) / 48 + thread_count() - 1);
+  // Groups of columns, over the threads.
+  const int64_t vectors = (k + 7) / 8,
+                groups = std::min(vectors, (k + group_columns - 1) / group_columns + thread_count() - 1);
   const int64_t widest = (vectors + groups - 1) / groups * 8;
   std::vector<double> own(static_cast<size_t>(groups * n_ * (k == 1 ? 1 : widest)));
   parallel(groups, [&](int64_t group) {

@@ -52,8 +52,6 @@ static inline void gram_tile(int64_t depth, const S* packed, int64_t i, int64_t 
 }
 
 // The panels [from, from + gram_rows) against those of a group, on and above the diagonal.
-constexpr int64_t gram_rows = 24;
-
 template <class S, int NV>
 static inline void gram_group(int64_t depth, const S* packed, int64_t from, int64_t group, double* g, int64_t ldg) {
   for (int64_t i = from; i < least(from + gram_rows, group); ++i) gram_tile<S, NV>(depth, packed, i, group, g, ldg);
@@ -66,7 +64,6 @@ static inline void gram_group(int64_t depth, const S* packed, int64_t from, int6
 // A group's panels stay in the first-level cache, and those against it, gram_rows at a time, in the second.
 template <class S>
 static inline void gram_tiles(int64_t depth, const S* packed, int64_t panels, double* g, int64_t ldg) {
-  static_assert(gram_rows % tile_panels == 0);
   for (int64_t from = 0; from < panels; from += gram_rows) {
     int64_t group = from;
     // Four panels that are left over are two pairs, not three and one, which alone keeps half of the arithmetic idle;
@@ -84,9 +81,7 @@ template <class T, class S>
 static void gram_as(const GramTask<T>& t) {
   constexpr int W = panel_width<S>;
   const int64_t panels = (t.n + W - 1) / W, ldg = padded(t.n);
-  // Four panels of a block fit the first-level cache. More panels stream from further away, and each pays for itself
-  // against all those before it; shorter blocks would move the sums in g more often, which costs more.
-  const int64_t block = 24576 / (4 * W * static_cast<int64_t>(sizeof(S)));
+  const int64_t block = gram_block_bytes / (4 * W * static_cast<int64_t>(sizeof(S)));
   S* packed = static_cast<S*>(scratch(0, block * panels * W * sizeof(S)));
   S* right = t.k ? static_cast<S*>(scratch(1, block * t.k * sizeof(S))) : nullptr;
   for (int64_t at = t.from; at < t.to; at += block) {

@@ -53,8 +53,9 @@ template <class T>
 static void residual_many(const ResidualTask<T>& t) {
   constexpr int64_t tile = tile_panels * lanes;
   const int64_t panels = (t.k + lanes - 1) / lanes, tiles = (t.k + tile - 1) / tile, ldx = tiles * tile,
-                ldg = padded(t.n), rows = 128, columns = 128;
-  const int64_t ldp = columns + 8;  // not a power of two, which would map rows on the same cache sets
+                ldg = padded(t.n);
+  constexpr int64_t rows = residual_rows, columns = residual_columns;
+  const int64_t ldp = columns + off_powers_of_two;
   double* block = static_cast<double*>(scratch(0, rows * ldp * sizeof(double)));
   double* x = static_cast<double*>(scratch(1, t.n * ldx * sizeof(double)));
   double* r = static_cast<double*>(scratch(2, rows * ldx * sizeof(double)));
@@ -105,7 +106,7 @@ static void residual(const ResidualTask<T>& t) {
   for (int64_t c = 0; c < t.k; ++c)
     for (int64_t j = 0; j < t.n; ++j) columns[c * t.n + j] = t.x[j * t.k + c];
   // Several right-hand sides take turns on a block of rows while it is in cache.
-  const int64_t block = t.k == 1 ? t.to - t.from : most(1, 16384 / t.n);
+  const int64_t block = t.k == 1 ? t.to - t.from : most(1, residual_turn / t.n);
   for (int64_t at = t.from; at < t.to; at += block)
     for (int64_t c = 0; c < t.k; ++c) residual_one(t, c, at, least(at + block, t.to), columns + c * t.n);
 }
@@ -116,7 +117,7 @@ static void transpose_times(const TransposeTask<T>& t) {
   if (t.k == 1) {
     double* y = t.y;
     for (int64_t j = 0; j < width; ++j) y[j] = 0;
-    const int64_t block = 4096;  // of y, in the first-level cache
+    const int64_t block = transpose_block;
     for (int64_t at = 0; at < width; at += block) {
       const int64_t n = least(block, width - at);
       int64_t i = 0;
@@ -139,7 +140,7 @@ static void transpose_times(const TransposeTask<T>& t) {
     return;
   }
   // Many right-hand sides: y[j][c] = sum over i of a[i][j] v[i][c], on blocks of columns.
-  const int64_t ldv = padded(t.k), block = 64, lda = block + 8;
+  const int64_t ldv = padded(t.k), block = transpose_columns, lda = block + off_powers_of_two;
   double* v = static_cast<double*>(scratch(1, t.m * ldv * sizeof(double)));
   double* columns = static_cast<double*>(scratch(0, t.m * lda * sizeof(double)));
   double* product = static_cast<double*>(scratch(2, block * ldv * sizeof(double)));
@@ -148,8 +149,8 @@ static void transpose_times(const TransposeTask<T>& t) {
     const int64_t n = least(block, width - at);
     widen(t.a + t.from + at, t.lda, t.m, n, columns, lda);
     for (int64_t i = 0; i < n * ldv; ++i) product[i] = 0;
-    for (int64_t j = 0; j < t.m; j += 256)
-      micro_block<double>(least(256, t.m - j),
+    for (int64_t j = 0; j < t.m; j += transpose_rows)
+      micro_block<double>(least(transpose_rows, t.m - j),
                           columns + j * lda,
                           1,
                           lda,

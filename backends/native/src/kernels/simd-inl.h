@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "tuning.h"
+
 #ifndef LSTSQ_ISA
 #define LSTSQ_ISA baseline  // for tools that open one of the files alone
 #endif
@@ -21,6 +23,10 @@ constexpr int lanes = 4, tile_panels = 3;  // on NEON a panel is two registers, 
 #else
 constexpr int lanes = 4, tile_panels = 1;  // on SSE2 a panel is two registers, and 8 of the 16 hold sums
 #endif
+
+static_assert(gram_rows % tile_panels == 0 && stack_width % (tile_panels * lanes) == 0);
+static_assert(pad_to % (2 * lanes) == 0);  // whole vectors in single precision
+static_assert(batch_multiple % lanes == 0 && values_multiple % (qd_vectors * lanes) == 0);
 
 template <class S, int L>
 struct VecOf {
@@ -62,6 +68,22 @@ static inline double sum(VecD v) {
   double s = 0;
   for (int i = 0; i < lanes; ++i) s += v[i];
   return s;
+}
+// Lanes of which something is true: all bits are set.
+typedef int64_t MaskD __attribute__((vector_size(lanes * sizeof(int64_t))));
+
+static inline bool any(MaskD m) {
+  int64_t bits = 0;
+  for (int l = 0; l < lanes; ++l) bits |= m[l];
+  return bits != 0;
+}
+static inline VecD square_root(VecD v) {
+  VecD out;
+  for (int l = 0; l < lanes; ++l) out[l] = __builtin_sqrt(v[l]);
+  return out;
+}
+static inline VecD magnitudes(VecD v) {
+  return reinterpret_cast<VecD>(reinterpret_cast<MaskD>(v) & 0x7fffffffffffffff);
 }
 static inline int64_t least(int64_t a, int64_t b) {
   return a < b ? a : b;

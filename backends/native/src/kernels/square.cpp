@@ -23,7 +23,7 @@ struct Factors {
 
   // Copy A, to be factorised here. Returns its sum of squares.
   double take(const T* a, int64_t lda) {
-    const int64_t parts = pieces(n, static_cast<double>(n), 2e5, 4);
+    const int64_t parts = pieces(n, static_cast<double>(n), gram_piece, 4);
     std::vector<double> squares(static_cast<size_t>(parts));
     parallel(parts, [&](int64_t part) {
       double sum = 0;

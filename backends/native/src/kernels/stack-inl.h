@@ -14,10 +14,6 @@
 namespace lstsq::kernels::LSTSQ_ISA {
 namespace {
 
-constexpr int64_t stack_width = 24;   // columns of a panel: whole tiles of vectors, for every instruction set
-constexpr int64_t stack_depth = 128;  // rows of a block: a panel of them fits the first-level cache
-static_assert(stack_width % (tile_panels * lanes) == 0);
-
 // The columns [at, at + width) of `rows` rows in double precision, side by side, zeros beyond the last.
 template <class T>
 static void load_panel(const Strided<T>& a, int64_t rows, int64_t at, int64_t columns, int64_t width, double* out) {

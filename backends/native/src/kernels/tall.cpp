@@ -27,7 +27,7 @@ class Tall {
     if (parts_ == 2) fold_gram(rows_.n / 2, gram_.get());
     // In single precision the blocks are short, and their sums are added in double precision. Outside of the limits,
     // squares that matter may have over- or underflowed.
-    return single ? core.factorise(192, 0x1p-24, 0x1p80, rcond)
+    return single ? core.factorise(longest_gram_block, 0x1p-24, 0x1p80, rcond)
                   : core.factorise(chain, 0x1p-53, largest_norm * largest_norm, rcond, multiply());
   }
 

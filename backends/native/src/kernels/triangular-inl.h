@@ -7,9 +7,6 @@
 namespace lstsq::kernels::LSTSQ_ISA {
 namespace {
 
-// Rows that are done one by one; between blocks of them everything is a matrix product.
-constexpr int64_t block_rows = 16;
-
 // w -= the sum over k < depth of b[k * bk] * (row k of v), on rows of `panels` vectors.
 template <class S>
 static inline void subtract_rows(
@@ -102,7 +99,7 @@ static inline void pack_panels(const S* rows, int64_t ld, int64_t depth, int64_t
 static bool cholesky_panel(int64_t n, double* g, int64_t ldg, int64_t at, int64_t depth, double* packed) {
   double* pivots = g + at * ldg + at;
   if (!cholesky(depth, pivots, ldg)) return false;
-  const int64_t width = padded(n) - at - depth, chunk = 48;  // chunks of columns that stay in cache
+  const int64_t width = padded(n) - at - depth, chunk = cholesky_chunk;
   for (int64_t j = 0; j < width; j += chunk)
     solve_rt(depth, pivots, ldg, pivots + depth + j, least(chunk, width - j), ldg);
   pack_panels(pivots + depth, ldg, depth, width / lanes, packed);

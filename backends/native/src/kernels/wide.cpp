@@ -17,7 +17,7 @@ Status solve_wide(const Rows<T>& p, double rcond, double* x, double* sums, Repor
   Status status = Status::ill_conditioned;
   if (try_single) {
     gram(p, true, true, g.get(), nullptr);
-    status = core.factorise(192, 0x1p-24, 0x1p80, rcond);
+    status = core.factorise(longest_gram_block, 0x1p-24, 0x1p80, rcond);
     report.tier = 1;
   }
   if (status != Status::certified) {
