@@ -7,6 +7,7 @@
 
 #include "isa.h"
 #include "range.h"
+#include "refinement.h"
 #include "residual-inl.h"
 #include "simd-inl.h"
 
@@ -171,9 +172,7 @@ static void apply_inverse(Core& q) {
 // itself.
 template <class T, class IsZero>
 static MaskD add_step(Core& q, const IsZero& is_zero) {
-  const double unit = sizeof(T) == 4 ? 0x1p-31 : 0x1p-53;
-  // Rounding errors of the residual put a floor under |step|: a part of the condition number times the unit roundoff.
-  const VecD tolerance = unit + q.condition * (0x1p-56 / __builtin_sqrt(static_cast<double>(q.n)));
+  const VecD tolerance = negligible_in_batch<T> + q.condition * rounding_floor(q.n);
   MaskD done = ~MaskD{};
   for (int64_t c = 0; c < q.k; ++c) {
     VecD step = {}, norm = {};
@@ -198,7 +197,7 @@ static MaskD add_step(Core& q, const IsZero& is_zero) {
 // Whether the first solution is accurate enough as it is: only single precision can say so.
 template <class T>
 static MaskD accurate_at_once(const Core& q) {
-  return sizeof(T) == 4 ? MaskD(q.contraction < splat<double, lanes>(0x1p-28)) : MaskD{};
+  return sizeof(T) == 4 ? MaskD(q.contraction < splat<double, lanes>(negligible<T>)) : MaskD{};
 }
 
 template <class T, class Residual>
@@ -219,7 +218,7 @@ static void finish(Core& q, const BatchTask<T>& t, int64_t element, int64_t live
     return true;
   };
   MaskD done = accurate_at_once<T>(q) | ~q.ok;
-  for (int step = 0; any(~done) && step < 6; ++step) {
+  for (int step = 0; any(~done) && step < most_steps; ++step) {
     residual(true);  // c = A'(b - A x), norms = |b - A x|
     apply_inverse(q);
     done |= add_step<T>(q, is_zero) | ~q.ok;

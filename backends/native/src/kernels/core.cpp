@@ -151,6 +151,38 @@ void Core::solve(double* w, int64_t k, double* norms) const {
   });
 }
 
+template <class T>
+Status factorise_gram(Core& core,
+                      int64_t n,
+                      int64_t length,
+                      double rcond,
+                      const std::function<int64_t(bool single)>& gram,
+                      const Core::Multiply& multiply,
+                      Report& report) {
+  // A Gram matrix in single precision takes half the time, which matters where the products dominate, and is good
+  // enough to refine with if A is well conditioned. Nearly square matrices hardly ever are.
+  Status status = Status::ill_conditioned;
+  if (sizeof(T) == 4 && n >= single_gram_order && 4 * length >= 5 * n) {
+    // The blocks are short, and their sums are added in double precision. Outside of the limits, squares that matter
+    // may have over- or underflowed.
+    gram(true);
+    status = core.factorise(longest_gram_block, 0x1p-24, 0x1p80, rcond);
+    report.tier = Tier::single_gram;
+  }
+  if (status != Status::certified) {
+    status = core.factorise(gram(false), 0x1p-53, largest_norm * largest_norm, rcond, multiply);
+    report.tier = Tier::double_gram;
+  }
+  report.condition = core.condition;
+  report.contraction = core.contraction;
+  return status;
+}
+
+template Status factorise_gram<float>(
+    Core&, int64_t, int64_t, double, const std::function<int64_t(bool)>&, const Core::Multiply&, Report&);
+template Status factorise_gram<double>(
+    Core&, int64_t, int64_t, double, const std::function<int64_t(bool)>&, const Core::Multiply&, Report&);
+
 void gaussian(int64_t n, double* out) {
   uint64_t state = 0x9e3779b97f4a7c15;  // splitmix64 (Steele, Lea and Flood 2014), then Box and Muller
   auto uniform = [&] {
