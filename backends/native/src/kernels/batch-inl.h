@@ -6,6 +6,7 @@
 #pragma once
 
 #include "isa.h"
+#include "lanes-inl.h"
 #include "range.h"
 #include "refinement.h"
 #include "residual-inl.h"
@@ -294,12 +295,6 @@ static inline void cross_tiles(int64_t m,
   if (c < columns) cross_tile<NB, 1>(m, left, right + c, ld, out + c * column_step, row_step, column_step);
 }
 
-template <class T>
-static inline void interleave(const T* const* from, int64_t at, int64_t count, VecD* to) {
-  for (int64_t j = 0; j < count; ++j)
-    for (int l = 0; l < lanes; ++l) to[j][l] = static_cast<double>(from[l][at + j]);
-}
-
 template <class T, int N>
 static void batch_narrow(const BatchTask<T>& t) {
   const int64_t k = t.k, m = t.m, ld = N + k;
@@ -308,15 +303,13 @@ static void batch_narrow(const BatchTask<T>& t) {
   VecD* ab = lay_out(q, t.workspace);
   for (int64_t element = t.from; element < t.to; element += lanes) {
     const int64_t live = least(lanes, t.to - element);
-    const T *a[lanes], *b[lanes];
+    LaneMatrices<T> a{{}, t.lda, 1}, b{{}, t.ldb, 1};
     for (int64_t l = 0; l < lanes; ++l) {
-      a[l] = t.a + (element + least(l, live - 1)) * t.a_stride;
-      b[l] = t.b + (element + least(l, live - 1)) * t.b_stride;
+      a.first[l] = t.a + (element + least(l, live - 1)) * t.a_stride;
+      b.first[l] = t.b + (element + least(l, live - 1)) * t.b_stride;
     }
-    for (int64_t i = 0; i < m; ++i) {
-      interleave(a, i * t.lda, N, ab + i * ld);
-      interleave(b, i * t.ldb, k, ab + i * ld + N);
-    }
+    take_matrix(a, m, N, ab, ld);
+    take_matrix(b, m, k, ab + N, ld);
     int64_t i = 0;
     for (; i + 2 <= N; i += 2) {
       cross_tiles<2>(m, ab + i, ab + i, ld, N - i, q.g + i * N + i, N, 1);

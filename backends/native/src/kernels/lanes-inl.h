@@ -61,10 +61,10 @@ static inline void transpose(Vec<double, L>* t) {
 #endif
 
 // `count` numbers that follow each other in memory, from each lane's matrix at `from`, to `to`: `across` of them with
-// `step` vectors from one to the next, then the next ones one vector further.
+// `step` vectors from one to the next, then the next ones, `further` vectors after them.
 template <class T>
 static inline void take_run(
-    const LaneMatrices<T>& a, int64_t from, int64_t count, VecD* to, int64_t across, int64_t step) {
+    const LaneMatrices<T>& a, int64_t from, int64_t count, VecD* to, int64_t across, int64_t step, int64_t further) {
 #ifdef LSTSQ_SHUFFLES
   // A vector from each lane at a time; the last ones may overlap those before them.
   for (int64_t done = 0; count >= lanes && done < count; done += lanes) {
@@ -79,32 +79,43 @@ static inline void take_run(
       continue;
     }
     int64_t c = i % across;
-    VecD* at = to + c * step + i / across;
+    VecD* at = to + c * step + i / across * further;
 #pragma GCC unroll 8
     for (int l = 0; l < lanes; ++l) {
       *at = t[l];
       at += step;
       if (++c == across) {
         c = 0;
-        at += 1 - across * step;
+        at += further - across * step;
       }
     }
   }
   if (count >= lanes) return;
 #endif
   for (int64_t i = 0; i < count; ++i)
-    for (int l = 0; l < lanes; ++l) to[i % across * step + i / across][l] = static_cast<double>(a.first[l][from + i]);
+    for (int l = 0; l < lanes; ++l)
+      to[i % across * step + i / across * further][l] = static_cast<double>(a.first[l][from + i]);
+}
+
+// Whole matrices, m by n, whose rows are without gaps: entry (i, j) to to[i * step + j].
+template <class T>
+static inline void take_matrix(const LaneMatrices<T>& a, int64_t m, int64_t n, VecD* to, int64_t step) {
+  if (a.row == n && (n == 1 || n < lanes)) {
+    take_run(a, 0, m * n, to, n, 1, step);
+  } else {
+    for (int64_t i = 0; i < m; ++i) take_run(a, i * a.row, n, to + i * step, n, 1, 0);
+  }
 }
 
 // The rows [from, from + rows) of n columns, to `to`, column-major with `step` vectors from one column to the next.
 template <class T>
 static inline void take_rows(const LaneMatrices<T>& a, int64_t from, int64_t rows, int64_t n, VecD* to, int64_t step) {
   if (a.column == 1 && a.row == n && n < lanes) {
-    take_run(a, from * a.row, rows * n, to, n, step);
+    take_run(a, from * a.row, rows * n, to, n, step, 1);
   } else if (a.column == 1) {
-    for (int64_t i = 0; i < rows; ++i) take_run(a, (from + i) * a.row, n, to + i, n, step);
+    for (int64_t i = 0; i < rows; ++i) take_run(a, (from + i) * a.row, n, to + i, n, step, 1);
   } else if (a.row == 1) {
-    for (int64_t c = 0; c < n; ++c) take_run(a, from + c * a.column, rows, to + c * step, rows, 1);
+    for (int64_t c = 0; c < n; ++c) take_run(a, from + c * a.column, rows, to + c * step, rows, 1, 0);
   } else {
     for (int64_t c = 0; c < n; ++c)
       for (int64_t i = 0; i < rows; ++i)
