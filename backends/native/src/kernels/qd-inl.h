@@ -8,45 +8,81 @@
 namespace lstsq::kernels::LSTSQ_ISA {
 namespace {
 
-// The squares of the singular values of bidiagonal matrices, in any order, to `values` (n rows of G lanes). True for
-// the lanes that converged. q and e (n rows of G vectors) are overwritten; next: room for 2 n G. G vectors take turns,
-// so that one divides while another waits.
+// The squares of the singular values of B, whose diagonal has the squares q, and what is right of it e.
 //
-// A sweep goes from B to C with C'C = BB' - shift. The last off-diagonal entry of BB' tends to 0; where it is next to
-// 0, the last diagonal entry with all shifts is a value. The lane's next sweep then has a shift for what is before that
-// entry, and the other entries move to the end, so that all lanes end at the same place; the place that they leave at
-// the beginning is filled with an entry that changes nothing.
+// A sweep goes from B to C with C'C = BB' - shift. The last entry off the diagonal of BB' tends to 0. Where it is next
+// to 0, the last entry of the diagonal is a value, less all shifts: it is found. The lane's next sweep has a shift for
+// the entries before that one, and then the last entry is dropped: the others move to the end, so that all lanes end at
+// the same place. The place that they leave at the beginning is filled with an entry that changes nothing. Where two
+// entries are left, their values follow from a quadratic equation.
+//
+// G vectors take turns, so that one divides while another waits. No lane's values depend on those of another.
 template <int G>
-struct Qd {
-  int64_t n;
-  VecD *q, *e, *q_next, *e_next;
-  VecD* values;
-  static constexpr double most_caution = 0.4;
-  int64_t from = 0;  // the first place in use by any lane
-  VecD size[G], filling[G], least_e[G], shift[G], shifts[G], caution[G];
-  VecD pair[G][5];                                // what finish() needs, of the lanes that are done
-  MaskD left[G], found[G], done[G], failures[G];  // found: the last entry is to be dropped after the next sweep
-
+class Qd {
+ public:
+  // q and e: n rows of G vectors, n >= 2, overwritten. next: room for 2 n G. values: n rows of G, in any order.
   Qd(int64_t n, VecD* q, VecD* e, VecD* next, VecD* values)
-      : n(n), q(q), e(e), q_next(next), e_next(next + n * G), values(values) {
+      : n_(n), q_(q), e_(e), q_next_(next), e_next_(next + n * G), values_(values) {
     for (int g = 0; g < G; ++g) {
-      VecD most = q[(n - 1) * G + g];
-      for (int64_t k = g; k < (n - 1) * G; k += G) most = q[k] + e[k] > most ? q[k] + e[k] : most;
-      size[g] = most;
-      filling[g] = most * 16.0;  // beyond all eigenvalues, and so beyond the sum of all shifts
-      for (VecD& entry : pair[g]) entry = VecD{} + 1.0;
-      least_e[g] = most * 0x1p-250;  // so that nothing is divided by zero
-      shift[g] = shifts[g] = VecD{};
-      caution[g] = VecD{} + most_caution;
-      left[g] = MaskD{} + n;
-      found[g] = done[g] = failures[g] = MaskD{};
-      // Small values are best found at the end.
+      VecD largest = q[(n - 1) * G + g];
+      for (int64_t k = g; k < (n - 1) * G; k += G) largest = q[k] + e[k] > largest ? q[k] + e[k] : largest;
+      size_[g] = largest;
+      filling_[g] = largest * 16.0;      // beyond all eigenvalues, and so beyond the sum of all shifts
+      least_e_[g] = largest * 0x1p-250;  // so that nothing is divided by zero
+      shift_[g] = shifts_[g] = VecD{};
+      caution_[g] = VecD{} + most_caution;
+      left_[g] = MaskD{} + n;
+      found_[g] = done_[g] = failures_[g] = MaskD{};
+      last_[g] = {VecD{} + 1.0, VecD{}, VecD{}, VecD{}, VecD{}};
+      // Small values are found best at the end.
       const MaskD upside_down = q[g] < q[(n - 1) * G + g];
       reverse(q + g, n, upside_down);
       reverse(e + g, n - 1, upside_down);
-      for (int64_t k = g; k < (n - 1) * G; k += G) e[k] += least_e[g];
+      for (int64_t k = g; k < (n - 1) * G; k += G) e[k] += least_e_[g];
     }
   }
+
+  // Until all lanes have two entries left. finish() tells which have.
+  void run(int64_t sweeps) {
+    End end[G], before[G];
+    for (int64_t count = 0; count < sweeps; ++count) {
+      sweep(end, before);
+      MaskD unfinished = {}, longest = {};
+      for (int g = 0; g < G; ++g) {
+        take(g, end[g], before[g]);
+        unfinished |= left_[g] + found_[g] > 2;
+        longest |= left_[g] >= n_ - from_;
+      }
+      if (!any(unfinished)) return;
+      if (!any(longest)) ++from_;
+    }
+  }
+
+  // The last two values of each lane. True for the lanes that converged.
+  MaskD finish(int g) {
+    if (n_ == 2) keep_last(g, ~MaskD{});
+    // The eigenvalues of a matrix of order two, whose determinant is a b + (a + c) rest.
+    const auto [a, b, c, rest, shifts] = last_[g];
+    const VecD difference = a + c - b - rest;
+    const VecD high = 0.5 * ((a + b + c + rest) + square_root(difference * difference + 4.0 * (b * c)));
+    values_[G + g] = shifts + high;
+    values_[g] = shifts + (a * (b / high) + (a + c) * (rest / high));
+    return done_[g];
+  }
+
+ private:
+  static constexpr double most_caution = 0.4;
+
+  // What a sweep tells of an entry: d, and -d' as a function of the shift; and the least d before it. The least is
+  // below zero where the shift was too large, and then the sweep means nothing.
+  struct End {
+    VecD d, slope, least;
+  };
+
+  // BB' of the last two entries, [a + c, sqrt(b c); ., b + rest], and all shifts.
+  struct Last {
+    VecD a, b, c, rest, shifts;
+  };
 
   static void reverse(VecD* v, int64_t count, MaskD where) {
     for (int64_t k = 0, l = count - 1; k < l; ++k, --l) {
@@ -56,155 +92,144 @@ struct Qd {
     }
   }
 
-  // What a sweep tells of its last entry: d, and -d' as a function of the shift; and the least d before it.
-  struct End {
-    VecD d, slope, least;
-  };
-
-  void sweep(End* end, End* before) {
-    VecD d[G], slope[G], least[G], d_before[G], slope_before[G], least_before[G];
-#pragma GCC unroll 4
-    for (int g = 0; g < G; ++g) {
-      d[g] = d_before[g] = q[from * G + g] - shift[g];
-      slope[g] = slope_before[g] = VecD{} + 1.0;
-      least[g] = least_before[g] = filling[g];
-    }
-    MaskD after_start[G];  // places after the first of the lane's own
-#pragma GCC unroll 4
-    for (int g = 0; g < G; ++g) after_start[g] = left[g] - (n - from);
-    for (int64_t k = from * G; k < (n - 1) * G; k += G) {
-#pragma GCC unroll 4
-      for (int g = 0; g < G; ++g) {
-        // Exactly, so that what is found does not depend on the neighbours.
-        d[g] = after_start[g] == 0 ? q[k + g] - shift[g] : d[g];
-        after_start[g] += 1;
-        d_before[g] = d[g];
-        slope_before[g] = slope[g];
-        least_before[g] = least[g];
-        least[g] = d[g] < least[g] ? d[g] : least[g];
-        const VecD sum = d[g] + e[k + g], inverse = 1.0 / sum, ratio = q[k + G + g] * inverse,
-                   beside = e[k + g] * ratio;
-        q_next[k + g] = sum;
-        e_next[k + g] = beside + least_e[g];
-        slope[g] = 1.0 + slope[g] * (beside * inverse);
-        d[g] = d[g] * ratio - shift[g];
-      }
-    }
-    for (int g = 0; g < G; ++g) {
-      q_next[(n - 1) * G + g] = d[g];
-      end[g] = {d[g], slope[g], least[g]};
-      before[g] = {d_before[g], slope_before[g], least_before[g]};
-    }
-  }
-
-  // Until all lanes have converged; finish() tells which have.
-  void run(int64_t most_sweeps) {
-    End end[G], before[G];
-    for (int64_t count = 0; count < most_sweeps; ++count) {
-      sweep(end, before);
-      swap(q, q_next);
-      swap(e, e_next);
-      MaskD unfinished = {}, longest = {};
-      for (int g = 0; g < G; ++g) {
-        finish_sweep(g, end[g], before[g]);
-        unfinished |= left[g] + found[g] > 2;
-        longest |= left[g] >= n - from;
-      }
-      if (!any(unfinished)) return;
-      if (!any(longest)) ++from;
-    }
-  }
-
   static void swap(VecD*& a, VecD*& b) {
     VecD* const keep = a;
     a = b;
     b = keep;
   }
 
-  void finish_sweep(int g, End end, End before) {
-    VecD* const q_last = q + (n - 1) * G + g;
-    VecD* const e_last = e + (n - 2) * G + g;
-    // An entry below zero before the last: the shift was too large.
-    const MaskD failed = ~((found[g] ? before.least : end.least) >= 0.0);
-    if (any(failed)) {
-      for (int64_t k = from * G + g; k < n * G; k += G) {
-        q[k] = failed ? q_next[k] : q[k];
-        e[k] = failed ? e_next[k] : e[k];
+  // `end` tells of the last entry, `before` of the one before it.
+  void sweep(End* end, End* before) {
+    // Plain arrays, which the compiler keeps in registers.
+    VecD d[G], slope[G], least[G], d_before[G], slope_before[G], least_before[G];
+    MaskD from_start[G];  // places after the lane's first one
+#pragma GCC unroll 4
+    for (int g = 0; g < G; ++g) {
+      d[g] = d_before[g] = q_[from_ * G + g] - shift_[g];
+      slope[g] = slope_before[g] = VecD{} + 1.0;
+      least[g] = least_before[g] = filling_[g];
+      from_start[g] = left_[g] - (n_ - from_);
+    }
+    for (int64_t k = from_ * G; k < (n_ - 1) * G; k += G) {
+#pragma GCC unroll 4
+      for (int g = 0; g < G; ++g) {
+        // Exactly this at the lane's first entry, however many fillings are before it.
+        d[g] = from_start[g] == 0 ? q_[k + g] - shift_[g] : d[g];
+        from_start[g] += 1;
+        d_before[g] = d[g];
+        slope_before[g] = slope[g];
+        least_before[g] = least[g];
+        least[g] = d[g] < least[g] ? d[g] : least[g];
+        const VecD sum = d[g] + e_[k + g], inverse = 1.0 / sum;
+        const VecD ratio = q_[k + G + g] * inverse, beside = e_[k + g] * ratio;
+        q_next_[k + g] = sum;
+        e_next_[k + g] = beside + least_e_[g];
+        slope[g] = 1.0 + slope[g] * (beside * inverse);
+        d[g] = d[g] * ratio - shift_[g];
       }
     }
-    const MaskD moves = found[g] & ~failed;
-    shifts[g] = failed ? shifts[g] : shifts[g] + shift[g];
-    VecD d = end.d, slope = end.slope, least = end.least;
-    if (any(moves)) {
-      for (int64_t k = (n - 1) * G + g; k > from * G + g; k -= G) q[k] = moves ? q[k - G] : q[k];
-      for (int64_t k = (n - 2) * G + g; k > from * G + g; k -= G) e[k] = moves ? e[k - G] : e[k];
-      q[from * G + g] = moves ? filling[g] : q[from * G + g];
-      e[from * G + g] = moves ? least_e[g] : e[from * G + g];
-      left[g] += moves;
-      d = moves ? *q_last : d;
-      slope = moves ? before.slope : slope;
-      least = moves ? before.least : least;
+    for (int g = 0; g < G; ++g) {
+      q_next_[(n_ - 1) * G + g] = d[g];
+      end[g] = {d[g], slope[g], least[g]};
+      before[g] = {d_before[g], slope_before[g], least_before[g]};
     }
-    const VecD value = shifts[g] + *q_last;
-    const VecD small = 0x1p-108 * size[g], next_to = small * magnitudes(value);
-    const MaskD now = (magnitudes(*e_last * *q_last) <= (next_to > small * small ? next_to : small * small)) & ~failed &
-                      (left[g] > 2);
-    found[g] = failed ? found[g] : now;
-    if (any(now)) {
-      const MaskD place = now ? left[g] - 1 : MaskD{} - 1;
-      for (int64_t k = 0; k < n - from; ++k) values[k * G + g] = place == k ? value : values[k * G + g];
+    swap(q_, q_next_);
+    swap(e_, e_next_);
+  }
+
+  // After a sweep: undo it where it failed, drop what was found before it, take what it found, choose the next shift.
+  void take(int g, End end, End before) {
+    const VecD* const last = q_ + (n_ - 1) * G + g;
+    const MaskD failed = ~((found_[g] ? before.least : end.least) >= 0.0), drops = found_[g] & ~failed;
+    if (any(failed))
+      for (int64_t k = from_ * G + g; k < n_ * G; k += G) {
+        q_[k] = failed ? q_next_[k] : q_[k];
+        e_[k] = failed ? e_next_[k] : e_[k];
+      }
+    shifts_[g] = failed ? shifts_[g] : shifts_[g] + shift_[g];
+    if (any(drops)) {
+      drop_last(g, drops);
+      end.d = drops ? *last : end.d;
+      end.slope = drops ? before.slope : end.slope;
+      end.least = drops ? before.least : end.least;
     }
 
-    // The next shift: Newton's step towards the smallest zero of d as a function of the shift, where it is well below
-    // the other entries. Of two entries the values are found at the end.
-    const MaskD again = now & ~moves;
-    d = now ? q_last[-G] : d;
-    slope = again ? before.slope : slope;
-    least = again ? before.least : least;
-    const VecD newton = d / (slope > 1.0 ? slope : VecD{} + 1.0), lesser = newton < least ? newton : least;
-    // Elsewhere a part of the bound, a larger one from sweep to sweep: values may lie close together.
-    VecD next = newton < 0.75 * least ? newton : (1.0 - caution[g]) * lesser;
-    caution[g] = (failed | now) ? VecD{} + most_caution : caution[g] * 0.6;
-    next = d <= 0.0 ? d * (1 + 0x1p-50) : next;
-    next = (now & moves) ? VecD{} : next;
-    failures[g] = failed ? failures[g] + 1 : MaskD{};
+    // The error of the value is at most the entry off the diagonal; that of its root then some 2^-54 of the largest.
+    const VecD value = shifts_[g] + *last, off_diagonal = magnitudes(e_[(n_ - 2) * G + g] * *last);
+    const VecD tiny = 0x1p-108 * size_[g], allowed = tiny * magnitudes(value);
+    const MaskD finds = (off_diagonal <= (allowed > tiny * tiny ? allowed : tiny * tiny)) & ~failed & (left_[g] > 2);
+    found_[g] = failed ? found_[g] : finds;
+    if (any(finds)) {
+      const MaskD place = finds ? left_[g] - 1 : MaskD{} - 1;
+      for (int64_t k = 0; k < n_ - from_; ++k) values_[k * G + g] = place == k ? value : values_[k * G + g];
+      // The entry before it is the last one now. Where that had been dropped too, nothing is known of it.
+      const MaskD first = finds & ~drops;
+      end.d = finds ? last[-G] : end.d;
+      end.slope = first ? before.slope : end.slope;
+      end.least = first ? before.least : end.least;
+    }
+    choose_shift(g, end, failed, finds, finds & drops);
+
+    const MaskD two = left_[g] + found_[g] <= 2;
+    shift_[g] = two ? VecD{} : shift_[g];
+    if (any(two & ~done_[g])) keep_last(g, two & ~done_[g]);
+  }
+
+  void drop_last(int g, MaskD where) {
+    for (int64_t k = (n_ - 1) * G + g; k > from_ * G + g; k -= G) q_[k] = where ? q_[k - G] : q_[k];
+    for (int64_t k = (n_ - 2) * G + g; k > from_ * G + g; k -= G) e_[k] = where ? e_[k - G] : e_[k];
+    VecD *const q = q_ + from_ * G + g, *const e = e_ + from_ * G + g;
+    *q = where ? filling_[g] : *q;
+    *e = where ? least_e_[g] : *e;
+    left_[g] += where;  // minus one
+  }
+
+  void choose_shift(int g, End end, MaskD failed, MaskD finds, MaskD unknown) {
+    // Newton's step to the zero of d as a function of the shift, where that is well below the other entries. Elsewhere
+    // a part of the bound that they are, a larger one from sweep to sweep: the values may lie close together.
+    const VecD newton = end.d / (end.slope > 1.0 ? end.slope : VecD{} + 1.0);
+    const VecD bound = newton < end.least ? newton : end.least;
+    VecD next = newton < 0.75 * end.least ? newton : (1.0 - caution_[g]) * bound;
+    next = end.d <= 0.0 ? end.d * (1 + 0x1p-50) : next;  // the last shift was a little too large
+    next = unknown ? VecD{} : next;
+    caution_[g] = (failed | finds) ? VecD{} + most_caution : caution_[g] * 0.6;
+    failures_[g] = failed ? failures_[g] + 1 : MaskD{};
     if (any(failed)) {
-      const VecD last = found[g] ? q_last[-G] : *q_last;
-      const VecD surely = last < 0.0 ? last * (1 + 0x1p-50) : VecD{};
-      VecD retry = shift[g] > 0.0 ? 0.25 * shift[g] : 4.0 * shift[g];
-      retry = ((failures[g] > 1) & (shift[g] > 0.0)) ? surely : retry;
-      next = failed ? retry : next;
+      // A smaller one; then one that cannot fail.
+      const VecD* const last = q_ + (n_ - 1) * G + g;
+      const VecD d = found_[g] ? last[-G] : *last, surely = d < 0.0 ? d * (1 + 0x1p-50) : VecD{};
+      const VecD smaller = shift_[g] > 0.0 ? 0.25 * shift_[g] : 4.0 * shift_[g];
+      const VecD again = ((failures_[g] > 1) & (shift_[g] > 0.0)) ? surely : smaller;
+      next = failed ? again : next;
     }
-    const MaskD two = left[g] + found[g] <= 2;
-    shift[g] = two ? VecD{} : next;
-    if (any(two & ~done[g])) take_pair(g, two & ~done[g]);
+    shift_[g] = next;
   }
 
-  // The last two entries of these lanes, of BB' = [a + c, sqrt(b c); ., b + rest].
-  void take_pair(int g, MaskD of) {
-    const int64_t last = (n - 1) * G + g;
-    VecD found_pair[5] = {q[last - G], q[last], e[last - G], VecD{}, shifts[g]};
-    if (n > 2) {
-      found_pair[0] = found[g] ? q[last - 2 * G] : found_pair[0];
-      found_pair[1] = found[g] ? q[last - G] : found_pair[1];
-      found_pair[2] = found[g] ? e[last - 2 * G] : found_pair[2];
-      found_pair[3] = found[g] ? e[last - G] : found_pair[3];
+  void keep_last(int g, MaskD where) {
+    const int64_t end = (n_ - 1) * G + g;
+    Last now = {q_[end - G], q_[end], e_[end - G], VecD{}, shifts_[g]};
+    if (n_ > 2) {  // what was found may not be dropped yet
+      now.a = found_[g] ? q_[end - 2 * G] : now.a;
+      now.b = found_[g] ? q_[end - G] : now.b;
+      now.c = found_[g] ? e_[end - 2 * G] : now.c;
+      now.rest = found_[g] ? e_[end - G] : now.rest;
     }
-    for (int i = 0; i < 5; ++i) pair[g][i] = of ? found_pair[i] : pair[g][i];
-    done[g] |= of;
+    Last& kept = last_[g];
+    kept.a = where ? now.a : kept.a;
+    kept.b = where ? now.b : kept.b;
+    kept.c = where ? now.c : kept.c;
+    kept.rest = where ? now.rest : kept.rest;
+    kept.shifts = where ? now.shifts : kept.shifts;
+    done_[g] |= where;
   }
 
-  // The last two values of each lane: the eigenvalues of a matrix of order two, whose determinant is a b + (a + c)
-  // rest. True for the lanes that converged.
-  MaskD finish(int g) {
-    if (n == 2) take_pair(g, ~MaskD{});
-    const VecD a = pair[g][0], b = pair[g][1], c = pair[g][2], rest = pair[g][3], shifted = pair[g][4];
-    const VecD difference = a + c - b - rest;
-    const VecD high = 0.5 * ((a + b + c + rest) + square_root(difference * difference + 4.0 * (b * c)));
-    values[G + g] = shifted + high;
-    values[g] = shifted + (a * (b / high) + (a + c) * (rest / high));
-    return done[g];
-  }
+  const int64_t n_;
+  VecD *q_, *e_, *q_next_, *e_next_, *const values_;
+  int64_t from_ = 0;  // the first place in use by any lane
+  VecD size_[G], filling_[G], least_e_[G], shift_[G], shifts_[G], caution_[G];
+  MaskD left_[G];  // entries of the lane
+  MaskD found_[G], done_[G], failures_[G];
+  Last last_[G];
 };
 
 }  // namespace
