@@ -10,12 +10,13 @@ namespace lstsq::kernels {
 template <class T>
 bool solve_batch(const Batch<T>& p) {
   const int64_t elements = p.m * padded(p.n + p.k);
-  if (p.n < 1 || p.n > max_batch_columns || p.m < p.n || p.k < 1 || elements > 65536) return false;
+  if (p.n < 1 || p.n > max_batch_columns || p.m < p.n || p.k < 1 || elements > largest_batch_element) return false;
   const int64_t workspace = isa().batch_workspace(p.m, p.n, p.k);
-  // Chunks of some 30 microseconds at least, a multiple of every vector length.
   const double work = static_cast<double>(p.m) * static_cast<double>((p.n + 2 * p.k) * p.n) + 300.0;
-  int64_t chunk = std::max<int64_t>(8, static_cast<int64_t>(1e5 / work) / 8 * 8);
-  chunk = std::max(chunk, (p.count / (64 * thread_count()) + 7) / 8 * 8);
+  int64_t chunk =
+      std::max<int64_t>(batch_multiple, static_cast<int64_t>(batch_task / work) / batch_multiple * batch_multiple);
+  chunk = std::max(chunk,
+                   (p.count / (batch_tasks * thread_count()) + batch_multiple - 1) / batch_multiple * batch_multiple);
   const int64_t tasks = (p.count + chunk - 1) / chunk;
   parallel(tasks, [&](int64_t task) {
     BatchTask<T> t{p.m,

@@ -25,7 +25,7 @@ Status Core::factorise(int64_t chain, double unit, double limit, double rcond, c
     d_[static_cast<size_t>(j)] = std::ldexp(1.0, -((std::ilogb(diagonal) - (std::ilogb(diagonal) & 1)) / 2));
   }
   frobenius = std::sqrt(squares);
-  const int64_t parts = pieces(n_, static_cast<double>(n_), 2e5, 4);
+  const int64_t parts = pieces(n_, static_cast<double>(n_), gram_piece, 4);
   parallel(parts, [&](int64_t part) {
     for (int64_t i = n_ * part / parts; i < n_ * (part + 1) / parts; ++i)
       for (int64_t j = i; j < n_; ++j) r_[i * ld_ + j] *= scale(i) * scale(j);
@@ -36,7 +36,7 @@ Status Core::factorise(int64_t chain, double unit, double limit, double rcond, c
 
   // Errors of G and of its factorisation, as multiples of |R^-1|^2. Small cores: proven bounds. Large ones: estimates
   // of the norms, and rounding errors that add up as independent ones do (Higham and Mary 2019), with a factor of 8.
-  const bool small = n_ <= 128;
+  const bool small = n_ <= proved_order;
   const Inverse inverse = small ? inverse_bounds() : inverse_estimates();
   const auto n = static_cast<double>(n_), length = static_cast<double>(chain);
   const double gram_error = small ? unit * (length + 2) * scaled : 8 * unit * std::sqrt(n * length);
@@ -122,8 +122,9 @@ Core::Inverse Core::inverse_estimates() const {
 }
 
 void Core::solve(double* w, int64_t k, double* norms) const {
-  // Groups of columns, over the threads: whole vectors, and narrow enough for a block of rows to stay in cache.
-  const int64_t vectors = (k + 7) / 8, groups = std::min(vectors, (k + 47) / 48 + thread_count() - 1);
+  // Groups of columns, over the threads.
+  const int64_t vectors = (k + 7) / 8,
+                groups = std::min(vectors, (k + group_columns - 1) / group_columns + thread_count() - 1);
   const int64_t widest = (vectors + groups - 1) / groups * 8;
   std::vector<double> own(static_cast<size_t>(groups * n_ * (k == 1 ? 1 : widest)));
   parallel(groups, [&](int64_t group) {
@@ -149,6 +150,38 @@ void Core::solve(double* w, int64_t k, double* norms) const {
       for (int64_t c = 0; c < live; ++c) w[i * k + from + c] = v[i * ldw + c] * scale(i);
   });
 }
+
+template <class T>
+Status factorise_gram(Core& core,
+                      int64_t n,
+                      int64_t length,
+                      double rcond,
+                      const std::function<int64_t(bool single)>& gram,
+                      const Core::Multiply& multiply,
+                      Report& report) {
+  // A Gram matrix in single precision takes half the time, which matters where the products dominate, and is good
+  // enough to refine with if A is well conditioned. Nearly square matrices hardly ever are.
+  Status status = Status::ill_conditioned;
+  if (sizeof(T) == 4 && n >= single_gram_order && 4 * length >= 5 * n) {
+    // The blocks are short, and their sums are added in double precision. Outside of the limits, squares that matter
+    // may have over- or underflowed.
+    gram(true);
+    status = core.factorise(longest_gram_block, 0x1p-24, 0x1p80, rcond);
+    report.tier = Tier::single_gram;
+  }
+  if (status != Status::certified) {
+    status = core.factorise(gram(false), 0x1p-53, largest_norm * largest_norm, rcond, multiply);
+    report.tier = Tier::double_gram;
+  }
+  report.condition = core.condition;
+  report.contraction = core.contraction;
+  return status;
+}
+
+template Status factorise_gram<float>(
+    Core&, int64_t, int64_t, double, const std::function<int64_t(bool)>&, const Core::Multiply&, Report&);
+template Status factorise_gram<double>(
+    Core&, int64_t, int64_t, double, const std::function<int64_t(bool)>&, const Core::Multiply&, Report&);
 
 void gaussian(int64_t n, double* out) {
   uint64_t state = 0x9e3779b97f4a7c15;  // splitmix64 (Steele, Lea and Flood 2014), then Box and Muller

@@ -47,6 +47,18 @@ class Core {
   std::vector<double> d_;
 };
 
+// The Gram matrix of n columns (or rows) of a length, and what its core proves: in single precision, where that suits,
+// and in double precision where that was not enough. `gram` forms the core's matrix and returns the longest chain of
+// additions; `multiply` as above. The report says what was found, and how.
+template <class T>
+Status factorise_gram(Core& core,
+                      int64_t n,
+                      int64_t length,
+                      double rcond,
+                      const std::function<int64_t(bool single)>& gram,
+                      const Core::Multiply& multiply,
+                      Report& report);
+
 // n Gaussian numbers from a fixed stream: the same on every call and every platform.
 void gaussian(int64_t n, double* out);
 

@@ -7,11 +7,10 @@
 #include <cstdint>
 
 #include "strided.h"
+#include "tuning.h"
 
 namespace lstsq::kernels {
 
-// Columns of G are padded to a multiple of this, so that every instruction set works on whole vectors.
-inline constexpr int64_t pad_to = 16;
 static constexpr int64_t padded(int64_t n) {
   return (n + pad_to - 1) / pad_to * pad_to;
 }
@@ -97,7 +96,7 @@ struct StackTask {
   double* left;  // k: the squares of `rest` are added
 };
 
-// LU factors of A (n by n, rows of ld >= padded(n), zeros beyond n), as lu.inl says, in panels of rows as above.
+// LU factors of A (n by n, rows of ld >= padded(n), zeros beyond n), as lu-inl.h says, in panels of rows as above.
 template <class T>
 struct LuIsa {
   bool (*panel)(int64_t n, T* lu, int64_t ld, int32_t* pivots, int64_t at, int64_t depth, T* packed);
@@ -114,9 +113,6 @@ struct LuIsa {
   // Solve A w = w, or A'w = w; k is 4 or, for A itself, 1.
   void (*solve)(int64_t n, const T* lu, int64_t ld, const int32_t* pivots, bool transposed, double* w, int64_t k);
 };
-inline constexpr int64_t lu_rows = 32;
-// How deep panels are. The next one is factorised by one thread while the others update what comes after it.
-inline constexpr int64_t cholesky_depth = 64, lu_depth = 128;
 
 struct Isa {
   const char* name;

@@ -48,12 +48,15 @@ struct Problem {
   double* precise = nullptr;  // x before it was rounded to T, n by k (real and imaginary parts in turn), or null
 };
 
+// How a problem was solved.
+enum class Tier : int { none = 0, single_gram = 1, double_gram = 2, lu = 3 };
+
 // What the certificate found, for tests and for the curious. Norms are those of the equilibrated matrix.
 struct Report {
   double condition = 0;    // upper estimate of the equilibrated matrix's condition number
   double contraction = 0;  // a priori bound of the refinement's contraction
   int steps = 0;           // refinement steps taken
-  int tier = 0;            // 1: Gram in single precision, 2: Gram in double precision, 3: LU
+  Tier tier = Tier::none;
 };
 
 // Solve one problem, using every core. T: float, double, std::complex<float>, std::complex<double>.
@@ -135,10 +138,6 @@ struct SingularBatch {
 // [1, max_batch_columns]. T: float or double.
 template <class T>
 bool singular_values(const SingularBatch<T>& batch);
-
-// The number of threads in use: LSTSQ_NUM_THREADS if it is set to a positive number, else the cores this process may
-// run on. Read once.
-int thread_count();
 
 // The instruction set chosen at run time: "avx512", "avx2" or "baseline". LSTSQ_ISA may name a lesser one (for tests).
 const char* instruction_set();

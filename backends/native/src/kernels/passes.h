@@ -35,8 +35,8 @@ template <class T>
 int64_t gram(const Rows<T>& p, bool wide, bool single, double* g, double* c) {
   const int64_t n = wide ? p.m : p.n, inner = wide ? p.n : p.m, k = wide ? 0 : p.k, ldg = padded(n);
   const int64_t size = ldg * ldg + k * ldg;
-  const int64_t cuts =
-      pieces(inner, static_cast<double>(n) * static_cast<double>(n / 2 + k + 1), 2e5, n <= 128 ? 4 : 1);
+  const int64_t cuts = pieces(
+      inner, static_cast<double>(n) * static_cast<double>(n / 2 + k + 1), gram_piece, n <= gram_many_pieces ? 4 : 1);
   const auto rest = std::make_unique_for_overwrite<double[]>(static_cast<size_t>((cuts - 1) * size));
   parallel(cuts, [&](int64_t cut) {
     double* own = cut ? rest.get() + (cut - 1) * size : g;
@@ -51,7 +51,7 @@ int64_t gram(const Rows<T>& p, bool wide, bool single, double* g, double* c) {
       isa().gram_d(t);
   });
   if (cuts > 1) {
-    const int64_t parts = pieces(n, static_cast<double>(n * cuts), 2e5, 4);
+    const int64_t parts = pieces(n, static_cast<double>(n * cuts), gram_piece, 4);
     parallel(parts, [&](int64_t part) {
       for (int64_t cut = 1; cut < cuts; ++cut) {
         const double* own = rest.get() + (cut - 1) * size;
@@ -61,8 +61,7 @@ int64_t gram(const Rows<T>& p, bool wide, bool single, double* g, double* c) {
       }
     });
   }
-  const int64_t shortest_block = 96, longest_block = 192;  // of gram.inl, for any instruction set
-  return longest_block + inner / cuts / shortest_block + cuts;
+  return longest_gram_block + inner / cuts / shortest_gram_block + cuts;
 }
 
 // sums (k) = column sums of |b - a x|^2; g (k rows of padded(n)), where not null, = (A'(b - a x))'; r (m rows of k),
@@ -70,7 +69,7 @@ int64_t gram(const Rows<T>& p, bool wide, bool single, double* g, double* c) {
 template <class T>
 void residual_pass(const Rows<T>& p, const double* x, double* sums, double* g, double* r) {
   const int64_t ldg = padded(p.n), size = p.k + (g ? p.k * ldg : 0);
-  const int64_t cuts = pieces(p.m, static_cast<double>(p.n) * static_cast<double>(p.k), 5e4, 4);
+  const int64_t cuts = pieces(p.m, static_cast<double>(p.n) * static_cast<double>(p.k), residual_piece, 4);
   const auto own = std::make_unique_for_overwrite<double[]>(static_cast<size_t>(cuts * size));
   parallel(cuts, [&](int64_t cut) {
     const int64_t from = p.m * cut / cuts, to = p.m * (cut + 1) / cuts;
@@ -110,7 +109,7 @@ bool take_right_sides(const Rows<T>& p, double* to) {
 // y (n rows of k) = A'v, v m rows of k.
 template <class T>
 void transpose_pass(const Rows<T>& p, const double* v, double* y) {
-  const int64_t cuts = pieces(p.n, static_cast<double>(p.m) * static_cast<double>(p.k), 5e4, 4);
+  const int64_t cuts = pieces(p.n, static_cast<double>(p.m) * static_cast<double>(p.k), residual_piece, 4);
   parallel(cuts, [&](int64_t cut) {
     const int64_t from = p.n * cut / cuts, to = p.n * (cut + 1) / cuts;
     TransposeTask<T> t{p.a, p.lda, p.m, v, p.k, from, to, y + from * p.k};

@@ -14,7 +14,7 @@ void reduce(const Reduction<T>& p) {
   const int64_t ld = padded(p.n) + padded(p.k), size = p.n * ld + p.k;
   // The triangles of two threads cost as much as n / 3 rows or so.
   const double work = static_cast<double>(p.n) * static_cast<double>(p.n + p.k);
-  const int64_t cuts = std::min<int64_t>(pieces(p.m, work, 1e6, 1), std::max<int64_t>(1, p.m / (2 * p.n)));
+  const int64_t cuts = std::min<int64_t>(pieces(p.m, work, reduce_piece, 1), std::max<int64_t>(1, p.m / (2 * p.n)));
   std::vector<double> triangles(static_cast<size_t>(cuts * size), 0.0);
   parallel(cuts, [&](int64_t cut) {
     double* r = triangles.data() + cut * size;

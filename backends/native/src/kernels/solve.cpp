@@ -25,7 +25,7 @@ Rows<typename Real<T>::type> real_view(
 template <class R>
 std::unique_ptr<R[]> real_form(const R* a, int64_t m, int64_t n, int64_t lda) {
   auto out = std::make_unique_for_overwrite<R[]>(static_cast<size_t>(4 * m * n));
-  const int64_t parts = pieces(m, static_cast<double>(n), 1e5, 4);
+  const int64_t parts = pieces(m, static_cast<double>(n), copy_piece, 4);
   parallel(parts, [&](int64_t part) {
     for (int64_t i = m * part / parts; i < m * (part + 1) / parts; ++i) {
       R *top = out.get() + 4 * i * n, *bottom = top + 2 * n;
@@ -65,7 +65,7 @@ Status solve(const Problem<T>& p, Report* report) {
   std::vector<double> x(static_cast<size_t>(parts * p.n * p.k)), sums(p.residuals ? static_cast<size_t>(p.k) : 0);
   double* wanted = p.residuals ? sums.data() : nullptr;
   Status status = Status::unsupported;
-  const bool square = p.m == p.n && parts * p.n > 64;
+  const bool square = p.m == p.n && parts * p.n > largest_gram_square;
   if (p.m >= p.n && !square) {
     status = solve_tall(rows, parts, p.rcond, x.data(), wanted, found);
   } else {

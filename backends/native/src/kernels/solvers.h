@@ -7,11 +7,6 @@
 
 namespace lstsq::kernels {
 
-// What a solver needs to know of the wanted accuracy: the relative size of an error that no longer matters.
-template <class T>
-constexpr double negligible = sizeof(T) == 4 ? 0x1p-28 : 0x1p-53;
-inline constexpr int most_steps = 6;
-
 // p has the real sizes (columns and right-hand sides times parts). x: n rows of k in double precision, real form.
 // sums: the k sums of squares, or null.
 template <class T>

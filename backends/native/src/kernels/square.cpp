@@ -7,6 +7,7 @@
 
 #include "core.h"
 #include "factors.h"
+#include "refinement.h"
 #include "solvers.h"
 
 namespace lstsq::kernels {
@@ -23,7 +24,7 @@ struct Factors {
 
   // Copy A, to be factorised here. Returns its sum of squares.
   double take(const T* a, int64_t lda) {
-    const int64_t parts = pieces(n, static_cast<double>(n), 2e5, 4);
+    const int64_t parts = pieces(n, static_cast<double>(n), gram_piece, 4);
     std::vector<double> squares(static_cast<size_t>(parts));
     parallel(parts, [&](int64_t part) {
       double sum = 0;
@@ -120,7 +121,7 @@ void multiply(const Rows<T>& product, NormEstimate& estimate) {
 template <class T>
 Status solve_square(const Rows<T>& p, double rcond, double* x, double* sums, Report& report) {
   const int64_t n = p.n, k = p.k;
-  report.tier = 3;
+  report.tier = Tier::lu;
   Factors<T> factors(n);
   const double frobenius = std::sqrt(factors.take(p.a, p.lda));
   const double limit = sizeof(T) == 4 ? 0x1p50 : largest_norm;
@@ -171,10 +172,9 @@ Status solve_square(const Rows<T>& p, double rcond, double* x, double* sums, Rep
   factors.solve(false, x, k);
 
   std::vector<double> step(static_cast<size_t>(n * k)), squares(static_cast<size_t>(k));
-  const double tolerance = negligible<T> + 0x1p-56 * report.condition / std::sqrt(static_cast<double>(n));
-  double last = 1;
-  for (bool done = false; !done;) {
-    ++report.steps;
+  const double tolerance = negligible<T> + report.condition * rounding_floor(n);
+  Refinement refinement(report.steps);
+  for (auto next = Refinement::Next::step; next != Refinement::Next::done;) {
     residual_pass(p, x, squares.data(), nullptr, step.data());
     factors.solve(false, step.data(), k);
     double largest = 0;
@@ -189,9 +189,9 @@ Status solve_square(const Rows<T>& p, double rcond, double* x, double* sums, Rep
       if (moved > 0) largest = std::max(largest, std::sqrt(moved / size));
     }
     // The error e before a step and the step (I - E) e: what is left is E e, or E^2 of the error one step earlier.
-    done = amplification * std::min(once * largest, twice * last) <= tolerance;
-    if (!done && (report.steps == most_steps || largest > last / 2)) return Status::ill_conditioned;
-    last = largest;
+    const double left = amplification * std::min(once * largest, twice * refinement.last());
+    next = refinement.after(largest, left <= tolerance);
+    if (next == Refinement::Next::give_up) return Status::ill_conditioned;
   }
   if (sums) residual_pass(p, x, sums, nullptr, nullptr);
   return Status::certified;

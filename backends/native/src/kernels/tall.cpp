@@ -5,6 +5,7 @@
 
 #include "complex.h"
 #include "core.h"
+#include "refinement.h"
 #include "solvers.h"
 
 namespace lstsq::kernels {
@@ -22,13 +23,13 @@ class Tall {
         cross_(static_cast<size_t>(rows.k * padded(rows.n))),
         core(rows.n, gram_.get()) {}
 
-  Status reduce(bool single, double rcond) {
-    const int64_t chain = gram(rows_, false, single, gram_.get(), cross_.data());
-    if (parts_ == 2) fold_gram(rows_.n / 2, gram_.get());
-    // In single precision the blocks are short, and their sums are added in double precision. Outside of the limits,
-    // squares that matter may have over- or underflowed.
-    return single ? core.factorise(192, 0x1p-24, 0x1p80, rcond)
-                  : core.factorise(chain, 0x1p-53, largest_norm * largest_norm, rcond, multiply());
+  Status factorise(double rcond, Report& report) {
+    const auto form = [this](bool single) {
+      const int64_t chain = gram(rows_, false, single, gram_.get(), cross_.data());
+      if (parts_ == 2) fold_gram(rows_.n / 2, gram_.get());
+      return chain;
+    };
+    return factorise_gram<T>(core, rows_.n, rows_.m, rcond, form, multiply(), report);
   }
 
   // w (n rows of k) = A'b, or A'(b - A x), from the products of the last pass.
@@ -98,18 +99,7 @@ template <class T>
 Status solve_tall(const Rows<T>& p, int parts, double rcond, double* x, double* sums, Report& report) {
   const int64_t n = p.n, k = p.k / parts;
   Tall<T> problem(p, parts);
-  // A Gram matrix in single precision takes half the time, which matters where the products dominate, and is good
-  // enough to refine with if A is well conditioned. Nearly square matrices hardly ever are.
-  const bool try_single = sizeof(T) == 4 && n >= 128 && 4 * p.m >= 5 * n;
-  Status status = try_single ? problem.reduce(true, rcond) : Status::ill_conditioned;
-  report.tier = 1;
-  if (status != Status::certified) {
-    status = problem.reduce(false, rcond);
-    report.tier = 2;
-  }
-  report.condition = problem.core.condition;
-  report.contraction = problem.core.contraction;
-  if (status != Status::certified) return status;
+  if (const Status status = problem.factorise(rcond, report); status != Status::certified) return status;
 
   problem.take_cross(x);
   for (int64_t i = 0; i < n * k; ++i)
@@ -117,17 +107,14 @@ Status solve_tall(const Rows<T>& p, int parts, double rcond, double* x, double* 
   problem.core.solve(x, k);
 
   const double contraction = problem.core.contraction;
-  // The residual's own rounding errors put a floor under the steps: a part of condition * 2^-53, taken as an eighth
-  // over sqrt(n).
-  const double tolerance = negligible<T> + 0x1p-56 * problem.core.condition / std::sqrt(static_cast<double>(n));
-  bool done = sizeof(T) == 4 && report.tier == 2 && contraction < negligible<T>;
-  if (done) {
+  const double tolerance = negligible<T> + problem.core.condition * rounding_floor(n);
+  if (sizeof(T) == 4 && report.tier == Tier::double_gram && contraction < negligible<T>) {
     if (sums) problem.residual(x, sums, false);
     return Status::certified;
   }
   std::vector<double> step(static_cast<size_t>(n * k)), squares(static_cast<size_t>(k)), decrease(squares.size());
-  double last = 1;
-  for (report.steps = 1; !done; ++report.steps) {
+  Refinement refinement(report.steps);
+  for (auto next = Refinement::Next::step; next != Refinement::Next::done;) {
     problem.residual(x, squares.data(), true);
     problem.take_cross(step.data());
     problem.core.solve(step.data(), k, decrease.data());
@@ -141,11 +128,9 @@ Status solve_tall(const Rows<T>& p, int parts, double rcond, double* x, double* 
       if (!in_range || !std::isfinite(moved)) return Status::out_of_range;
       if (moved > 0) largest = std::max(largest, moved / size);
     }
-    done = contraction * largest <= tolerance;
-    if (!done && (report.steps == most_steps || largest > last / 2)) return Status::ill_conditioned;
-    last = largest;
+    next = refinement.after(largest, contraction * largest <= tolerance);
+    if (next == Refinement::Next::give_up) return Status::ill_conditioned;
   }
-  --report.steps;
   if (sums) {
     // The last step lowers the sum of squares by |A dx|^2 = |R^-T D A'r|^2, unless the residual is mostly that step.
     bool enough = true;

@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "core.h"
+#include "refinement.h"
 #include "solvers.h"
 
 namespace lstsq::kernels {

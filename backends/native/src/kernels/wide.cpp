@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "core.h"
+#include "refinement.h"
 #include "solvers.h"
 
 namespace lstsq::kernels {
@@ -13,28 +14,16 @@ Status solve_wide(const Rows<T>& p, double rcond, double* x, double* sums, Repor
   const int64_t m = p.m, k = p.k;
   const auto g = std::make_unique_for_overwrite<double[]>(static_cast<size_t>(padded(m) * padded(m)));
   Core core(m, g.get());
-  const bool try_single = sizeof(T) == 4 && m >= 128 && 4 * p.n >= 5 * m;
-  Status status = Status::ill_conditioned;
-  if (try_single) {
-    gram(p, true, true, g.get(), nullptr);
-    status = core.factorise(192, 0x1p-24, 0x1p80, rcond);
-    report.tier = 1;
-  }
-  if (status != Status::certified) {
-    const int64_t chain = gram(p, true, false, g.get(), nullptr);
-    auto multiply = [&](double* v) {  // A A'v
-      const std::vector<T> zeros(static_cast<size_t>(probes), T(0));
-      const Rows<T> product{p.a, p.m, p.n, p.lda, zeros.data(), probes, 0};
-      std::vector<double> y(static_cast<size_t>(p.n * probes)), unused(static_cast<size_t>(probes));
-      transpose_pass(product, v, y.data());
-      residual_pass(product, y.data(), unused.data(), nullptr, v);
-      for (int64_t i = 0; i < m * probes; ++i) v[i] = -v[i];
-    };
-    status = core.factorise(chain, 0x1p-53, largest_norm * largest_norm, rcond, multiply);
-    report.tier = 2;
-  }
-  report.condition = core.condition;
-  report.contraction = core.contraction;
+  const auto form = [&](bool single) { return gram(p, true, single, g.get(), nullptr); };
+  const auto multiply = [&](double* v) {  // A A'v
+    const std::vector<T> zeros(static_cast<size_t>(probes), T(0));
+    const Rows<T> product{p.a, p.m, p.n, p.lda, zeros.data(), probes, 0};
+    std::vector<double> y(static_cast<size_t>(p.n * probes)), unused(static_cast<size_t>(probes));
+    transpose_pass(product, v, y.data());
+    residual_pass(product, y.data(), unused.data(), nullptr, v);
+    for (int64_t i = 0; i < m * probes; ++i) v[i] = -v[i];
+  };
+  const Status status = factorise_gram<T>(core, m, p.n, rcond, form, multiply, report);
   if (status != Status::certified) return status;
 
   std::vector<double> step(static_cast<size_t>(m * k)), squares(static_cast<size_t>(k)), norms(squares.size()),
@@ -47,12 +36,11 @@ Status solve_wide(const Rows<T>& p, double rcond, double* x, double* sums, Repor
   // is added to x, not to y, and that loss is part of what is left of it. It ends where the error is negligible, or
   // where the residual is, next to |A| |x|: then its rounding errors alone are left of the step.
   const double left_over = core.contraction + 0x1p-50 * core.condition;
-  const double floor = negligible<T> + 0x1p-56 * core.condition / std::sqrt(static_cast<double>(m));
-  bool done = sizeof(T) == 4 && report.tier == 2 && left_over < negligible<T>;
-  double last = 1;
+  const double floor = negligible<T> + core.condition * rounding_floor(m);
+  const bool done = sizeof(T) == 4 && report.tier == Tier::double_gram && left_over < negligible<T>;
+  Refinement refinement(report.steps);
   std::vector<double> dx(done ? 0 : static_cast<size_t>(p.n * k));
-  while (!done) {
-    ++report.steps;
+  for (auto next = done ? Refinement::Next::done : Refinement::Next::step; next != Refinement::Next::done;) {
     residual_pass(p, x, squares.data(), nullptr, step.data());
     core.solve(step.data(), k, moved.data());
     transpose_pass(p, step.data(), dx.data());
@@ -66,9 +54,8 @@ Status solve_wide(const Rows<T>& p, double rcond, double* x, double* sums, Repor
       }
     }
     const bool solved = residual <= 0x1p-50 * core.frobenius;
-    done = left_over * largest <= negligible<T> || (solved && left_over * largest <= floor);
-    if (!done && (report.steps == most_steps || largest > last / 2)) return Status::ill_conditioned;
-    last = largest;
+    next = refinement.after(largest, left_over * largest <= (solved ? floor : negligible<T>));
+    if (next == Refinement::Next::give_up) return Status::ill_conditioned;
   }
   if (sums) residual_pass(p, x, sums, nullptr, nullptr);
   return Status::certified;

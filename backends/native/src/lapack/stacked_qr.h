@@ -1,5 +1,5 @@
 // QR of a complex triangle with a block of rows under it, by Householder reflections: the step of a factorisation in
-// blocks. (That of real ones is kernels/stack.inl.)
+// blocks. (That of real ones is kernels/stack-inl.h.)
 //
 // LAPACK is the wrong tool for narrow blocks: its calls would be thousands of small matrix-vector products, each
 // perhaps spread over threads that wait for each other. Here a block stays in the cache, and the zeros of the triangle

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "kernels.h"
+#include "pool.h"
 
 using namespace lstsq::kernels;
 
@@ -42,7 +43,7 @@ int shim_instruction_set(char* name) {  // of 16 bytes
     Problem<T> p{a, m, n, lda, b, k, ldb, rcond, x, k, residuals};                               \
     Report r;                                                                                    \
     const int status = static_cast<int>(solve(p, &r));                                           \
-    report[0] = r.condition, report[1] = r.contraction, report[2] = r.steps, report[3] = r.tier; \
+    report[0] = r.condition, report[1] = r.contraction, report[2] = r.steps, report[3] = static_cast<int>(r.tier); \
     return status;                                                                               \
   }
 SHIM(s, float, float)

@@ -1,4 +1,12 @@
 // r = b - a x, its sum of squares and A'r, in one pass over the rows; and y = A'v for wide problems.
+#pragma once
+
+#include "gram-inl.h"
+#include "isa.h"
+#include "simd-inl.h"
+
+namespace lstsq::kernels::LSTSQ_ISA {
+namespace {
 
 // dst[k][0..n) = the rows in double precision, the rest of the row of ld zero.
 template <class T>
@@ -33,8 +41,7 @@ static void residual_one(const ResidualTask<T>& t, int64_t rhs, int64_t from, in
     total += r * r;
     if (t.r) t.r[(i - t.from) * t.k + rhs] = r;
     if (g) {
-      for (j = 0; j < whole; j += lanes)
-        store<lanes>(g + j, load<lanes>(g + j) + r * load_as<double, lanes>(row + j));
+      for (j = 0; j < whole; j += lanes) store<lanes>(g + j, load<lanes>(g + j) + r * load_as<double, lanes>(row + j));
       for (int64_t q = 0; q < tail; ++q) g[whole + q] += r * static_cast<double>(row[whole + q]);
     }
   }
@@ -45,8 +52,10 @@ static void residual_one(const ResidualTask<T>& t, int64_t rhs, int64_t from, in
 template <class T>
 static void residual_many(const ResidualTask<T>& t) {
   constexpr int64_t tile = tile_panels * lanes;
-  const int64_t panels = (t.k + lanes - 1) / lanes, tiles = (t.k + tile - 1) / tile, ldx = tiles * tile, ldg = padded(t.n), rows = 128, columns = 128;
-  const int64_t ldp = columns + 8;  // not a power of two, which would map rows on the same cache sets
+  const int64_t panels = (t.k + lanes - 1) / lanes, tiles = (t.k + tile - 1) / tile, ldx = tiles * tile,
+                ldg = padded(t.n);
+  constexpr int64_t rows = residual_rows, columns = residual_columns;
+  const int64_t ldp = columns + off_powers_of_two;
   double* block = static_cast<double*>(scratch(0, rows * ldp * sizeof(double)));
   double* x = static_cast<double*>(scratch(1, t.n * ldx * sizeof(double)));
   double* r = static_cast<double*>(scratch(2, rows * ldx * sizeof(double)));
@@ -63,8 +72,17 @@ static void residual_many(const ResidualTask<T>& t) {
       const int64_t width = least(columns, t.n - j);
       widen(t.a + at * t.lda + j, t.lda, depth, width, block, ldp);
       for (int64_t c = 0; c < tiles; ++c)
-        micro_block<double, true>(width, block, ldp, 1, depth, x + (c * t.n + j) * tile, lanes, tile,
-                                  least(tile_panels, panels - c * tile_panels), r + c * tile, ldx);
+        micro_block<double, true>(width,
+                                  block,
+                                  ldp,
+                                  1,
+                                  depth,
+                                  x + (c * t.n + j) * tile,
+                                  lanes,
+                                  tile,
+                                  least(tile_panels, panels - c * tile_panels),
+                                  r + c * tile,
+                                  ldx);
     }
     for (int64_t i = 0; i < depth; ++i)
       for (int64_t c = 0; c < t.k; ++c) {
@@ -75,8 +93,8 @@ static void residual_many(const ResidualTask<T>& t) {
     for (int64_t j = 0; j < t.n; j += columns) {
       const int64_t width = least(columns, t.n - j);
       pack_columns<T, double>(t.a + at * t.lda + j, t.lda, width, depth, block);
-      micro_blocks<double>(depth, r, 1, ldx, t.k, block, depth * lanes, lanes, (width + lanes - 1) / lanes, t.g + j,
-                           ldg);
+      micro_blocks<double>(
+          depth, r, 1, ldx, t.k, block, depth * lanes, lanes, (width + lanes - 1) / lanes, t.g + j, ldg);
     }
   }
 }
@@ -88,7 +106,7 @@ static void residual(const ResidualTask<T>& t) {
   for (int64_t c = 0; c < t.k; ++c)
     for (int64_t j = 0; j < t.n; ++j) columns[c * t.n + j] = t.x[j * t.k + c];
   // Several right-hand sides take turns on a block of rows while it is in cache.
-  const int64_t block = t.k == 1 ? t.to - t.from : most(1, 16384 / t.n);
+  const int64_t block = t.k == 1 ? t.to - t.from : most(1, residual_turn / t.n);
   for (int64_t at = t.from; at < t.to; at += block)
     for (int64_t c = 0; c < t.k; ++c) residual_one(t, c, at, least(at + block, t.to), columns + c * t.n);
 }
@@ -99,7 +117,7 @@ static void transpose_times(const TransposeTask<T>& t) {
   if (t.k == 1) {
     double* y = t.y;
     for (int64_t j = 0; j < width; ++j) y[j] = 0;
-    const int64_t block = 4096;  // of y, in the first-level cache
+    const int64_t block = transpose_block;
     for (int64_t at = 0; at < width; at += block) {
       const int64_t n = least(block, width - at);
       int64_t i = 0;
@@ -122,7 +140,7 @@ static void transpose_times(const TransposeTask<T>& t) {
     return;
   }
   // Many right-hand sides: y[j][c] = sum over i of a[i][j] v[i][c], on blocks of columns.
-  const int64_t ldv = padded(t.k), block = 64, lda = block + 8;
+  const int64_t ldv = padded(t.k), block = transpose_columns, lda = block + off_powers_of_two;
   double* v = static_cast<double*>(scratch(1, t.m * ldv * sizeof(double)));
   double* columns = static_cast<double*>(scratch(0, t.m * lda * sizeof(double)));
   double* product = static_cast<double*>(scratch(2, block * ldv * sizeof(double)));
@@ -131,10 +149,22 @@ static void transpose_times(const TransposeTask<T>& t) {
     const int64_t n = least(block, width - at);
     widen(t.a + t.from + at, t.lda, t.m, n, columns, lda);
     for (int64_t i = 0; i < n * ldv; ++i) product[i] = 0;
-    for (int64_t j = 0; j < t.m; j += 256)
-      micro_block<double>(least(256, t.m - j), columns + j * lda, 1, lda, n, v + j * ldv, lanes, ldv,
-                          (t.k + lanes - 1) / lanes, product, ldv);
+    for (int64_t j = 0; j < t.m; j += transpose_rows)
+      micro_block<double>(least(transpose_rows, t.m - j),
+                          columns + j * lda,
+                          1,
+                          lda,
+                          n,
+                          v + j * ldv,
+                          lanes,
+                          ldv,
+                          (t.k + lanes - 1) / lanes,
+                          product,
+                          ldv);
     for (int64_t i = 0; i < n; ++i)
       for (int64_t c = 0; c < t.k; ++c) t.y[(at + i) * t.k + c] = product[i * ldv + c];
   }
 }
+
+}  // namespace
+}  // namespace lstsq::kernels::LSTSQ_ISA

@@ -3,34 +3,32 @@
 // formed that way too; wider ones have rows long enough to fill vectors and are formed one problem after the other.
 //
 // Names: G = D A'A D with D = diag(2^-e), so that its diagonal lies in [1, 4); R'R = G; V = R^-1.
+#pragma once
 
-typedef int64_t MaskD __attribute__((vector_size(lanes * sizeof(int64_t))));
+#include "isa.h"
+#include "lanes-inl.h"
+#include "range.h"
+#include "refinement.h"
+#include "residual-inl.h"
+#include "simd-inl.h"
+
+namespace lstsq::kernels::LSTSQ_ISA {
+namespace {
 
 static inline VecD select(MaskD m, VecD yes, VecD no) {
   return reinterpret_cast<VecD>((m & reinterpret_cast<MaskD>(yes)) | (~m & reinterpret_cast<MaskD>(no)));
 }
-static inline bool any(MaskD m) {
-  int64_t bits = 0;
-  for (int l = 0; l < lanes; ++l) bits |= m[l];
-  return bits != 0;
-}
-static inline VecD square_root(VecD v) {
-  VecD out;
-  for (int l = 0; l < lanes; ++l) out[l] = __builtin_sqrt(v[l]);
-  return out;
-}
-static inline VecD larger(VecD a, VecD b) { return select(a > b, a, b); }
 
 // The lanes' matrices and vectors. [i * n + j] for matrices, [j * k + c] for right-hand sides.
 struct Core {
   int64_t m, n, k;
   double rcond;
-  VecD* g;       // n * n, the upper triangle: the Gram matrix, then R
-  VecD* v;       // n * n, the upper triangle: R^-1
-  VecD* c;       // n * k: A'b, then a right-hand side's work space
-  VecD* x;       // n * k: the solution
-  VecD* d;       // n: the scale of each column, a power of two
-  VecD* norms;   // k: what steps are measured against: |D^-1 x| + |r|
+  VecD* g;      // n * n, the upper triangle: the Gram matrix, then R
+  VecD* v;      // n * n, the upper triangle: R^-1
+  VecD* c;      // n * k: A'b, then a right-hand side's work space
+  VecD* x;      // n * k: the solution
+  VecD* d;      // n: the scale of each column, a power of two
+  VecD* norms;  // k: what steps are measured against: |D^-1 x| + |r|
   MaskD ok;
   VecD contraction;  // bound of |I - (R'R)^-1 A'A|, all rounding errors included
   VecD condition;    // |A D|_F |R^-1|_F
@@ -132,8 +130,8 @@ static void factorise(Core& q) {
   q.condition = square_root(condition2);
   q.contraction = condition2 * (static_cast<double>(q.m + q.n + 2) * 0x1p-53);
   ok &= q.contraction < splat<double, lanes>(0.1);
-  // sigma_min >= 1 / |V D|_F and sigma_max <= |A|_F. The factor of 2 pays for the rounding errors of both. A bound below
-  // what any matrix has, or infinite, proves nothing.
+  // sigma_min >= 1 / |V D|_F and sigma_max <= |A|_F. The factor of 2 pays for the rounding errors of both. A bound
+  // below what any matrix has, or infinite, proves nothing.
   const VecD cutoff = splat<double, lanes>(2 * q.rcond), bound = frobenius * inverse_frobenius;
   ok &= (bound >= splat<double, lanes>(0.25)) & (bound <= splat<double, lanes>(0x1p1000));
   ok &= (condition2 >= splat<double, lanes>(0.25)) & ((cutoff * cutoff) * bound < one);
@@ -170,13 +168,12 @@ static void apply_inverse(Core& q) {
 }
 
 // Add the step in c to x. True for the lanes where, after this step, x is as accurate as it will get: what remains is
-// at most contraction * |step|. Not ok is a lane with a right-hand side of a size that the certificate is not proved for
-// (range.h): x and the residual are both small only where b is. `is_zero(lane, c)` looks at a right-hand side itself.
+// at most contraction * |step|. Not ok is a lane with a right-hand side of a size that the certificate is not proved
+// for (range.h): x and the residual are both small only where b is. `is_zero(lane, c)` looks at a right-hand side
+// itself.
 template <class T, class IsZero>
 static MaskD add_step(Core& q, const IsZero& is_zero) {
-  const double unit = sizeof(T) == 4 ? 0x1p-31 : 0x1p-53;
-  // Rounding errors of the residual put a floor under |step|: a part of the condition number times the unit roundoff.
-  const VecD tolerance = unit + q.condition * (0x1p-56 / __builtin_sqrt(static_cast<double>(q.n)));
+  const VecD tolerance = negligible_in_batch<T> + q.condition * rounding_floor(q.n);
   MaskD done = ~MaskD{};
   for (int64_t c = 0; c < q.k; ++c) {
     VecD step = {}, norm = {};
@@ -189,7 +186,8 @@ static MaskD add_step(Core& q, const IsZero& is_zero) {
     const VecD size = square_root(norm) + q.norms[c];
     done &= q.contraction * square_root(step) <= tolerance * size;
     if (sizeof(T) == 4) continue;
-    MaskD fits = (size >= splat<double, lanes>(1 / largest_right_side)) & (size <= splat<double, lanes>(largest_right_side));
+    MaskD fits =
+        (size >= splat<double, lanes>(1 / largest_right_side)) & (size <= splat<double, lanes>(largest_right_side));
     for (int64_t l = 0; any(~fits & q.ok) && l < lanes; ++l)
       if (size[l] == 0 && is_zero(l, c)) fits[l] = -1;
     q.ok &= fits;
@@ -200,7 +198,7 @@ static MaskD add_step(Core& q, const IsZero& is_zero) {
 // Whether the first solution is accurate enough as it is: only single precision can say so.
 template <class T>
 static MaskD accurate_at_once(const Core& q) {
-  return sizeof(T) == 4 ? MaskD(q.contraction < splat<double, lanes>(0x1p-28)) : MaskD{};
+  return sizeof(T) == 4 ? MaskD(q.contraction < splat<double, lanes>(negligible<T>)) : MaskD{};
 }
 
 template <class T, class Residual>
@@ -221,7 +219,7 @@ static void finish(Core& q, const BatchTask<T>& t, int64_t element, int64_t live
     return true;
   };
   MaskD done = accurate_at_once<T>(q) | ~q.ok;
-  for (int step = 0; any(~done) && step < 6; ++step) {
+  for (int step = 0; any(~done) && step < most_steps; ++step) {
     residual(true);  // c = A'(b - A x), norms = |b - A x|
     apply_inverse(q);
     done |= add_step<T>(q, is_zero) | ~q.ok;
@@ -265,8 +263,8 @@ static VecD* lay_out(Core& q, void* workspace) {
 // Up to 8 columns: row i of the lanes' [A b] lies at ab[i * (N + k)].
 
 template <int NB, int NV>
-static inline void cross_tile(int64_t m, const VecD* left, const VecD* right, int64_t ld, VecD* out, int64_t row_step,
-                              int64_t column_step) {
+static inline void cross_tile(
+    int64_t m, const VecD* left, const VecD* right, int64_t ld, VecD* out, int64_t row_step, int64_t column_step) {
   VecD acc[NB][NV] = {};
   for (int64_t i = 0; i < m; ++i, left += ld, right += ld) {
 #pragma GCC unroll 4
@@ -279,8 +277,14 @@ static inline void cross_tile(int64_t m, const VecD* left, const VecD* right, in
 }
 
 template <int NB>
-static inline void cross_tiles(int64_t m, const VecD* left, const VecD* right, int64_t ld, int64_t columns, VecD* out,
-                               int64_t row_step, int64_t column_step) {
+static inline void cross_tiles(int64_t m,
+                               const VecD* left,
+                               const VecD* right,
+                               int64_t ld,
+                               int64_t columns,
+                               VecD* out,
+                               int64_t row_step,
+                               int64_t column_step) {
   int64_t c = 0;
   for (; c + 4 <= columns; c += 4)
     cross_tile<NB, 4>(m, left, right + c, ld, out + c * column_step, row_step, column_step);
@@ -291,12 +295,6 @@ static inline void cross_tiles(int64_t m, const VecD* left, const VecD* right, i
   if (c < columns) cross_tile<NB, 1>(m, left, right + c, ld, out + c * column_step, row_step, column_step);
 }
 
-template <class T>
-static inline void interleave(const T* const* from, int64_t at, int64_t count, VecD* to) {
-  for (int64_t j = 0; j < count; ++j)
-    for (int l = 0; l < lanes; ++l) to[j][l] = static_cast<double>(from[l][at + j]);
-}
-
 template <class T, int N>
 static void batch_narrow(const BatchTask<T>& t) {
   const int64_t k = t.k, m = t.m, ld = N + k;
@@ -305,15 +303,13 @@ static void batch_narrow(const BatchTask<T>& t) {
   VecD* ab = lay_out(q, t.workspace);
   for (int64_t element = t.from; element < t.to; element += lanes) {
     const int64_t live = least(lanes, t.to - element);
-    const T *a[lanes], *b[lanes];
+    LaneMatrices<T> a{{}, t.lda, 1}, b{{}, t.ldb, 1};
     for (int64_t l = 0; l < lanes; ++l) {
-      a[l] = t.a + (element + least(l, live - 1)) * t.a_stride;
-      b[l] = t.b + (element + least(l, live - 1)) * t.b_stride;
+      a.first[l] = t.a + (element + least(l, live - 1)) * t.a_stride;
+      b.first[l] = t.b + (element + least(l, live - 1)) * t.b_stride;
     }
-    for (int64_t i = 0; i < m; ++i) {
-      interleave(a, i * t.lda, N, ab + i * ld);
-      interleave(b, i * t.ldb, k, ab + i * ld + N);
-    }
+    take_matrix(a, m, N, ab, ld);
+    take_matrix(b, m, k, ab + N, ld);
     int64_t i = 0;
     for (; i + 2 <= N; i += 2) {
       cross_tiles<2>(m, ab + i, ab + i, ld, N - i, q.g + i * N + i, N, 1);
@@ -355,11 +351,11 @@ static void batch_wide(const BatchTask<T>& t) {
   Core q;
   q.m = m, q.n = n, q.k = k, q.rcond = t.rcond;
   double* problems = reinterpret_cast<double*>(lay_out(q, t.workspace));
-  double* gram = problems + lanes * m * ld;   // width by width
-  double* cross = gram + width * width;       // k by width
-  double* x = cross + k * width;              // n by right; for one right-hand side a row of `width`
-  double* product = x + n * right + width;    // a block of residuals, `block` by right
-  const int64_t block = least(m, most(16, 3072 / ld / 4 * 4));  // rows that stay in the first-level cache
+  double* gram = problems + lanes * m * ld;  // width by width
+  double* cross = gram + width * width;      // k by width
+  double* x = cross + k * width;             // n by right; for one right-hand side a row of `width`
+  double* product = x + n * right + width;   // a block of residuals, `block` by right
+  const int64_t block = least(m, most(16, batch_block / ld / 4 * 4));  // rows that stay in the first-level cache
   for (int64_t element = t.from; element < t.to; element += lanes) {
     const int64_t live = least(lanes, t.to - element);
     for (int64_t l = 0; l < lanes; ++l) {
@@ -375,8 +371,17 @@ static void batch_wide(const BatchTask<T>& t) {
           for (int64_t i = 0; i < depth; ++i)
             for (int64_t c = 0; c < k; ++c) here[i * ld + width + c] = static_cast<double>(b[(at + i) * t.ldb + c]);
           for (int64_t p = 0; p < panels; ++p)
-            micro_block<double>(depth, here + p * lanes, 1, ld, lanes, here + p * lanes, lanes, ld, panels - p,
-                                gram + p * lanes * width + p * lanes, width);
+            micro_block<double>(depth,
+                                here + p * lanes,
+                                1,
+                                ld,
+                                lanes,
+                                here + p * lanes,
+                                lanes,
+                                ld,
+                                panels - p,
+                                gram + p * lanes * width + p * lanes,
+                                width);
           micro_block<double>(depth, here + width, 1, ld, k, here, lanes, ld, panels, cross, width);
         }
       }
@@ -437,14 +442,26 @@ static int64_t batch_workspace(int64_t m, int64_t n, int64_t k) {
 template <class T>
 static void batch(const BatchTask<T>& t) {
   switch (t.n) {
-    case 1: return batch_narrow<T, 1>(t);
-    case 2: return batch_narrow<T, 2>(t);
-    case 3: return batch_narrow<T, 3>(t);
-    case 4: return batch_narrow<T, 4>(t);
-    case 5: return batch_narrow<T, 5>(t);
-    case 6: return batch_narrow<T, 6>(t);
-    case 7: return batch_narrow<T, 7>(t);
-    case 8: return batch_narrow<T, 8>(t);
-    default: return batch_wide<T>(t);
+    case 1:
+      return batch_narrow<T, 1>(t);
+    case 2:
+      return batch_narrow<T, 2>(t);
+    case 3:
+      return batch_narrow<T, 3>(t);
+    case 4:
+      return batch_narrow<T, 4>(t);
+    case 5:
+      return batch_narrow<T, 5>(t);
+    case 6:
+      return batch_narrow<T, 6>(t);
+    case 7:
+      return batch_narrow<T, 7>(t);
+    case 8:
+      return batch_narrow<T, 8>(t);
+    default:
+      return batch_wide<T>(t);
   }
 }
+
+}  // namespace
+}  // namespace lstsq::kernels::LSTSQ_ISA

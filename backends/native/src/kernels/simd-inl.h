@@ -1,7 +1,20 @@
 // Vectors of the instruction set that this translation unit is compiled for, by the compilers' vector extension.
 //
-// Included only by isa_kernels.cpp, inside its namespace. No standard templates here or in the files beside it: a
-// weak symbol compiled for AVX-512 could otherwise be the one the linker keeps for everybody.
+// The files *-inl.h are what isa_kernels.cpp is made of, which is compiled once per instruction set: their namespace is
+// named after it. No standard templates in them: a weak symbol compiled for AVX-512 could otherwise be the one that the
+// linker keeps for everybody.
+#pragma once
+
+#include <cstdint>
+
+#include "tuning.h"
+
+#ifndef LSTSQ_ISA
+#define LSTSQ_ISA baseline  // for tools that open one of the files alone
+#endif
+
+namespace lstsq::kernels::LSTSQ_ISA {
+namespace {
 
 #if defined(__AVX512F__)
 constexpr int lanes = 8, tile_panels = 3;
@@ -10,6 +23,10 @@ constexpr int lanes = 4, tile_panels = 3;  // on NEON a panel is two registers, 
 #else
 constexpr int lanes = 4, tile_panels = 1;  // on SSE2 a panel is two registers, and 8 of the 16 hold sums
 #endif
+
+static_assert(gram_rows % tile_panels == 0 && stack_width % (tile_panels * lanes) == 0);
+static_assert(pad_to % (2 * lanes) == 0);  // whole vectors in single precision
+static_assert(batch_multiple % lanes == 0 && values_multiple % (qd_vectors * lanes) == 0);
 
 template <class S, int L>
 struct VecOf {
@@ -51,6 +68,22 @@ static inline double sum(VecD v) {
   double s = 0;
   for (int i = 0; i < lanes; ++i) s += v[i];
   return s;
+}
+// Lanes of which something is true: all bits are set.
+typedef int64_t MaskD __attribute__((vector_size(lanes * sizeof(int64_t))));
+
+static inline bool any(MaskD m) {
+  int64_t bits = 0;
+  for (int l = 0; l < lanes; ++l) bits |= m[l];
+  return bits != 0;
+}
+static inline VecD square_root(VecD v) {
+  VecD out;
+  for (int l = 0; l < lanes; ++l) out[l] = __builtin_sqrt(v[l]);
+  return out;
+}
+static inline VecD magnitudes(VecD v) {
+  return reinterpret_cast<VecD>(reinterpret_cast<MaskD>(v) & 0x7fffffffffffffff);
 }
 static inline int64_t least(int64_t a, int64_t b) {
   return a < b ? a : b;
@@ -165,3 +198,6 @@ static inline void micro_blocks(int64_t depth,
     micro_block<S, subtract>(
         depth, b, bs, bk, scalars, v + j * vp, vp, vk, least(tile_panels, panels - j), c + j * panel_width<S>, ldc);
 }
+
+}  // namespace
+}  // namespace lstsq::kernels::LSTSQ_ISA

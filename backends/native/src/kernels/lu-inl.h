@@ -1,6 +1,14 @@
-// LU factors of a row-major matrix, with exchanges of columns, and solves with them. LAPACK's getrf would say that P A' =
-// L U of the transpose: the rows of `lu` hold U' below and on the diagonal and the unit triangle L' above it, and
-// A = U' L' P. Rows are padded to whole vectors, with zeros.
+// LU factors of a row-major matrix, with exchanges of columns, and solves with them. LAPACK's getrf would say that P A'
+// = L U of the transpose: the rows of `lu` hold U' below and on the diagonal and the unit triangle L' above it, and A =
+// U' L' P. Rows are padded to whole vectors, with zeros.
+#pragma once
+
+#include "isa.h"
+#include "simd-inl.h"
+#include "triangular-inl.h"
+
+namespace lstsq::kernels::LSTSQ_ISA {
+namespace {
 
 template <class T>
 static int64_t largest(const T* row, int64_t from, int64_t to) {
@@ -41,8 +49,8 @@ static bool lu_panel(int64_t n, T* lu, int64_t ld, int32_t* pivots, int64_t at, 
       for (int64_t c = at; c < s; ++c)
         for (int64_t j = c + 1; j < s; ++j) row[j] -= row[c] * lu[c * ld + j];
     }
-    micro_blocks<T, true>(s - at, lu + s * ld + at, ld, 1, rows, lu + at * ld + s, W, ld, (columns - s) / W,
-                          lu + s * ld + s, ld);
+    micro_blocks<T, true>(
+        s - at, lu + s * ld + at, ld, 1, rows, lu + at * ld + s, W, ld, (columns - s) / W, lu + s * ld + s, ld);
     for (int64_t i = s; i < s + rows; ++i) {
       T* row = lu + i * ld;
       for (int64_t c = s; c < i; ++c)
@@ -78,8 +86,7 @@ static void lu_update(int64_t n,
   for (int64_t r = from; r < to; ++r)
     for (int64_t c = at; c < at + depth; ++c) exchange_columns(lu + r * ld, c, pivots[c] - 1);
   for (int64_t c = 0; c < depth; ++c)
-    for (int64_t r = 0; r < lu_rows; ++r)
-      turned[c * lu_rows + r] = from + r < to ? lu[(from + r) * ld + at + c] : T(0);
+    for (int64_t r = 0; r < lu_rows; ++r) turned[c * lu_rows + r] = from + r < to ? lu[(from + r) * ld + at + c] : T(0);
   for (int64_t s = 0; s < depth; s += block_rows) {
     const T* triangle = lu + at * ld + at + s;
     const int64_t rows = least(block_rows, depth - s);
@@ -92,8 +99,17 @@ static void lu_update(int64_t n,
     for (int64_t c = 0; c < depth; ++c) lu[r * ld + at + c] = turned[c * lu_rows + r - from];
   const int64_t first = at + depth, panels = (padded(n) - first) / W;
   for (int64_t j = 0; j < panels; j += tile_panels)
-    micro_block<T, true>(depth, turned, 1, lu_rows, to - from, packed + j * depth * W, depth * W, W,
-                         least(tile_panels, panels - j), lu + from * ld + first + j * W, ld);
+    micro_block<T, true>(depth,
+                         turned,
+                         1,
+                         lu_rows,
+                         to - from,
+                         packed + j * depth * W,
+                         depth * W,
+                         W,
+                         least(tile_panels, panels - j),
+                         lu + from * ld + first + j * W,
+                         ld);
 }
 
 // Four right-hand sides, in a register each row of them; four rows at a time.
@@ -134,8 +150,9 @@ static void lu_triangles(int64_t n, const T* lu, int64_t ld, const int32_t* pivo
               s3 = load<K>(at(first + 3));
       const T *r0 = row(first), *r1 = row(first + 1), *r2 = row(first + 2), *r3 = row(first + 3);
       for (int64_t j = from; j < to; ++j)
-        store<K>(at(j), load<K>(at(j)) - ((static_cast<double>(r0[j]) * s0 + static_cast<double>(r1[j]) * s1) +
-                                          (static_cast<double>(r2[j]) * s2 + static_cast<double>(r3[j]) * s3)));
+        store<K>(at(j),
+                 load<K>(at(j)) - ((static_cast<double>(r0[j]) * s0 + static_cast<double>(r1[j]) * s1) +
+                                   (static_cast<double>(r2[j]) * s2 + static_cast<double>(r3[j]) * s3)));
     } else {
       for (int64_t i = first; i < first + count; ++i)
         for (int64_t j = from; j < to; ++j)
@@ -199,10 +216,12 @@ static void lu_one(int64_t n, const T* lu, int64_t ld, const int32_t* pivots, do
 }
 
 template <class T>
-static void lu_solve(
-    int64_t n, const T* lu, int64_t ld, const int32_t* pivots, bool transposed, double* w, int64_t k) {
+static void lu_solve(int64_t n, const T* lu, int64_t ld, const int32_t* pivots, bool transposed, double* w, int64_t k) {
   if (k == 4)
     transposed ? lu_triangles<T, true>(n, lu, ld, pivots, w) : lu_triangles<T, false>(n, lu, ld, pivots, w);
   else
     lu_one(n, lu, ld, pivots, w);
 }
+
+}  // namespace
+}  // namespace lstsq::kernels::LSTSQ_ISA

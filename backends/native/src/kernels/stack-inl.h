@@ -4,10 +4,15 @@
 //
 // With V = [I; Y], the rows of I being those of the triangle, one panel's reflections are I - V T V', T upper
 // triangular. The zeros of the triangle are never touched.
+#pragma once
 
-constexpr int64_t stack_width = 24;   // columns of a panel: whole tiles of vectors, for every instruction set
-constexpr int64_t stack_depth = 128;  // rows of a block: a panel of them fits the first-level cache
-static_assert(stack_width % (tile_panels * lanes) == 0);
+#include "isa.h"
+#include "residual-inl.h"
+#include "simd-inl.h"
+#include "strided.h"
+
+namespace lstsq::kernels::LSTSQ_ISA {
+namespace {
 
 // The columns [at, at + width) of `rows` rows in double precision, side by side, zeros beyond the last.
 template <class T>
@@ -85,7 +90,8 @@ static void stack_panel(int64_t rows, int64_t count, double* __restrict y, doubl
       const double reflector = row[j] * inverse;
       VecD updated[NV];
 #pragma GCC unroll 8
-      for (int v = 0; v < NV; ++v) store<lanes>(row + v * lanes, updated[v] = load<lanes>(row + v * lanes) - reflector * f[v]);
+      for (int v = 0; v < NV; ++v)
+        store<lanes>(row + v * lanes, updated[v] = load<lanes>(row + v * lanes) - reflector * f[v]);
       row[j] = reflector;
       const double one = row[following];
 #pragma GCC unroll 8
@@ -121,8 +127,7 @@ static void stack_apply(int64_t rows,
 }
 
 template <int NV = static_cast<int>(stack_width / lanes)>
-static void stack_panel_of(
-    int64_t vectors, int64_t rows, int64_t count, double* y, double* r, int64_t ldr, double* t) {
+static void stack_panel_of(int64_t vectors, int64_t rows, int64_t count, double* y, double* r, int64_t ldr, double* t) {
   if constexpr (NV > 0) {
     if (vectors == NV) return stack_panel<NV>(rows, count, y, r, ldr, t);
     stack_panel_of<NV - 1>(vectors, rows, count, y, r, ldr, t);
@@ -137,7 +142,8 @@ static void stack(const StackTask<T>& task) {
   alignas(64) double t[stack_width * stack_width];
   // Panel p: its columns of a, or of b, and where they are in r.
   auto live = [&](int64_t p) {
-    return p < own ? least(stack_width, task.n - p * stack_width) : least(stack_width, task.k - (p - own) * stack_width);
+    return p < own ? least(stack_width, task.n - p * stack_width)
+                   : least(stack_width, task.k - (p - own) * stack_width);
   };
   auto width = [&](int64_t p) { return (live(p) + lanes - 1) / lanes * lanes; };
   auto column = [&](int64_t p) { return p < own ? p * stack_width : padded(task.n) + (p - own) * stack_width; };
@@ -162,3 +168,6 @@ static void stack(const StackTask<T>& task) {
         }
   }
 }
+
+}  // namespace
+}  // namespace lstsq::kernels::LSTSQ_ISA

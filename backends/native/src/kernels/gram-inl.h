@@ -1,5 +1,12 @@
 // The Gram matrix, block by block: rows are converted and packed into panels that stay in cache, and register tiles
 // run over the panels of the upper triangle.
+#pragma once
+
+#include "isa.h"
+#include "simd-inl.h"
+
+namespace lstsq::kernels::LSTSQ_ISA {
+namespace {
 
 // Panel p holds columns [p W, p W + W) of the block: packed[(p depth + k) W + lane].
 template <class T, class S>
@@ -40,13 +47,11 @@ static inline void gram_tile(int64_t depth, const S* packed, int64_t i, int64_t 
   constexpr int W = panel_width<S>;
   const int64_t step = depth * W;
   for (int q = 0; q < W; q += 4)
-    micro<S, 4, NV>(depth, packed + i * step + q, 1, W, packed + group * step, step, W,
-                    g + (i * W + q) * ldg + group * W, ldg);
+    micro<S, 4, NV>(
+        depth, packed + i * step + q, 1, W, packed + group * step, step, W, g + (i * W + q) * ldg + group * W, ldg);
 }
 
 // The panels [from, from + gram_rows) against those of a group, on and above the diagonal.
-constexpr int64_t gram_rows = 24;
-
 template <class S, int NV>
 static inline void gram_group(int64_t depth, const S* packed, int64_t from, int64_t group, double* g, int64_t ldg) {
   for (int64_t i = from; i < least(from + gram_rows, group); ++i) gram_tile<S, NV>(depth, packed, i, group, g, ldg);
@@ -59,11 +64,10 @@ static inline void gram_group(int64_t depth, const S* packed, int64_t from, int6
 // A group's panels stay in the first-level cache, and those against it, gram_rows at a time, in the second.
 template <class S>
 static inline void gram_tiles(int64_t depth, const S* packed, int64_t panels, double* g, int64_t ldg) {
-  static_assert(gram_rows % tile_panels == 0);
   for (int64_t from = 0; from < panels; from += gram_rows) {
     int64_t group = from;
-    // Four panels that are left over are two pairs, not three and one, which alone keeps half of the arithmetic idle; but
-    // a pair must not begin before the end of these rows and end behind it.
+    // Four panels that are left over are two pairs, not three and one, which alone keeps half of the arithmetic idle;
+    // but a pair must not begin before the end of these rows and end behind it.
     auto pairs = [&] { return tile_panels >= 3 && panels - group == 4 && group + 3 != from + gram_rows; };
     for (; group + tile_panels <= panels && !pairs(); group += tile_panels)
       gram_group<S, tile_panels>(depth, packed, from, group, g, ldg);
@@ -77,9 +81,7 @@ template <class T, class S>
 static void gram_as(const GramTask<T>& t) {
   constexpr int W = panel_width<S>;
   const int64_t panels = (t.n + W - 1) / W, ldg = padded(t.n);
-  // Four panels of a block fit the first-level cache. More panels stream from further away, and each pays for itself
-  // against all those before it; shorter blocks would move the sums in g more often, which costs more.
-  const int64_t block = 24576 / (4 * W * static_cast<int64_t>(sizeof(S)));
+  const int64_t block = gram_block_bytes / (4 * W * static_cast<int64_t>(sizeof(S)));
   S* packed = static_cast<S*>(scratch(0, block * panels * W * sizeof(S)));
   S* right = t.k ? static_cast<S*>(scratch(1, block * t.k * sizeof(S))) : nullptr;
   for (int64_t at = t.from; at < t.to; at += block) {
@@ -106,4 +108,9 @@ static void gram_f(const GramTask<float>& t) {
   else
     gram_as<float, double>(t);
 }
-static void gram_d(const GramTask<double>& t) { gram_as<double, double>(t); }
+static void gram_d(const GramTask<double>& t) {
+  gram_as<double, double>(t);
+}
+
+}  // namespace
+}  // namespace lstsq::kernels::LSTSQ_ISA

@@ -18,10 +18,11 @@ bool singular_values(const SingularBatch<T>& p) {
   }
   if (n < 1 || n > max_batch_columns) return false;
   const int64_t workspace = isa().singular_workspace(m, n);
-  // Chunks of some 30 microseconds at least, a multiple of every vector length.
   const double work = static_cast<double>(n * n) * static_cast<double>(m + 2 * n) + 300.0;
-  int64_t chunk = std::max<int64_t>(16, static_cast<int64_t>(1e5 / work) / 16 * 16);
-  chunk = std::max(chunk, (p.count / (64 * thread_count()) + 15) / 16 * 16);
+  int64_t chunk =
+      std::max<int64_t>(values_multiple, static_cast<int64_t>(batch_task / work) / values_multiple * values_multiple);
+  chunk = std::max(
+      chunk, (p.count / (batch_tasks * thread_count()) + values_multiple - 1) / values_multiple * values_multiple);
   parallel((p.count + chunk - 1) / chunk, [&](int64_t task) {
     const SingularTask<T> t{m,
                             n,

@@ -1,7 +1,11 @@
 // Cholesky factorisation and triangular solves, row-major, with the upper triangle R.
+#pragma once
 
-// Rows that are done one by one; between blocks of them everything is a matrix product.
-constexpr int64_t block_rows = 16;
+#include "isa.h"
+#include "simd-inl.h"
+
+namespace lstsq::kernels::LSTSQ_ISA {
+namespace {
 
 // w -= the sum over k < depth of b[k * bk] * (row k of v), on rows of `panels` vectors.
 template <class S>
@@ -50,8 +54,8 @@ static void solve_r(int64_t n, const double* r, int64_t ldr, double* w, int64_t 
   const int64_t panels = columns / lanes;
   for (int64_t at = (n - 1) / block_rows * block_rows; at >= 0; at -= block_rows) {
     const int64_t rows = least(block_rows, n - at), end = at + rows;
-    micro_blocks<double, true>(n - end, r + at * ldr + end, ldr, 1, rows, w + end * ldw, lanes, ldw, panels,
-                               w + at * ldw, ldw);
+    micro_blocks<double, true>(
+        n - end, r + at * ldr + end, ldr, 1, rows, w + end * ldw, lanes, ldw, panels, w + at * ldw, ldw);
     for (int64_t i = end - 1; i >= at; --i) {
       const double* pivot = r + i * ldr + i;
       subtract_rows(end - 1 - i, pivot + 1, 1, w + (i + 1) * ldw, ldw, panels, w + i * ldw);
@@ -95,7 +99,7 @@ static inline void pack_panels(const S* rows, int64_t ld, int64_t depth, int64_t
 static bool cholesky_panel(int64_t n, double* g, int64_t ldg, int64_t at, int64_t depth, double* packed) {
   double* pivots = g + at * ldg + at;
   if (!cholesky(depth, pivots, ldg)) return false;
-  const int64_t width = padded(n) - at - depth, chunk = 48;  // chunks of columns that stay in cache
+  const int64_t width = padded(n) - at - depth, chunk = cholesky_chunk;
   for (int64_t j = 0; j < width; j += chunk)
     solve_rt(depth, pivots, ldg, pivots + depth + j, least(chunk, width - j), ldg);
   pack_panels(pivots + depth, ldg, depth, width / lanes, packed);
@@ -107,8 +111,8 @@ static void cholesky_update(
   const int64_t first = at + depth, panels = (padded(n) - first) / lanes, step = depth * lanes;
   auto tile = [&]<int NV>(int64_t i, int64_t j) {
     const double* scalars = packed + (i - first) / lanes * step + (i - first) % lanes;
-    micro<double, 4, NV, true>(depth, scalars, 1, lanes, packed + j * step, step, lanes, g + i * ldg + first + j * lanes,
-                               ldg);
+    micro<double, 4, NV, true>(
+        depth, scalars, 1, lanes, packed + j * step, step, lanes, g + i * ldg + first + j * lanes, ldg);
   };
   for (int64_t j = (from - first) / lanes; j < panels; j += tile_panels) {
     const int64_t width = least(tile_panels, panels - j), last = first + (j + width) * lanes;
@@ -120,3 +124,6 @@ static void cholesky_update(
     }
   }
 }
+
+}  // namespace
+}  // namespace lstsq::kernels::LSTSQ_ISA
