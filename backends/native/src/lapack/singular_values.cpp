@@ -92,6 +92,19 @@ class Values {
   Buffer<Int> iwork_;
 };
 
+/// Offsets as those of Places, without its divisions where the elements lie at even distances: of 8x4 matrices, they
+/// would take a third of the time.
+class Offsets {
+ public:
+  explicit Offsets(const Places& places) : places_(places), even_(places.evenly_spaced(stride_)) {}
+  Int operator[](Int element) const { return even_ ? element * stride_ : places_[element]; }
+
+ private:
+  const Places& places_;
+  Int stride_ = 0;
+  bool even_;
+};
+
 /// Up to here the kernel finds the singular values of one small matrix sooner than LAPACK does (single matrices, double
 /// precision, AVX2 and AVX-512: 16x16 in 9 to 13 microseconds against 14, 32x32 in 38 to 58 against 47).
 constexpr Int small_order = 24;
@@ -178,8 +191,9 @@ class Finder {
 template <class T>
 void find_singular_values(Driver driver, const Problem& problem, const Batch<T>& as, const Cores& cores, RealOf<T>* s) {
   const Int n = problem.smallest(), count = cores.places.count();
-  const auto core_of = [&](Int i) { return cores.data + cores.places[i]; };
-  const auto exponent_of = [&](Int i) { return cores.exponents[cores.exponent_places[i]]; };
+  const Offsets places(cores.places), exponent_places(cores.exponent_places);
+  const auto core_of = [&](Int i) { return cores.data + places[i]; };
+  const auto exponent_of = [&](Int i) { return cores.exponents[exponent_places[i]]; };
   const auto s_of = [&](Int i) { return s + i * n; };
 
   const auto has_answer = [&](Int i) { return !std::isnan(exponent_of(i)); };
@@ -187,7 +201,7 @@ void find_singular_values(Driver driver, const Problem& problem, const Batch<T>&
   // All at once, where that leaves few to do again.
   Int open = 0;
   for (Int i = 0; i < count; ++i) open += has_answer(i) && needs_matrix(i);
-  std::vector<std::uint8_t> found(count);
+  std::vector<std::uint8_t> found(count, 0);
   if (2 * open < count || !find_all(problem, as, s, found.data())) std::fill(found.begin(), found.end(), 0);
 
   // Of the others, elements that lie at one place, a triangle or a matrix, have the s of the first of them.
