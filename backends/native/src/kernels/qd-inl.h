@@ -190,7 +190,6 @@ class Qd {
     const VecD newton = end.d / (end.slope > 1.0 ? end.slope : VecD{} + 1.0);
     const VecD bound = newton < end.least ? newton : end.least;
     VecD next = newton < 0.75 * end.least ? newton : (1.0 - caution_[g]) * bound;
-    next = end.d <= 0.0 ? end.d * (1 + 0x1p-50) : next;  // the last shift was a little too large
     next = unknown ? VecD{} : next;
     caution_[g] = (failed | finds) ? VecD{} + most_caution : caution_[g] * 0.6;
     failures_[g] = failed ? failures_[g] + 1 : MaskD{};
@@ -198,7 +197,7 @@ class Qd {
       // A smaller one; then one that cannot fail.
       const VecD* const last = q_ + (n_ - 1) * G + g;
       const VecD d = found_[g] ? last[-G] : *last, surely = d < 0.0 ? d * (1 + 0x1p-50) : VecD{};
-      const VecD smaller = shift_[g] > 0.0 ? 0.25 * shift_[g] : 4.0 * shift_[g];
+      const VecD smaller = shift_[g] > 0.0 ? 0.25 * shift_[g] : 4.0 * shift_[g] - size_[g] * 0x1p-56;
       const VecD again = ((failures_[g] > 1) & (shift_[g] > 0.0)) ? surely : smaller;
       next = failed ? again : next;
     }

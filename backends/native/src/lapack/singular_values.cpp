@@ -47,6 +47,19 @@ class Values {
   SvdWorkspace<W> svd_;
 };
 
+/// Offsets as those of Places, without its divisions where the elements lie at even distances: of 8x4 matrices, they
+/// would take a third of the time.
+class Offsets {
+ public:
+  explicit Offsets(const Places& places) : places_(places), even_(places.evenly_spaced(stride_)) {}
+  Int operator[](Int element) const { return even_ ? element * stride_ : places_[element]; }
+
+ private:
+  const Places& places_;
+  Int stride_ = 0;
+  bool even_;
+};
+
 /// Up to here the kernel finds the singular values of one small matrix sooner than LAPACK does (single matrices, double
 /// precision, AVX2 and AVX-512: 16x16 in 9 to 13 microseconds against 14, 32x32 in 38 to 58 against 47).
 constexpr Int small_order = 24;
@@ -155,16 +168,17 @@ template <class T>
 void find_singular_values(
     Driver driver, const Problem& problem, const Batch<T>& as, const Spectra& spectra, RealOf<T>* s) {
   const Int n = problem.smallest(), count = spectra.places.count();
-  const auto spectrum_of = [&](Int i) { return spectra.data + spectra.places[i]; };
-  const auto exponent_of = [&](Int i) { return spectra.exponents[spectra.exponent_places[i]]; };
-  const auto state_of = [&](Int i) { return spectra.states[spectra.state_places[i]]; };
+  const Offsets places(spectra.places), exponent_places(spectra.exponent_places), state_places(spectra.state_places);
+  const auto spectrum_of = [&](Int i) { return spectra.data + places[i]; };
+  const auto exponent_of = [&](Int i) { return spectra.exponents[exponent_places[i]]; };
+  const auto state_of = [&](Int i) { return spectra.states[state_places[i]]; };
   const auto s_of = [&](Int i) { return s + i * n; };
 
   const auto needs_matrix = [&](Int i) { return state_of(i) != State::complete; };
   // All at once, where that leaves few to do again.
   Int open = 0;
   for (Int i = 0; i < count; ++i) open += is_answered(state_of(i)) && needs_matrix(i);
-  std::vector<std::uint8_t> found(static_cast<std::size_t>(count));
+  std::vector<std::uint8_t> found(static_cast<std::size_t>(count), 0);
   if (2 * open < count || !find_all(problem, as, s, found.data())) std::fill(found.begin(), found.end(), 0);
 
   // Of the others, elements that lie at one place, a spectrum or a matrix, have the s of the first of them.
