@@ -158,11 +158,12 @@ Status factorise_gram(Core& core,
                       double rcond,
                       const std::function<int64_t(bool single)>& gram,
                       const Core::Multiply& multiply,
+                      bool single_suits,
                       Report& report) {
   // A Gram matrix in single precision takes half the time, which matters where the products dominate, and is good
   // enough to refine with if A is well conditioned. Nearly square matrices hardly ever are.
   Status status = Status::ill_conditioned;
-  if (sizeof(T) == 4 && n >= single_gram_order && 4 * length >= 5 * n) {
+  if (single_suits && sizeof(T) == 4 && n >= single_gram_order && 4 * length >= 5 * n) {
     // The blocks are short, and their sums are added in double precision. Outside of the limits, squares that matter
     // may have over- or underflowed.
     gram(true);
@@ -179,9 +180,9 @@ Status factorise_gram(Core& core,
 }
 
 template Status factorise_gram<float>(
-    Core&, int64_t, int64_t, double, const std::function<int64_t(bool)>&, const Core::Multiply&, Report&);
+    Core&, int64_t, int64_t, double, const std::function<int64_t(bool)>&, const Core::Multiply&, bool, Report&);
 template Status factorise_gram<double>(
-    Core&, int64_t, int64_t, double, const std::function<int64_t(bool)>&, const Core::Multiply&, Report&);
+    Core&, int64_t, int64_t, double, const std::function<int64_t(bool)>&, const Core::Multiply&, bool, Report&);
 
 void gaussian(int64_t n, double* out) {
   uint64_t state = 0x9e3779b97f4a7c15;  // splitmix64 (Steele, Lea and Flood 2014), then Box and Muller

@@ -48,8 +48,8 @@ class Core {
 };
 
 // The Gram matrix of n columns (or rows) of a length, and what its core proves: in single precision, where that suits,
-// and in double precision where that was not enough. `gram` forms the core's matrix and returns the longest chain of
-// additions; `multiply` as above. The report says what was found, and how.
+// and in double precision where that was not enough (or, without `single_suits`, at once). `gram` forms the core's
+// matrix and returns the longest chain of additions; `multiply` as above. The report says what was found, and how.
 template <class T>
 Status factorise_gram(Core& core,
                       int64_t n,
@@ -57,6 +57,7 @@ Status factorise_gram(Core& core,
                       double rcond,
                       const std::function<int64_t(bool single)>& gram,
                       const Core::Multiply& multiply,
+                      bool single_suits,
                       Report& report);
 
 // n Gaussian numbers from a fixed stream: the same on every call and every platform.

@@ -46,6 +46,7 @@ struct Problem {
   int64_t ldx;
   typename Real<T>::type* residuals = nullptr;  // k sums of squares of b - a x, or null: not wanted
   double* precise = nullptr;  // x before it was rounded to T, n by k (real and imaginary parts in turn), or null
+  double* gram = nullptr;     // A'A in double precision, n by n, where the report says that it was formed; or null
 };
 
 // How a problem was solved.
@@ -56,6 +57,7 @@ struct Report {
   double condition = 0;    // upper estimate of the equilibrated matrix's condition number
   double contraction = 0;  // a priori bound of the refinement's contraction
   int steps = 0;           // refinement steps taken
+  bool has_gram = false;   // whether Problem::gram was written: for real matrices with more rows than columns
   Tier tier = Tier::none;
 };
 

@@ -67,7 +67,7 @@ Status solve(const Problem<T>& p, Report* report) {
   Status status = Status::unsupported;
   const bool square = p.m == p.n && parts * p.n > largest_gram_square;
   if (p.m >= p.n && !square) {
-    status = solve_tall(rows, parts, p.rcond, x.data(), wanted, found);
+    status = solve_tall(rows, parts, p.rcond, x.data(), wanted, p.gram, found);
   } else {
     std::unique_ptr<R[]> a;
     std::vector<R> b;

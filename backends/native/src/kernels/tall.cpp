@@ -23,13 +23,18 @@ class Tall {
         cross_(static_cast<size_t>(rows.k * padded(rows.n))),
         core(rows.n, gram_.get()) {}
 
-  Status factorise(double rcond, Report& report) {
-    const auto form = [this](bool single) {
+  // `given`: room for the Gram matrix in double precision, which is then formed, or null.
+  Status factorise(double rcond, double* given, Report& report) {
+    const auto form = [&](bool single) {
       const int64_t chain = gram(rows_, false, single, gram_.get(), cross_.data());
       if (parts_ == 2) fold_gram(rows_.n / 2, gram_.get());
+      if (given && parts_ == 1 && !single) {
+        copy_gram(given);
+        report.has_gram = true;
+      }
       return chain;
     };
-    return factorise_gram<T>(core, rows_.n, rows_.m, rcond, form, multiply(), report);
+    return factorise_gram<T>(core, rows_.n, rows_.m, rcond, form, multiply(), given == nullptr, report);
   }
 
   // w (n rows of k) = A'b, or A'(b - A x), from the products of the last pass.
@@ -69,6 +74,13 @@ class Tall {
   }
 
  private:
+  // Both triangles, without gaps.
+  void copy_gram(double* to) const {
+    const int64_t n = rows_.n, ld = padded(n);
+    for (int64_t i = 0; i < n; ++i)
+      for (int64_t j = i; j < n; ++j) to[i * n + j] = to[j * n + i] = gram_[static_cast<size_t>(i * ld + j)];
+  }
+
   // Of real matrices alone.
   Core::Multiply multiply() const {
     if (parts_ == 2) return nullptr;
@@ -96,10 +108,10 @@ class Tall {
 }  // namespace
 
 template <class T>
-Status solve_tall(const Rows<T>& p, int parts, double rcond, double* x, double* sums, Report& report) {
+Status solve_tall(const Rows<T>& p, int parts, double rcond, double* x, double* sums, double* given, Report& report) {
   const int64_t n = p.n, k = p.k / parts;
   Tall<T> problem(p, parts);
-  if (const Status status = problem.factorise(rcond, report); status != Status::certified) return status;
+  if (const Status status = problem.factorise(rcond, given, report); status != Status::certified) return status;
 
   problem.take_cross(x);
   for (int64_t i = 0; i < n * k; ++i)
@@ -144,7 +156,7 @@ Status solve_tall(const Rows<T>& p, int parts, double rcond, double* x, double* 
   return Status::certified;
 }
 
-template Status solve_tall(const Rows<float>&, int, double, double*, double*, Report&);
-template Status solve_tall(const Rows<double>&, int, double, double*, double*, Report&);
+template Status solve_tall(const Rows<float>&, int, double, double*, double*, double*, Report&);
+template Status solve_tall(const Rows<double>&, int, double, double*, double*, double*, Report&);
 
 }  // namespace lstsq::kernels

@@ -23,7 +23,7 @@ Status solve_wide(const Rows<T>& p, double rcond, double* x, double* sums, Repor
     residual_pass(product, y.data(), unused.data(), nullptr, v);
     for (int64_t i = 0; i < m * probes; ++i) v[i] = -v[i];
   };
-  const Status status = factorise_gram<T>(core, m, p.n, rcond, form, multiply, report);
+  const Status status = factorise_gram<T>(core, m, p.n, rcond, form, multiply, /*single_suits=*/true, report);
   if (status != Status::certified) return status;
 
   std::vector<double> step(static_cast<size_t>(m * k)), squares(static_cast<size_t>(k)), norms(squares.size()),

@@ -24,7 +24,7 @@ State solve_at_once(
   Buffer<std::int32_t> exponents(count);
   Buffer<double> spectra(out.s == nullptr ? 0 : count * size);
   Outputs<T> solved{out.x, out.residuals, out.rank, states.data(), exponents.data(), spectra.data()};
-  solved.residuals_now = true;
+  solved.at_once = true;
   if (certifies(driver)) {
     solve_certified<T>(driver, rcond, p, as, bs, solved);
   } else {

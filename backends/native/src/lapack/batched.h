@@ -41,9 +41,9 @@ struct Outputs {
   std::int32_t* rank;
   State* state;
   std::int32_t* exponent;
-  double* spectrum;            ///< or null: nobody will want the singular values
-  double* precise = nullptr;   ///< x before it was rounded, where that is wanted
-  bool residuals_now = false;  ///< whether the residuals are to be found with x, and never left open
+  double* spectrum;           ///< or null: nobody will want the singular values
+  double* precise = nullptr;  ///< x before it was rounded, where that is wanted
+  bool at_once = false;       ///< whether nothing is to be left open that is found with x at little cost
 
   /// Those of one element.
   Outputs at(Int element, const Problem& p, Int spectrum_size) const {

@@ -1,7 +1,9 @@
 #include "certified.h"
 
+#include <memory>
 #include <vector>
 
+#include "gram_values.h"
 #include "kernels/kernels.h"
 #include "row_major.h"
 #include "shares.h"
@@ -28,8 +30,50 @@ bool suits_batch(const Problem& p, Int count) {
 /// side.
 template <class T>
 bool found_with_x(const Problem& p, const Outputs<T>& out) {
-  return out.residuals_now && p.m > p.n;
+  return out.at_once && p.m > p.n;
 }
+
+/// What the kernels leave open where they certify.
+template <class T>
+State open_state(const Problem& p, const Outputs<T>& out) {
+  return p.m > p.n && !out.at_once ? State::x_alone : State::without_s;
+}
+
+/// One problem after the other by the kernels, each with all threads or, within a share of a batch, by one.
+template <class T>
+class OneByOne {
+ public:
+  OneByOne(double rcond, const Problem& p, const Outputs<T>& out) : rcond_(rcond), p_(p), out_(out) {
+    // Not for small ones: their singular values are found sooner from the matrix, many at a time (singular_values.cpp).
+    const bool wanted = out.at_once && out.spectrum != nullptr && p.m >= 2 * p.n && p.m * p.n > small;
+    if (!Field<T>::is_complex && wanted) {
+      gram_.reserve(p.n * p.n);
+      values_ = std::make_unique<GramValues>(p.n);
+    }
+  }
+
+  /// Whether element i was certified. Its state is written then, and its spectrum if that is known.
+  bool solve(Int i, const Batch<T>& as, const Batch<T>& bs) {
+    const RowMajor<T> a(as[i]), b(bs[i]);
+    const Outputs<T> answer = out_.at(i, p_, p_.smallest());
+    kernels::Problem<T> problem{a.data, p_.m, p_.n, a.ld, b.data, p_.k, b.ld, rcond_, answer.x, p_.k};
+    problem.precise = answer.precise;
+    if (found_with_x(p_, out_)) problem.residuals = answer.residuals;
+    if (values_) problem.gram = gram_.data();
+    kernels::Report report;
+    if (kernels::solve(problem, &report) != kernels::Status::certified) return false;
+    *answer.state = open_state(p_, out_);
+    if (report.has_gram && values_->find(gram_.data(), answer.spectrum)) *answer.state = State::complete;
+    return true;
+  }
+
+ private:
+  double rcond_;
+  Problem p_;
+  const Outputs<T>& out_;
+  Buffer<double> gram_;
+  std::unique_ptr<GramValues> values_;
+};
 
 /// Solve what can be certified; `certified` says which elements that were.
 template <class T>
@@ -66,18 +110,15 @@ void certify(double rcond,
                                       certified + from};
         taken = kernels::solve_batch(batch);
       }
-      if (taken) return;
+      if (taken) {
+        std::fill_n(out.state, as.count(), open_state(p, out));
+        return;
+      }
     }
   }
   in_shares(as.count(), [&](Int from, Int to) {
-    for (Int i = from; i < to; ++i) {
-      const RowMajor<T> a(as[i]), b(bs[i]);
-      const Outputs<T> answer = out.at(i, p, /*spectrum_size=*/0);
-      kernels::Problem<T> problem{a.data, p.m, p.n, a.ld, b.data, p.k, b.ld, rcond, answer.x, p.k};
-      problem.precise = answer.precise;
-      if (found_with_x(p, out)) problem.residuals = answer.residuals;
-      certified[i] = kernels::solve(problem) == kernels::Status::certified;
-    }
+    OneByOne<T> one_by_one(rcond, p, out);
+    for (Int i = from; i < to; ++i) certified[i] = one_by_one.solve(i, as, bs);
   });
 }
 
@@ -94,10 +135,8 @@ void solve_certified(
   for (Int i = 0; i < as.count(); ++i) {
     const Outputs<T> to = out.at(i, p, narrow);
     if (certified[i]) {
-      const bool open = p.m > p.n && !out.residuals_now;
       if (p.m <= p.n) std::fill_n(to.residuals, p.k, RealOf<T>(0));
       *to.rank = static_cast<std::int32_t>(narrow);
-      *to.state = open ? State::x_alone : State::without_s;
       *to.exponent = 0;
     } else {
       declined.push_back(i);

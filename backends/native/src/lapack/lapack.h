@@ -42,6 +42,7 @@ inline int value(Int written) {
   X(dgesvd, void(char*, char*, Int*, Int*, double*, Int*, double*, double*, Int*, double*, Int*, double*, Int*, Int*)) \
   X(zgesvd, void(char*, char*, Int*, Int*, Complex*, Int*, double*, Complex*, Int*, Complex*, Int*, Complex*, Int*,    \
                  double*, Int*))                                                                                       \
+  X(dsyev, void(char*, char*, Int*, double*, Int*, double*, double*, Int*, Int*))                                      \
   X(dgeqrf, void(Int*, Int*, double*, Int*, double*, double*, Int*, Int*))                                             \
   X(zgeqrf, void(Int*, Int*, Complex*, Int*, Complex*, Complex*, Int*, Int*))                                          \
   X(dormqr, void(char*, char*, Int*, Int*, Int*, double*, Int*, double*, double*, Int*, double*, Int*, Int*))          \
@@ -187,6 +188,11 @@ int gesvd(char jobu,
   } else {
     return detail::call_with_info(table.dgesvd, jobu, jobvt, m, n, a, lda, s, u, ldu, vt, ldvt, work, lwork);
   }
+}
+
+/// The eigenvalues of a symmetric matrix, ascending: of its upper triangle, which is destroyed.
+inline int eigenvalues(Int n, double* a, Int lda, double* w, double* work, Int lwork) {
+  return detail::call_with_info(table.dsyev, 'N', 'U', n, a, lda, w, work, lwork);
 }
 
 /// a = Q R.
