@@ -14,8 +14,8 @@
 namespace lstsq::kernels::LSTSQ_ISA {
 namespace {
 
-// How many rows are reduced at a time, at most: they fill half of the registers of AVX-512 (64x16 in 3000 cycles a
-// matrix, with 8 rows in 3400).
+// How many rows are reduced at a time, at most: they fill half of the registers of AVX-512 (64x16 in 6900 cycles a
+// matrix, with 8 rows in 7800).
 constexpr int reflection_rows = lanes == 8 ? 16 : 8;
 
 // Finds the values of one group of matrices after the other, in one piece of memory.
