@@ -5,7 +5,7 @@
 // says `declined` and leaves x unspecified: the caller then takes the general path. No function throws, save for
 // std::bad_alloc. All may be called from several threads at once.
 //
-// Matrices are row-major; a row stride may exceed the row length.
+// Matrices are row-major, but for those that have strides for both; a row stride may exceed the row length.
 #pragma once
 
 #include <complex>
@@ -46,6 +46,7 @@ struct Problem {
   int64_t ldx;
   typename Real<T>::type* residuals = nullptr;  // k sums of squares of b - a x, or null: not wanted
   double* precise = nullptr;  // x before it was rounded to T, n by k (real and imaginary parts in turn), or null
+  int64_t column = 1;         // from column to column of a; only of real matrices another than 1
   double* gram = nullptr;     // A'A in double precision, n by n, where the report says that it was formed; or null
 };
 

@@ -14,13 +14,52 @@
 
 namespace lstsq::kernels {
 
+// a (m by n) and b (m by k). b is row-major; a is where it is, `lda` from row to row and `column` from column to
+// column.
 template <class T>
 struct Rows {
   const T* a;
   int64_t m, n, lda;
   const T* b;
   int64_t k, ldb;
+  int64_t column = 1;
 };
+
+// to (rows of `columns`) = a part of a matrix that lies anywhere, in tiles that stay in the first-level cache.
+template <class T>
+void copy_block(const T* a, int64_t row, int64_t column, int64_t rows, int64_t columns, T* to) {
+  for (int64_t i0 = 0; i0 < rows; i0 += copy_tile)
+    for (int64_t j0 = 0; j0 < columns; j0 += copy_tile)
+      for (int64_t i = i0; i < std::min(i0 + copy_tile, rows); ++i)
+        for (int64_t j = j0; j < std::min(j0 + copy_tile, columns); ++j) to[i * columns + j] = a[i * row + j * column];
+}
+
+// Calls f(a, lda, from, to, first) for rows [from, to), which are numbered from `first` in what it is given: for all of
+// them where A's rows lie as the inner loops take them, else for a copy of a block after the other.
+template <class T, class F>
+void in_rows(const Rows<T>& p, int64_t from, int64_t to, const F& f) {
+  if (p.column == 1) return f(p.a, p.lda, from, to, int64_t{0});
+  const int64_t depth = copied_rows(p.n);
+  const auto block = std::make_unique_for_overwrite<T[]>(static_cast<size_t>(std::min(depth, to - from) * p.n));
+  for (int64_t at = from; at < to; at += depth) {
+    const int64_t rows = std::min(depth, to - at);
+    copy_block(p.a + at * p.lda, p.lda, p.column, rows, p.n, block.get());
+    f(static_cast<const T*>(block.get()), p.n, int64_t{0}, rows, at);
+  }
+}
+
+// The same for columns of a wide matrix.
+template <class T, class F>
+void in_columns(const Rows<T>& p, int64_t from, int64_t to, const F& f) {
+  if (p.column == 1) return f(p.a, p.lda, from, to, int64_t{0});
+  const int64_t depth = copied_rows(p.m);
+  const auto block = std::make_unique_for_overwrite<T[]>(static_cast<size_t>(std::min(depth, to - from) * p.m));
+  for (int64_t at = from; at < to; at += depth) {
+    const int64_t columns = std::min(depth, to - at);
+    copy_block(p.a + at * p.column, p.lda, p.column, p.m, columns, block.get());
+    f(static_cast<const T*>(block.get()), columns, int64_t{0}, columns, at);
+  }
+}
 
 // How many pieces to cut `length` into: some per thread, none with less than `smallest` multiplications.
 inline int64_t pieces(int64_t length, double work_per_item, double smallest, int64_t per_thread) {
@@ -43,12 +82,18 @@ int64_t gram(const Rows<T>& p, bool wide, bool single, double* g, double* c) {
     double* cross = cut ? own + ldg * ldg : c;
     std::fill(own, own + ldg * ldg, 0.0);
     if (k) std::fill(cross, cross + k * ldg, 0.0);
-    const GramTask<T> t{
-        p.a, p.lda, n, p.b, p.ldb, k, wide, single, inner * cut / cuts, inner * (cut + 1) / cuts, own, cross};
-    if constexpr (sizeof(T) == 4)
-      isa().gram_f(t);
+    const auto add = [&](const T* a, int64_t lda, int64_t from, int64_t to, int64_t first) {
+      const T* b = k ? p.b + first * p.ldb : nullptr;
+      const GramTask<T> t{a, lda, n, b, p.ldb, k, wide, single, from, to, own, cross};
+      if constexpr (sizeof(T) == 4)
+        isa().gram_f(t);
+      else
+        isa().gram_d(t);
+    };
+    if (wide)
+      in_columns(p, inner * cut / cuts, inner * (cut + 1) / cuts, add);
     else
-      isa().gram_d(t);
+      in_rows(p, inner * cut / cuts, inner * (cut + 1) / cuts, add);
   });
   if (cuts > 1) {
     const int64_t parts = pieces(n, static_cast<double>(n * cuts), gram_piece, 4);
@@ -75,12 +120,15 @@ void residual_pass(const Rows<T>& p, const double* x, double* sums, double* g, d
     const int64_t from = p.m * cut / cuts, to = p.m * (cut + 1) / cuts;
     double* mine = own.get() + cut * size;
     std::fill(mine, mine + size, 0.0);
-    ResidualTask<T> t{
-        p.a, p.lda, p.n, p.b, p.ldb, p.k, x, from, to, mine, g ? mine + p.k : nullptr, r ? r + from * p.k : nullptr};
-    if constexpr (sizeof(T) == 4)
-      isa().residual_f(t);
-    else
-      isa().residual_d(t);
+    in_rows(p, from, to, [&](const T* a, int64_t lda, int64_t begin, int64_t end, int64_t first) {
+      double* out = r ? r + (first + begin) * p.k : nullptr;
+      const ResidualTask<T> t{
+          a, lda, p.n, p.b + first * p.ldb, p.ldb, p.k, x, begin, end, mine, g ? mine + p.k : nullptr, out};
+      if constexpr (sizeof(T) == 4)
+        isa().residual_f(t);
+      else
+        isa().residual_d(t);
+    });
   });
   std::fill(sums, sums + p.k, 0.0);
   if (g) std::fill(g, g + p.k * ldg, 0.0);
@@ -112,11 +160,13 @@ void transpose_pass(const Rows<T>& p, const double* v, double* y) {
   const int64_t cuts = pieces(p.n, static_cast<double>(p.m) * static_cast<double>(p.k), residual_piece, 4);
   parallel(cuts, [&](int64_t cut) {
     const int64_t from = p.n * cut / cuts, to = p.n * (cut + 1) / cuts;
-    TransposeTask<T> t{p.a, p.lda, p.m, v, p.k, from, to, y + from * p.k};
-    if constexpr (sizeof(T) == 4)
-      isa().transpose_f(t);
-    else
-      isa().transpose_d(t);
+    in_columns(p, from, to, [&](const T* a, int64_t lda, int64_t begin, int64_t end, int64_t first) {
+      const TransposeTask<T> t{a, lda, p.m, v, p.k, begin, end, y + (first + begin) * p.k};
+      if constexpr (sizeof(T) == 4)
+        isa().transpose_f(t);
+      else
+        isa().transpose_d(t);
+    });
   });
 }
 

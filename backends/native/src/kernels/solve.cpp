@@ -61,7 +61,8 @@ Status solve(const Problem<T>& p, Report* report) {
   Report& found = report ? *report : unread;
   found = Report{};
   if (p.m < 1 || p.n < 1 || p.k < 1) return Status::unsupported;
-  const Rows<R> rows = real_view(p.a, p.m, p.n, p.lda, p.b, p.k, p.ldb);
+  Rows<R> rows = real_view(p.a, p.m, p.n, p.lda, p.b, p.k, p.ldb);
+  if (parts == 1) rows.column = p.column;
   std::vector<double> x(static_cast<size_t>(parts * p.n * p.k)), sums(p.residuals ? static_cast<size_t>(p.k) : 0);
   double* wanted = p.residuals ? sums.data() : nullptr;
   Status status = Status::unsupported;

@@ -23,21 +23,26 @@ struct Factors {
         pivots(static_cast<size_t>(n)) {}
 
   // Copy A, to be factorised here. Returns its sum of squares.
-  double take(const T* a, int64_t lda) {
+  double take(const Rows<T>& p) {
     const int64_t parts = pieces(n, static_cast<double>(n), gram_piece, 4);
     std::vector<double> squares(static_cast<size_t>(parts));
     parallel(parts, [&](int64_t part) {
       double sum = 0;
-      for (int64_t i = n * part / parts; i < n * (part + 1) / parts; ++i) {
-        T* row = values.get() + i * ld;
-        double squares_of_row = 0;
-        for (int64_t j = 0; j < n; ++j) {
-          const T e = row[j] = a[i * lda + j];
-          squares_of_row += static_cast<double>(e) * static_cast<double>(e);
-        }
-        std::fill(row + n, row + ld, T(0));
-        sum += squares_of_row;
-      }
+      in_rows(p,
+              n * part / parts,
+              n * (part + 1) / parts,
+              [&](const T* a, int64_t lda, int64_t from, int64_t to, int64_t first) {
+                for (int64_t i = from; i < to; ++i) {
+                  T* row = values.get() + (first + i) * ld;
+                  double squares_of_row = 0;
+                  for (int64_t j = 0; j < n; ++j) {
+                    const T e = row[j] = a[i * lda + j];
+                    squares_of_row += static_cast<double>(e) * static_cast<double>(e);
+                  }
+                  std::fill(row + n, row + ld, T(0));
+                  sum += squares_of_row;
+                }
+              });
       squares[static_cast<size_t>(part)] = sum;
     });
     return std::accumulate(squares.begin(), squares.end(), 0.0);
@@ -123,7 +128,7 @@ Status solve_square(const Rows<T>& p, double rcond, double* x, double* sums, Rep
   const int64_t n = p.n, k = p.k;
   report.tier = Tier::lu;
   Factors<T> factors(n);
-  const double frobenius = std::sqrt(factors.take(p.a, p.lda));
+  const double frobenius = std::sqrt(factors.take(p));
   const double limit = sizeof(T) == 4 ? 0x1p50 : largest_norm;
   if (!(frobenius < limit && frobenius > 1 / limit)) return Status::out_of_range;
   if (!lu(n, factors.values.get(), factors.ld, factors.pivots.data())) return Status::ill_conditioned;
@@ -133,7 +138,7 @@ Status solve_square(const Rows<T>& p, double rcond, double* x, double* sums, Rep
   std::vector<double> z(static_cast<size_t>(n * probes)), unused(static_cast<size_t>(probes));
   gaussian(n * probes, z.data());
   const std::vector<T> zeros(static_cast<size_t>(probes), T(0));
-  const Rows<T> product{p.a, n, n, p.lda, zeros.data(), probes, 0};
+  const Rows<T> product{p.a, n, n, p.lda, zeros.data(), probes, 0, p.column};
   auto multiply_by_error = [&](std::vector<double>& v) {
     std::vector<double> w(v.size());
     residual_pass(product, v.data(), unused.data(), nullptr, w.data());  // -A v

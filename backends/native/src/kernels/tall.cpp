@@ -86,7 +86,7 @@ class Tall {
     if (parts_ == 2) return nullptr;
     return [this](double* v) {
       const std::vector<T> zeros(static_cast<size_t>(probes), T(0));
-      const Rows<T> product{rows_.a, rows_.m, rows_.n, rows_.lda, zeros.data(), probes, 0};
+      const Rows<T> product{rows_.a, rows_.m, rows_.n, rows_.lda, zeros.data(), probes, 0, rows_.column};
       const int64_t ld = padded(rows_.n);
       std::vector<double> gradient(static_cast<size_t>(probes * ld)), unused(static_cast<size_t>(probes));
       residual_pass(product, v, unused.data(), gradient.data(), nullptr);  // A'(0 - A v)

@@ -41,6 +41,16 @@ inline constexpr int64_t residual_turn = 16384;
 // sides.
 inline constexpr int64_t transpose_block = 4096, transpose_columns = 64, transpose_rows = 256;
 
+// ---- Matrices that do not lie in rows (passes.h) ----
+
+// A tile that is transposed: two of 16 x 16 numbers in double precision are 4 KiB.
+inline constexpr int64_t copy_tile = 16;
+// Rows of a block that is copied: some 512 KiB in double precision, of the second-level cache, and whole blocks of a
+// Gram matrix for every instruction set, so that its sums are no longer for it.
+inline constexpr int64_t copied_rows(int64_t n) {
+  return n < 65536 / longest_gram_block ? 65536 / (n * longest_gram_block) * longest_gram_block : longest_gram_block;
+}
+
 // ---- Factors of square matrices (triangular-inl.h, lu-inl.h, factors.cpp) ----
 
 // Rows that are done one by one; between blocks of them everything is a matrix product.
@@ -97,6 +107,7 @@ inline constexpr int64_t group_columns = 48;
 inline constexpr double gram_piece = 2e5, residual_piece = 5e4, copy_piece = 1e5, reduce_piece = 1e6;
 
 static_assert(gram_block_bytes % (4 * 64) == 0);
+static_assert(longest_gram_block == 2 * shortest_gram_block);  // see copied_rows
 static_assert(cholesky_depth % pad_to == 0 && lu_depth % pad_to == 0);
 static_assert(cholesky_depth % block_rows == 0 && lu_depth % block_rows == 0 && lu_depth % lu_rows == 0);
 static_assert(lu_rows % pad_to == 0);  // whole vectors, also in single precision

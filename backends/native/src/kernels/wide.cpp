@@ -17,7 +17,7 @@ Status solve_wide(const Rows<T>& p, double rcond, double* x, double* sums, Repor
   const auto form = [&](bool single) { return gram(p, true, single, g.get(), nullptr); };
   const auto multiply = [&](double* v) {  // A A'v
     const std::vector<T> zeros(static_cast<size_t>(probes), T(0));
-    const Rows<T> product{p.a, p.m, p.n, p.lda, zeros.data(), probes, 0};
+    const Rows<T> product{p.a, p.m, p.n, p.lda, zeros.data(), probes, 0, p.column};
     std::vector<double> y(static_cast<size_t>(p.n * probes)), unused(static_cast<size_t>(probes));
     transpose_pass(product, v, y.data());
     residual_pass(product, y.data(), unused.data(), nullptr, v);

@@ -1,6 +1,7 @@
 #include "certified.h"
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "gram_values.h"
@@ -54,9 +55,22 @@ class OneByOne {
 
   /// Whether element i was certified. Its state is written then, and its spectrum if that is known.
   bool solve(Int i, const Batch<T>& as, const Batch<T>& bs) {
-    const RowMajor<T> a(as[i]), b(bs[i]);
+    // The kernels copy a real A a part at a time where it does not lie in rows.
+    const Matrix<T> lies = as[i];
+    const std::optional<RowMajor<T>> copy = Field<T>::is_complex ? std::optional<RowMajor<T>>(lies) : std::nullopt;
+    const RowMajor<T> b(bs[i]);
     const Outputs<T> answer = out_.at(i, p_, p_.smallest());
-    kernels::Problem<T> problem{a.data, p_.m, p_.n, a.ld, b.data, p_.k, b.ld, rcond_, answer.x, p_.k};
+    kernels::Problem<T> problem{copy ? copy->data : lies.data,
+                                p_.m,
+                                p_.n,
+                                copy ? copy->ld : lies.row_stride,
+                                b.data,
+                                p_.k,
+                                b.ld,
+                                rcond_,
+                                answer.x,
+                                p_.k};
+    problem.column = copy ? 1 : p_.n == 1 ? 1 : lies.col_stride;
     problem.precise = answer.precise;
     if (found_with_x(p_, out_)) problem.residuals = answer.residuals;
     if (values_) problem.gram = gram_.data();
