@@ -373,7 +373,7 @@ def test_singular_values_of_any_shape(dtype, shape):
     assert_values(np.stack([*famous.values()]).astype(dtype), "famous")
 
 
-@pytest.mark.parametrize("shape", [(4, 4), (5, 3), (6, 6), (9, 8)])
+@pytest.mark.parametrize("shape", [(4, 4), (5, 3), (6, 6)])
 def test_singular_values_that_are_equal(shape):
     """Many, for a shift that hits a value exactly is rare: it divides by zero."""
     rng = np.random.default_rng(11)
