@@ -67,7 +67,7 @@ class Qd {
     const VecD high = 0.5 * ((a + b + c + rest) + square_root(difference * difference + 4.0 * (b * c)));
     values_[G + g] = shifts + high;
     values_[g] = shifts + (a * (b / high) + (a + c) * (rest / high));
-    return done_[g];
+    return done_[g] & (magnitudes(high) <= filling_[g]);
   }
 
  private:
@@ -140,7 +140,10 @@ class Qd {
   // After a sweep: undo it where it failed, drop what was found before it, take what it found, choose the next shift.
   void take(int g, End end, End before) {
     const VecD* const last = q_ + (n_ - 1) * G + g;
-    const MaskD failed = ~((found_[g] ? before.least : end.least) >= 0.0), drops = found_[g] & ~failed;
+    // A shift next to an eigenvalue of what is before the last entry makes that entry infinite, or so large that its
+    // rounding errors matter.
+    const VecD least = found_[g] ? before.least : end.least, d = found_[g] ? before.d : end.d;
+    const MaskD failed = ~((least >= 0.0) & (d <= filling_[g]) & (d >= -0.125 * size_[g])), drops = found_[g] & ~failed;
     if (any(failed))
       for (int64_t k = from_ * G + g; k < n_ * G; k += G) {
         q_[k] = failed ? q_next_[k] : q_[k];

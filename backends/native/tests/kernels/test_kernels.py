@@ -373,6 +373,15 @@ def test_singular_values_of_any_shape(dtype, shape):
     assert_values(np.stack([*famous.values()]).astype(dtype), "famous")
 
 
+@pytest.mark.parametrize("shape", [(4, 4), (5, 3), (6, 6)])
+def test_singular_values_that_are_equal(shape):
+    """Many, for a shift that hits a value exactly is rare: it divides by zero."""
+    rng = np.random.default_rng(11)
+    k = min(shape)
+    for _ in range(10):
+        assert_values(with_values(rng, 1000, *shape, np.repeat(rng.random(k), 2)[:k]), shape)
+
+
 @pytest.mark.parametrize("dtype", REAL)
 def test_singular_values_of_other_sizes(dtype):
     """The scale changes nothing but the exponents; what is out of range, NaN or infinite is declined, alone."""
