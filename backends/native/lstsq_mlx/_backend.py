@@ -17,7 +17,8 @@ class MlxBackend(Backend):
     """Least squares on MLX arrays, in double precision, as a lazy MLX operation.
 
     The default driver, ``auto``, is certified kernels and, for what they do not certify, ``qr``. ``cholesky`` is the
-    kernels alone: NaN and rank 0 where they decline. ``gelsd``, ``qr`` and ``svd`` are LAPACK's.
+    kernels alone: NaN and rank 0 where they decline. ``qr`` is an orthogonal reduction,
+    ``gelsd`` and ``svd`` are LAPACK's.
 
     The environment variable ``LSTSQ_NUM_THREADS`` bounds the threads of the kernels (by default every core that the
     process may run on; read once, at the first solve). LAPACK's are bounded by its own, such as

@@ -10,8 +10,8 @@ from types import ModuleType
 
 from lstsq_native._lapack import load_lapack
 
-#: How to get the extension module. It works with the one release of MLX that it was compiled against, because the C++
-#: interface changes from release to release; `_core.MLX_VERSION` names that release.
+#: How to get the extension module. It works with the one release of MLX that it was compiled against, since the C++
+#: interface changes from release to release. The module says which, as its MLX_VERSION.
 _BUILD = "from a clone of the project, run `pip install --force-reinstall . ./backends/native`"
 
 

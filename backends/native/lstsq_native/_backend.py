@@ -17,7 +17,8 @@ class NativeBackend(Backend):
     """Least squares on NumPy's arrays, by the kernels and the drivers that MLX's arrays have too.
 
     The default driver, ``auto``, is certified kernels and, for what they do not certify, ``qr``. ``cholesky`` is the
-    kernels alone: NaN and rank 0 where they decline. ``gelsd``, ``qr`` and ``svd`` are LAPACK's, which SciPy brings.
+    kernels alone: NaN and rank 0 where they decline. ``qr`` is an orthogonal reduction,
+    ``gelsd`` and ``svd`` are LAPACK's, which SciPy brings.
     Arrays are read where they lie, whatever their strides; other threads of Python run meanwhile.
 
     The environment variable ``LSTSQ_NUM_THREADS`` bounds the threads of the kernels (by default every core that the

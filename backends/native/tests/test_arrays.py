@@ -102,8 +102,8 @@ def test_without_singular_values_all_else_is_the_same(draw, driver, dtype):
 def test_singular_values_of_tall_matrices(draw, condition, scale, dtype):
     """On both sides of the condition up to which they come from the Gram matrix, and with columns of unlike sizes.
 
-    LAPACK's own, with which these are compared, are off by up to 12 eps of the largest. From the Gram matrix those of the
-    last condition would be off by thousands.
+    LAPACK's own, with which these are compared, are off by up to 12 eps of the largest. From the Gram matrix, the last
+    condition's would be off by thousands.
     """
     for m, n in ((5000, 20), (4000, 200)):
         u, v = np.linalg.qr(draw(m, n))[0], np.linalg.qr(draw(n, n))[0]

@@ -213,7 +213,7 @@ static void finish(Core& q, const BatchTask<T>& t, int64_t element, int64_t live
   apply_inverse(q);
   for (int64_t i = 0; i < q.n * q.k; ++i) q.x[i] = q.c[i];
   const auto is_zero = [&](int64_t l, int64_t c) {
-    const T* b = t.b + (element + least(l, live - 1)) * t.b_stride + c;
+    const T* b = t.b + (element + min(l, live - 1)) * t.b_stride + c;
     for (int64_t i = 0; i < t.m; ++i)
       if (b[i * t.ldb] != 0) return false;
     return true;
@@ -302,11 +302,11 @@ static void batch_narrow(const BatchTask<T>& t) {
   q.m = m, q.n = N, q.k = k, q.rcond = t.rcond;
   VecD* ab = lay_out(q, t.workspace);
   for (int64_t element = t.from; element < t.to; element += lanes) {
-    const int64_t live = least(lanes, t.to - element);
+    const int64_t live = min(lanes, t.to - element);
     LaneMatrices<T> a{{}, t.lda, 1}, b{{}, t.ldb, 1};
     for (int64_t l = 0; l < lanes; ++l) {
-      a.first[l] = t.a + (element + least(l, live - 1)) * t.a_stride;
-      b.first[l] = t.b + (element + least(l, live - 1)) * t.b_stride;
+      a.first[l] = t.a + (element + min(l, live - 1)) * t.a_stride;
+      b.first[l] = t.b + (element + min(l, live - 1)) * t.b_stride;
     }
     take_matrix(a, m, N, ab, ld);
     take_matrix(b, m, k, ab + N, ld);
@@ -355,9 +355,9 @@ static void batch_wide(const BatchTask<T>& t) {
   double* cross = gram + width * width;      // k by width
   double* x = cross + k * width;             // n by right; for one right-hand side a row of `width`
   double* product = x + n * right + width;   // a block of residuals, `block` by right
-  const int64_t block = least(m, most(16, batch_block / ld / 4 * 4));  // rows that stay in the first-level cache
+  const int64_t block = min(m, max(16, batch_block / ld / 4 * 4));  // rows that stay in the first-level cache
   for (int64_t element = t.from; element < t.to; element += lanes) {
-    const int64_t live = least(lanes, t.to - element);
+    const int64_t live = min(lanes, t.to - element);
     for (int64_t l = 0; l < lanes; ++l) {
       double* rows = problems + l * m * ld;
       if (l < live) {
@@ -365,7 +365,7 @@ static void batch_wide(const BatchTask<T>& t) {
         const T* b = t.b + (element + l) * t.b_stride;
         for (int64_t i = 0; i < width * width + k * width; ++i) gram[i] = 0;
         for (int64_t at = 0; at < m; at += block) {
-          const int64_t depth = least(block, m - at);
+          const int64_t depth = min(block, m - at);
           double* here = rows + at * ld;
           widen(a + at * t.lda, t.lda, depth, n, here, ld);
           for (int64_t i = 0; i < depth; ++i)
@@ -401,7 +401,7 @@ static void batch_wide(const BatchTask<T>& t) {
         for (int64_t i = 0; i < k * width; ++i) cross[i] = 0;
         for (int64_t c = 0; c < k; ++c) q.norms[c][l] = 0;
         for (int64_t at = 0; at < m; at += block) {
-          const int64_t depth = least(block, m - at);
+          const int64_t depth = min(block, m - at);
           const double* here = rows + at * ld;
           if (k == 1) {
             for (int64_t i = 0; i < depth; ++i) {
@@ -435,7 +435,7 @@ static int64_t batch_workspace(int64_t m, int64_t n, int64_t k) {
   const int64_t core = (2 * n * n + 2 * n * k + n + k) * lanes;
   const int64_t width = (n + lanes - 1) / lanes * lanes, right = (k + lanes - 1) / lanes * lanes;
   const int64_t problems = lanes * m * (width + right);
-  const int64_t rest = width * width + (k + 1) * width + n * right + most(16, m) * right;
+  const int64_t rest = width * width + (k + 1) * width + n * right + max(16, m) * right;
   return (core + problems + rest) * static_cast<int64_t>(sizeof(double));
 }
 

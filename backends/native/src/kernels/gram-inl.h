@@ -31,7 +31,7 @@ static inline void pack_rows(const T* a, int64_t lda, int64_t m, int64_t depth, 
   for (int64_t p = 0; p * W < m; ++p) {
     S* out = packed + p * depth * W;
     for (int lane = 0; lane < W; ++lane) {
-      const T* row = a + least(p * W + lane, m - 1) * lda;
+      const T* row = a + min(p * W + lane, m - 1) * lda;
       const S keep = p * W + lane < m;
       if (keep != 0)
         for (int64_t k = 0; k < depth; ++k) out[k * W + lane] = static_cast<S>(row[k]);
@@ -54,7 +54,7 @@ static inline void gram_tile(int64_t depth, const S* packed, int64_t i, int64_t 
 // The panels [from, from + gram_rows) against those of a group, on and above the diagonal.
 template <class S, int NV>
 static inline void gram_group(int64_t depth, const S* packed, int64_t from, int64_t group, double* g, int64_t ldg) {
-  for (int64_t i = from; i < least(from + gram_rows, group); ++i) gram_tile<S, NV>(depth, packed, i, group, g, ldg);
+  for (int64_t i = from; i < min(from + gram_rows, group); ++i) gram_tile<S, NV>(depth, packed, i, group, g, ldg);
   if (group >= from + gram_rows) return;
   gram_tile<S, NV>(depth, packed, group, group, g, ldg);
   if constexpr (NV > 1) gram_tile<S, NV - 1>(depth, packed, group + 1, group + 1, g, ldg);
@@ -85,7 +85,7 @@ static void gram_as(const GramTask<T>& t) {
   S* packed = static_cast<S*>(scratch(0, block * panels * W * sizeof(S)));
   S* right = t.k ? static_cast<S*>(scratch(1, block * t.k * sizeof(S))) : nullptr;
   for (int64_t at = t.from; at < t.to; at += block) {
-    const int64_t depth = least(block, t.to - at);
+    const int64_t depth = min(block, t.to - at);
     if (t.wide)
       pack_rows<T, S>(t.a + at, t.lda, t.n, depth, packed);
     else

@@ -68,7 +68,7 @@ static inline void take_run(
 #ifdef LSTSQ_SHUFFLES
   // A vector from each lane at a time; the last ones may overlap those before them.
   for (int64_t done = 0; count >= lanes && done < count; done += lanes) {
-    const int64_t i = least(done, count - lanes);
+    const int64_t i = min(done, count - lanes);
     VecD t[lanes];
 #pragma GCC unroll 8
     for (int l = 0; l < lanes; ++l) t[l] = load_as<double, lanes>(a.first[l] + from + i);

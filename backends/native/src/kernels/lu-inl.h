@@ -27,7 +27,7 @@ static int64_t largest(const T* row, int64_t from, int64_t to) {
     if (magnitude(row[j]) > best) best = magnitude(row[j]);
   for (j = from; j < to; ++j)
     if (magnitude(row[j]) == best) break;
-  return least(j, to - 1);
+  return min(j, to - 1);
 }
 
 template <class T>
@@ -43,7 +43,7 @@ static bool lu_panel(int64_t n, T* lu, int64_t ld, int32_t* pivots, int64_t at, 
   constexpr int W = panel_width<T>;
   const int64_t end = at + depth, columns = padded(n);
   for (int64_t s = at; s < end; s += block_rows) {
-    const int64_t rows = least(block_rows, end - s), inner = s + block_rows;
+    const int64_t rows = min(block_rows, end - s), inner = s + block_rows;
     for (int64_t r = s; r < s + rows; ++r) {
       T* __restrict row = lu + r * ld;
       for (int64_t c = at; c < s; ++c)
@@ -89,7 +89,7 @@ static void lu_update(int64_t n,
     for (int64_t r = 0; r < lu_rows; ++r) turned[c * lu_rows + r] = from + r < to ? lu[(from + r) * ld + at + c] : T(0);
   for (int64_t s = 0; s < depth; s += block_rows) {
     const T* triangle = lu + at * ld + at + s;
-    const int64_t rows = least(block_rows, depth - s);
+    const int64_t rows = min(block_rows, depth - s);
     T* block = turned + s * lu_rows;
     micro_block<T, true>(s, triangle, 1, ld, rows, turned, W, lu_rows, across, block, lu_rows);
     for (int64_t c = 1; c < rows; ++c)
@@ -107,7 +107,7 @@ static void lu_update(int64_t n,
                          packed + j * depth * W,
                          depth * W,
                          W,
-                         least(tile_panels, panels - j),
+                         min(tile_panels, panels - j),
                          lu + from * ld + first + j * W,
                          ld);
 }
@@ -162,7 +162,7 @@ static void lu_triangles(int64_t n, const T* lu, int64_t ld, const int32_t* pivo
   const int64_t last = (n - 1) / 4 * 4;
   if constexpr (!transposed) {
     for (int64_t i = 0; i < n; i += 4) {
-      const int64_t count = least(4, n - i);
+      const int64_t count = min(4, n - i);
       subtract_dots(i, count, 0, i);
       for (int64_t c = i; c < i + count; ++c) {
         subtract_dots(c, 1, i, c);
@@ -170,7 +170,7 @@ static void lu_triangles(int64_t n, const T* lu, int64_t ld, const int32_t* pivo
       }
     }
     for (int64_t i = last; i >= 0; i -= 4) {
-      const int64_t count = least(4, n - i);
+      const int64_t count = min(4, n - i);
       subtract_dots(i, count, i + count, n);
       for (int64_t c = i + count - 2; c >= i; --c) subtract_dots(c, 1, c + 1, i + count);
     }
@@ -178,12 +178,12 @@ static void lu_triangles(int64_t n, const T* lu, int64_t ld, const int32_t* pivo
   } else {
     for (int64_t i = 0; i < n; ++i) exchange(i, pivots[i] - 1);
     for (int64_t i = 0; i < n; i += 4) {
-      const int64_t count = least(4, n - i);
+      const int64_t count = min(4, n - i);
       for (int64_t c = i; c < i + count - 1; ++c) subtract_spread(c, 1, c + 1, i + count);
       subtract_spread(i, count, i + count, n);
     }
     for (int64_t i = last; i >= 0; i -= 4) {
-      const int64_t count = least(4, n - i);
+      const int64_t count = min(4, n - i);
       for (int64_t c = i + count - 1; c >= i; --c) {
         store<K>(at(c), load<K>(at(c)) / static_cast<double>(row(c)[c]));
         subtract_spread(c, 1, i, c);

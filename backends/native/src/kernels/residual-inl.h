@@ -65,11 +65,11 @@ static void residual_many(const ResidualTask<T>& t) {
       for (int64_t lane = 0; lane < tile; ++lane)
         x[(c * t.n + j) * tile + lane] = c * tile + lane < t.k ? t.x[j * t.k + c * tile + lane] : 0.0;
   for (int64_t at = t.from; at < t.to; at += rows) {
-    const int64_t depth = least(rows, t.to - at);
+    const int64_t depth = min(rows, t.to - at);
     for (int64_t i = 0; i < depth; ++i)
       for (int64_t c = 0; c < ldx; ++c) r[i * ldx + c] = c < t.k ? static_cast<double>(t.b[(at + i) * t.ldb + c]) : 0.0;
     for (int64_t j = 0; j < t.n; j += columns) {
-      const int64_t width = least(columns, t.n - j);
+      const int64_t width = min(columns, t.n - j);
       widen(t.a + at * t.lda + j, t.lda, depth, width, block, ldp);
       for (int64_t c = 0; c < tiles; ++c)
         micro_block<double, true>(width,
@@ -80,7 +80,7 @@ static void residual_many(const ResidualTask<T>& t) {
                                   x + (c * t.n + j) * tile,
                                   lanes,
                                   tile,
-                                  least(tile_panels, panels - c * tile_panels),
+                                  min(tile_panels, panels - c * tile_panels),
                                   r + c * tile,
                                   ldx);
     }
@@ -91,7 +91,7 @@ static void residual_many(const ResidualTask<T>& t) {
       }
     if (!t.g) continue;
     for (int64_t j = 0; j < t.n; j += columns) {
-      const int64_t width = least(columns, t.n - j);
+      const int64_t width = min(columns, t.n - j);
       pack_columns<T, double>(t.a + at * t.lda + j, t.lda, width, depth, block);
       micro_blocks<double>(
           depth, r, 1, ldx, t.k, block, depth * lanes, lanes, (width + lanes - 1) / lanes, t.g + j, ldg);
@@ -106,9 +106,9 @@ static void residual(const ResidualTask<T>& t) {
   for (int64_t c = 0; c < t.k; ++c)
     for (int64_t j = 0; j < t.n; ++j) columns[c * t.n + j] = t.x[j * t.k + c];
   // Several right-hand sides take turns on a block of rows while it is in cache.
-  const int64_t block = t.k == 1 ? t.to - t.from : most(1, residual_turn / t.n);
+  const int64_t block = t.k == 1 ? t.to - t.from : max(1, residual_turn / t.n);
   for (int64_t at = t.from; at < t.to; at += block)
-    for (int64_t c = 0; c < t.k; ++c) residual_one(t, c, at, least(at + block, t.to), columns + c * t.n);
+    for (int64_t c = 0; c < t.k; ++c) residual_one(t, c, at, min(at + block, t.to), columns + c * t.n);
 }
 
 template <class T>
@@ -119,7 +119,7 @@ static void transpose_times(const TransposeTask<T>& t) {
     for (int64_t j = 0; j < width; ++j) y[j] = 0;
     const int64_t block = transpose_block;
     for (int64_t at = 0; at < width; at += block) {
-      const int64_t n = least(block, width - at);
+      const int64_t n = min(block, width - at);
       int64_t i = 0;
       for (; i + 4 <= t.m; i += 4) {
         const T* row = t.a + i * t.lda + t.from + at;
@@ -146,11 +146,11 @@ static void transpose_times(const TransposeTask<T>& t) {
   double* product = static_cast<double*>(scratch(2, block * ldv * sizeof(double)));
   widen(t.v, t.k, t.m, t.k, v, ldv);
   for (int64_t at = 0; at < width; at += block) {
-    const int64_t n = least(block, width - at);
+    const int64_t n = min(block, width - at);
     widen(t.a + t.from + at, t.lda, t.m, n, columns, lda);
     for (int64_t i = 0; i < n * ldv; ++i) product[i] = 0;
     for (int64_t j = 0; j < t.m; j += transpose_rows)
-      micro_block<double>(least(transpose_rows, t.m - j),
+      micro_block<double>(min(transpose_rows, t.m - j),
                           columns + j * lda,
                           1,
                           lda,

@@ -85,10 +85,10 @@ static inline VecD square_root(VecD v) {
 static inline VecD magnitudes(VecD v) {
   return reinterpret_cast<VecD>(reinterpret_cast<MaskD>(v) & 0x7fffffffffffffff);
 }
-static inline int64_t least(int64_t a, int64_t b) {
+static inline int64_t min(int64_t a, int64_t b) {
   return a < b ? a : b;
 }
-static inline int64_t most(int64_t a, int64_t b) {
+static inline int64_t max(int64_t a, int64_t b) {
   return a > b ? a : b;
 }
 
@@ -196,7 +196,7 @@ static inline void micro_blocks(int64_t depth,
                                 int64_t ldc) {
   for (int64_t j = 0; j < panels; j += tile_panels)
     micro_block<S, subtract>(
-        depth, b, bs, bk, scalars, v + j * vp, vp, vk, least(tile_panels, panels - j), c + j * panel_width<S>, ldc);
+        depth, b, bs, bk, scalars, v + j * vp, vp, vk, min(tile_panels, panels - j), c + j * panel_width<S>, ldc);
 }
 
 }  // namespace

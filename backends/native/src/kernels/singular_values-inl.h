@@ -47,7 +47,7 @@ class SingularValues {
 
   // Vectors, as above.
   static int64_t room(int64_t m, int64_t n) {
-    return n * most(m, n) + n * reflection_rows + 4 * n + most(m, n) + 5 * n * G;
+    return n * max(m, n) + n * reflection_rows + 4 * n + max(m, n) + 5 * n * G;
   }
 
   // `live` elements from this one on.
@@ -55,7 +55,7 @@ class SingularValues {
     MaskD good[G];
     for (int g = 0; g < G; ++g) {
       if (g * lanes < live) {
-        good[g] = reduce_to_bidiagonal(element + g * lanes, least(lanes, live - g * lanes));
+        good[g] = reduce_to_bidiagonal(element + g * lanes, min(lanes, live - g * lanes));
       } else {
         good[g] = MaskD{};
       }
@@ -79,7 +79,7 @@ class SingularValues {
   // To own_q_ and own_e_. True for the lanes whose sizes are in range.
   MaskD reduce_to_bidiagonal(int64_t element, int64_t live) {
     LaneMatrices<T> a{{}, t_.row, t_.column};
-    for (int64_t l = 0; l < lanes; ++l) a.first[l] = t_.a + (element + least(l, live - 1)) * t_.a_stride;
+    for (int64_t l = 0; l < lanes; ++l) a.first[l] = t_.a + (element + min(l, live - 1)) * t_.a_stride;
     if (triangular_) {
       for (int64_t i = 0; i < n_ * n_; ++i) matrix_[i] = VecD{};
       int64_t at = 0;
@@ -103,7 +103,7 @@ class SingularValues {
   // Up to H rows, from this one on, into the triangle.
   template <int H>
   void reduce_rows(const LaneMatrices<T>& a, int64_t from) {
-    const int64_t rows = least(H, m_ - from);
+    const int64_t rows = min(H, m_ - from);
     if (rows < H)
       for (int64_t i = 0; i < n_ * H; ++i) rows_[i] = VecD{};
     take_rows(a, from, rows, n_, rows_, H);
@@ -150,7 +150,7 @@ template <class T>
 static void singular(const SingularTask<T>& t) {
   SingularValues<T> values(t);
   constexpr int64_t width = SingularValues<T>::width;
-  for (int64_t element = t.from; element < t.to; element += width) values.find(element, least(width, t.to - element));
+  for (int64_t element = t.from; element < t.to; element += width) values.find(element, min(width, t.to - element));
 }
 
 }  // namespace

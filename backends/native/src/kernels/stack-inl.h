@@ -84,7 +84,7 @@ static void stack_panel(int64_t rows, int64_t count, double* __restrict y, doubl
     // One pass applies the reflection and finds the products of the next column with all.
     VecD f[NV], next[NV] = {};
     for (int v = 0; v < NV; ++v) f[v] = load<lanes>(factors + v * lanes);
-    const int64_t following = least(j + 1, width - 1);
+    const int64_t following = min(j + 1, width - 1);
     for (int64_t i = 0; i < rows; ++i) {
       double* row = y + i * width;
       const double reflector = row[j] * inverse;
@@ -142,13 +142,13 @@ static void stack(const StackTask<T>& task) {
   alignas(64) double t[stack_width * stack_width];
   // Panel p: its columns of a, or of b, and where they are in r.
   auto live = [&](int64_t p) {
-    return p < own ? least(stack_width, task.n - p * stack_width)
-                   : least(stack_width, task.k - (p - own) * stack_width);
+    return p < own ? min(stack_width, task.n - p * stack_width)
+                   : min(stack_width, task.k - (p - own) * stack_width);
   };
   auto width = [&](int64_t p) { return (live(p) + lanes - 1) / lanes * lanes; };
   auto column = [&](int64_t p) { return p < own ? p * stack_width : padded(task.n) + (p - own) * stack_width; };
   for (int64_t at = task.from; at < task.to; at += stack_depth) {
-    const int64_t rows = least(stack_depth, task.to - at), start = task.triangular ? at / stack_width : 0;
+    const int64_t rows = min(stack_depth, task.to - at), start = task.triangular ? at / stack_width : 0;
     Strided<T> a = task.a, b = task.b;
     a.data += at * a.row;
     if (task.k) b.data += at * b.row;

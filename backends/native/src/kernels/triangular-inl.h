@@ -39,7 +39,7 @@ static bool cholesky(int64_t n, double* g, int64_t ldg) {
 static void solve_rt(int64_t n, const double* r, int64_t ldr, double* w, int64_t columns, int64_t ldw) {
   const int64_t panels = columns / lanes;
   for (int64_t at = 0; at < n; at += block_rows) {
-    const int64_t rows = least(block_rows, n - at);
+    const int64_t rows = min(block_rows, n - at);
     double* block = w + at * ldw;
     micro_blocks<double, true>(at, r + at, 1, ldr, rows, w, lanes, ldw, panels, block, ldw);
     for (int64_t i = 0; i < rows; ++i) {
@@ -53,7 +53,7 @@ static void solve_rt(int64_t n, const double* r, int64_t ldr, double* w, int64_t
 static void solve_r(int64_t n, const double* r, int64_t ldr, double* w, int64_t columns, int64_t ldw) {
   const int64_t panels = columns / lanes;
   for (int64_t at = (n - 1) / block_rows * block_rows; at >= 0; at -= block_rows) {
-    const int64_t rows = least(block_rows, n - at), end = at + rows;
+    const int64_t rows = min(block_rows, n - at), end = at + rows;
     micro_blocks<double, true>(
         n - end, r + at * ldr + end, ldr, 1, rows, w + end * ldw, lanes, ldw, panels, w + at * ldw, ldw);
     for (int64_t i = end - 1; i >= at; --i) {
@@ -101,7 +101,7 @@ static bool cholesky_panel(int64_t n, double* g, int64_t ldg, int64_t at, int64_
   if (!cholesky(depth, pivots, ldg)) return false;
   const int64_t width = padded(n) - at - depth, chunk = cholesky_chunk;
   for (int64_t j = 0; j < width; j += chunk)
-    solve_rt(depth, pivots, ldg, pivots + depth + j, least(chunk, width - j), ldg);
+    solve_rt(depth, pivots, ldg, pivots + depth + j, min(chunk, width - j), ldg);
   pack_panels(pivots + depth, ldg, depth, width / lanes, packed);
   return true;
 }
@@ -115,8 +115,8 @@ static void cholesky_update(
         depth, scalars, 1, lanes, packed + j * step, step, lanes, g + i * ldg + first + j * lanes, ldg);
   };
   for (int64_t j = (from - first) / lanes; j < panels; j += tile_panels) {
-    const int64_t width = least(tile_panels, panels - j), last = first + (j + width) * lanes;
-    for (int64_t i = from; i < least(to, last); i += 4) {  // rows beyond n are padding, and there
+    const int64_t width = min(tile_panels, panels - j), last = first + (j + width) * lanes;
+    for (int64_t i = from; i < min(to, last); i += 4) {  // rows beyond n are padding, and there
       if (width == tile_panels)
         tile.template operator()<tile_panels>(i, j);
       else

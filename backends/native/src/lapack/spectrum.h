@@ -6,8 +6,8 @@
 // matrix of them: so they are never found twice, and rank and s never contradict each other. It stands for 2^exponent
 // times itself.
 //
-// Of a driver that certifies, the singular values may not have been found at all. They are found from the matrix then:
-// from a Gram matrix they would not be exact.
+// Of a driver that certifies, the singular values may not have been found at all. They are found from the matrix then
+// (docs/certificate.md, "Singular values").
 
 #pragma once
 
