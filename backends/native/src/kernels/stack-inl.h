@@ -142,8 +142,7 @@ static void stack(const StackTask<T>& task) {
   alignas(64) double t[stack_width * stack_width];
   // Panel p: its columns of a, or of b, and where they are in r.
   auto live = [&](int64_t p) {
-    return p < own ? min(stack_width, task.n - p * stack_width)
-                   : min(stack_width, task.k - (p - own) * stack_width);
+    return p < own ? min(stack_width, task.n - p * stack_width) : min(stack_width, task.k - (p - own) * stack_width);
   };
   auto width = [&](int64_t p) { return (live(p) + lanes - 1) / lanes * lanes; };
   auto column = [&](int64_t p) { return p < own ? p * stack_width : padded(task.n) + (p - own) * stack_width; };
