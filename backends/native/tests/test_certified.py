@@ -49,7 +49,8 @@ def test_cholesky_answers_as_qr_does(draw, m, n, k, dtype):
         assert got.rank == min(m, n)
         assert np.linalg.norm(got.x - want.x) <= 100 * EPS[dtype] * np.linalg.norm(want.x)
         np.testing.assert_allclose(got.residuals, want.residuals, rtol=100 * EPS[dtype], atol=1e-26)
-        np.testing.assert_allclose(got.s, want.s, rtol=0, atol=10 * EPS[dtype] * want.s[0])
+        # Against the truth: two decompositions of a matrix of this order are each off by some 8 eps, LAPACK's too.
+        np.testing.assert_allclose(got.s, np.geomspace(1, 0.1, min(m, n)), rtol=0, atol=10 * EPS[dtype])
 
 
 def largest_error(a, truth, condition):

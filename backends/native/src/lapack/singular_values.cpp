@@ -24,28 +24,29 @@ class Values {
 
   /// False if LAPACK did not converge.
   [[nodiscard]] bool find(const W* triangle, double* s) {
-    if (diagonal(triangle, s)) return true;
     W unused{};
     return svd_.decompose([&](W* to) { std::copy_n(triangle, n_ * n_, to); }, a_.data(), s, &unused, &unused);
   }
 
  private:
-  /// A diagonal triangle holds the singular values: the solve has found them.
-  bool diagonal(const W* triangle, double* s) const {
-    for (Int j = 0; j < n_; ++j) {
-      for (Int i = 0; i < n_; ++i) {
-        if (i != j && triangle[i + j * n_] != W(0)) return false;
-      }
-      s[j] = std::abs(triangle[j + j * n_]);
-    }
-    std::sort(s, s + n_, std::greater<>());
-    return true;
-  }
-
   Int n_;
   Buffer<W> a_;
   SvdWorkspace<W> svd_;
 };
+
+/// Whether a triangle of order n is diagonal; if so, s are its singular values, to the bit. The solve has found them
+/// then (spectrum.h), and has counted with them.
+template <class W>
+bool is_diagonal(Int n, const W* triangle, double* s) {
+  for (Int j = 0; j < n; ++j) {
+    for (Int i = 0; i < n; ++i) {
+      if (i != j && triangle[i + j * n] != W(0)) return false;
+    }
+    s[j] = std::abs(triangle[j + j * n]);
+  }
+  std::sort(s, s + n, std::greater<>());
+  return true;
+}
 
 /// Offsets as those of Places, without its divisions where the elements lie at even distances: of 8x4 matrices, they
 /// would take a third of the time.
@@ -98,6 +99,7 @@ class Finder {
 
   /// Those of a triangle times 2^exponent.
   void of_triangle(const W* triangle, int exponent, RealOf<T>* to) {
+    if (is_diagonal(p_.smallest(), triangle, s_.data())) return write(s_.data(), exponent, to);
     if constexpr (!Field<T>::is_complex) {
       const Int n = p_.smallest();
       std::uint8_t found = 0;
