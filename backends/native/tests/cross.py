@@ -155,7 +155,7 @@ def check_macos(sources: Path, mlx: Path, build: Path) -> None:
 
 
 def check_extension(sources: Path, mlx: Path, build: Path) -> None:
-    """Compile and link the extension, and see where its symbols come from."""
+    """Compile and link both extension modules, and see where their symbols come from."""
     link = "<CMAKE_CXX_COMPILER> <LANGUAGE_COMPILE_FLAGS> -dynamiclib -nostdlib++ -undefined dynamic_lookup -o <TARGET>"
     build.mkdir(parents=True, exist_ok=True)
     # zig's linker has no bundles and does not read nanobind's list of Python's symbols: a plain library, then.
@@ -165,9 +165,10 @@ def check_extension(sources: Path, mlx: Path, build: Path) -> None:
     extension = {"CMAKE_USER_MAKE_RULES_OVERRIDE_CXX": override, "Python_EXECUTABLE": sys.executable}
     # Found as any package is; to import it would fail, for it is a Mac's.
     os.environ["PYTHONPATH"] = str(mlx.parent)
-    cmake(sources, build, target, {**settings, **extension}, "_core")
-    (library,) = build.glob("_core*.so")
-    check_symbols(library, mlx / "lib" / "libmlx.dylib")
+    cmake(sources, build, target, {**settings, **extension}, "native_core", "mlx_core")
+    for door, libmlx in (("native", None), ("mlx", mlx / "lib" / "libmlx.dylib")):
+        (library,) = (build / f"lstsq_{door}").glob("_core*.so")
+        check_symbols(library, libmlx)
 
 
 def cmake(source: Path, build: Path, target: str, settings: dict[str, object], *goals: str) -> None:
@@ -206,30 +207,33 @@ def cmake(source: Path, build: Path, target: str, settings: dict[str, object], *
     run("cmake", "--build", str(build), "--target", *goals, "--", "-k", "0")
 
 
-def check_symbols(extension: Path, libmlx: Path) -> None:
+def check_symbols(extension: Path, libmlx: Path | None) -> None:
     """Refuse a symbol that no library has which the extension finds on a Mac."""
     lief.logging.disable()  # it complains of what zig's linker leaves empty
     # Both are kept: lief's symbols point into them.
-    parsed, mlx = lief.MachO.parse(str(extension)), lief.MachO.parse(str(libmlx))
+    parsed, mlx = lief.MachO.parse(str(extension)), libmlx and lief.MachO.parse(str(libmlx))
     binary = parsed.at(0)
     own, *libraries = [library.name for library in binary.libraries]
-    expected = [f"@rpath/{libmlx.name}", "/usr/lib/libSystem.B.dylib"]
+    expected = [*([f"@rpath/{libmlx.name}"] if libmlx else []), "/usr/lib/libSystem.B.dylib"]
     if libraries != expected:
         raise FaultError(f"{own} is linked with {libraries}, not with {expected}")
-    exported = {symbol.name for symbol in mlx.at(0).exported_symbols}
+    exported = {symbol.name for symbol in mlx.at(0).exported_symbols} if mlx else set()
     found: dict[str, list[str]] = {"libmlx": [], "libSystem": [], "Python": [], "libc++": [], "nothing": []}
     for symbol in binary.imported_symbols:
-        found[owner(symbol.name, symbol.library_ordinal, exported)].append(symbol.name)
-    print("imports:", ", ".join(f"{len(names)} of {library}" for library, names in found.items()))
+        library = expected[symbol.library_ordinal - 1] if 0 < symbol.library_ordinal <= len(expected) else ""
+        found[owner(symbol.name, Path(library).name, exported)].append(symbol.name)
+    print(
+        f"{extension.parent.name} imports:", ", ".join(f"{len(names)} of {library}" for library, names in found.items())
+    )
     if found["nothing"]:
         raise FaultError("no library on a Mac has\n" + "\n".join(f"  {name}" for name in sorted(found["nothing"])))
 
 
-def owner(symbol: str, ordinal: int, exported: set[str]) -> str:
-    """Which library has this symbol: `ordinal` says in which the linker found it, if in any."""
-    if ordinal == 1:
+def owner(symbol: str, library: str, exported: set[str]) -> str:
+    """Which library has this symbol: `library` is where the linker found it, if anywhere."""
+    if library == "libmlx.dylib":
         return "libmlx" if symbol in exported else "nothing"
-    if ordinal == 2:
+    if library == "libSystem.B.dylib":
         return "libSystem"
     if symbol.startswith(("_Py", "__Py")):
         return "Python" if hasattr(ctypes.pythonapi, symbol[1:]) else "nothing"
