@@ -114,6 +114,21 @@ def test_singular_values_of_tall_matrices(draw, condition, scale, dtype):
         np.testing.assert_allclose(s, want, rtol=0, atol=(32 * 2.0**-52 + np.finfo(dtype).eps) * want[0])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("m", "n"), [(32, 8), (24, 8), (23, 8), (64, 16), (3, 1), (200, 60)])
+def test_singular_values_of_batches(draw, m, n, dtype):
+    """Conditions on both sides of the one up to which they come from the triangle of the solution, in one batch."""
+    count = 60
+    u, v = np.linalg.qr(draw(count, m, n))[0], np.linalg.qr(draw(count, n, n))[0]
+    values = np.geomspace(1, 1 / np.tile([1, 5, 7.99, 8.01, 1e3, 1e6], 10), n, axis=-1)
+    a = ((u * values[:, None, :]) @ v).astype(dtype)
+    a[7], a[8, :, -1] = 0, a[8, :, 0]
+    want = np.linalg.svd(a.astype("float64"), compute_uv=False)
+    rank, s = core().solve(a, draw(count, m, 2, dtype=dtype), 1e-9, "auto", True)[2:]
+    np.testing.assert_allclose(s, want, rtol=0, atol=16 * 2.0**-52 + np.finfo(dtype).eps)
+    np.testing.assert_array_equal(rank, [0 if i == 7 else n - 1 if i == 8 and n > 1 else n for i in range(count)])
+
+
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_many_threads(draw, driver):
     problems = [(draw(30 + i, 10), draw(30 + i, 2)) for i in range(24)]

@@ -201,6 +201,14 @@ static MaskD accurate_at_once(const Core& q) {
   return sizeof(T) == 4 ? MaskD(q.contraction < splat<double, lanes>(negligible<T>)) : MaskD{};
 }
 
+// R of one lane, with the scaling undone.
+static void put_triangle(const Core& q, int64_t l, double* to) {
+  for (int64_t i = 0; i < q.n; ++i) {
+    for (int64_t j = 0; j < i; ++j) to[i * q.n + j] = 0;
+    for (int64_t j = i; j < q.n; ++j) to[i * q.n + j] = q.g[i * q.n + j][l] / q.d[j][l];
+  }
+}
+
 template <class T, class Residual>
 static void finish(Core& q, const BatchTask<T>& t, int64_t element, int64_t live, const Residual& residual) {
   for (int64_t i = 0; i < q.n * q.k; ++i) q.x[i] = VecD{};
@@ -234,6 +242,7 @@ static void finish(Core& q, const BatchTask<T>& t, int64_t element, int64_t live
     // A solution that overflows T, or a right-hand side whose square overflows, is for the general path.
     bool good = q.ok[l] != 0;
     for (int64_t i = 0; i < q.n * q.k; ++i) good &= (x[i] - x[i]) == 0;
+    if (t.triangles) put_triangle(q, l, t.triangles + (element + l) * q.n * q.n);
     if (t.residuals)
       for (int64_t c = 0; c < q.k; ++c) {
         const double r = q.norms[c][l];

@@ -32,6 +32,7 @@ bool solve_batch(const Batch<T>& p) {
                    p.x,
                    p.residuals,
                    p.precise,
+                   p.triangles,
                    p.ok,
                    task * chunk,
                    std::min(p.count, (task + 1) * chunk),

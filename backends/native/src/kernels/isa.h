@@ -66,6 +66,7 @@ struct BatchTask {
   T* x;
   T* residuals;
   double* precise;
+  double* triangles;
   uint8_t* ok;
   int64_t from, to;  // the elements to do; pointers above are those of element 0
   void* workspace;   // batch_workspace bytes, aligned to 64

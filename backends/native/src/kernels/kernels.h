@@ -116,7 +116,8 @@ struct Batch {
   T* x;                                         // count by n by k, contiguous
   typename Real<T>::type* residuals = nullptr;  // count by k, contiguous, or null
   double* precise = nullptr;                    // x before it was rounded to T, likewise, or null
-  uint8_t* ok;  // count: 1 where certified; elsewhere x and residuals of that element are unspecified
+  double* triangles = nullptr;  // count by n by n, rows of R with R'R = A'A, zeros below its diagonal; or null
+  uint8_t* ok;                  // count: 1 where certified; elsewhere x and residuals of that element are unspecified
 };
 
 // Solve all elements, using every core; false where the shape is not supported, and then nothing was written.

@@ -19,6 +19,8 @@ using lapack::Int;
 
 class GramValues {
  public:
+  static constexpr double largest_condition = 8;
+
   explicit GramValues(Int n) : n_(n) {
     double size = 0;
     lapack::eigenvalues(n_, &size, n_, &size, &size, -1);
@@ -36,8 +38,6 @@ class GramValues {
   }
 
  private:
-  static constexpr double largest_condition = 8;
-
   Int n_, lwork_ = 0;
   Buffer<double> work_;
 };

@@ -89,6 +89,12 @@ bool find_all(const Problem& p, const Batch<T>& as, RealOf<T>* s, std::uint8_t* 
   }
 }
 
+/// Singular values that were found, times 2^exponent.
+template <class T>
+void write_values(Int n, const double* s, int exponent, RealOf<T>* to) {
+  for (Int j = 0; j < n; ++j) to[j] = static_cast<RealOf<T>>(exponent == 0 ? s[j] : std::ldexp(s[j], exponent));
+}
+
 /// Finds the singular values of one spectrum or matrix after the other, in the scale of the operand.
 template <class T>
 class Finder {
@@ -131,11 +137,6 @@ class Finder {
     of_triangle(triangle, a.exponent, to);
   }
 
-  /// Those that were found, times 2^exponent.
-  void write(const double* s, int exponent, RealOf<T>* to) const {
-    for (Int j = 0; j < p_.smallest(); ++j) to[j] = static_cast<RealOf<T>>(std::ldexp(s[j], exponent));
-  }
-
  private:
   /// Whether the reduction to a triangle pays for itself: LAPACK's own measure, of ilaenv.
   bool is_long() const { return static_cast<double>(std::max(p_.m, p_.n)) >= 1.6 * static_cast<double>(p_.smallest()); }
@@ -154,6 +155,8 @@ class Finder {
     }
     write(s_.data(), a.exponent, to);
   }
+
+  void write(const double* s, int exponent, RealOf<T>* to) const { write_values<T>(p_.smallest(), s, exponent, to); }
 
   Problem p_;
   std::unique_ptr<Values<W>> values_;
@@ -190,6 +193,8 @@ void find_singular_values(
   for (Int i = 0; i < count; ++i) {
     if (!is_answered(state_of(i))) {
       std::fill_n(s_of(i), n, not_a_number<RealOf<T>>());
+    } else if (!needs_matrix(i) && !leaves_triangle(driver)) {
+      write_values<T>(n, spectrum_of(i), exponent_of(i), s_of(i));
     } else if (!found[i] || !needs_matrix(i)) {
       const auto* const place =
           needs_matrix(i) ? static_cast<const void*>(as[i].data) : static_cast<const void*>(spectrum_of(i));
@@ -207,10 +212,8 @@ void find_singular_values(
       const Int i = own[at];
       if (needs_matrix(i)) {
         finder.of_matrix(as[i], s_of(i));
-      } else if (leaves_triangle(driver)) {
-        finder.of_triangle(reinterpret_cast<const WorkOf<T>*>(spectrum_of(i)), exponent_of(i), s_of(i));
       } else {
-        finder.write(spectrum_of(i), exponent_of(i), s_of(i));
+        finder.of_triangle(reinterpret_cast<const WorkOf<T>*>(spectrum_of(i)), exponent_of(i), s_of(i));
       }
     }
   });

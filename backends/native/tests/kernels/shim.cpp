@@ -62,7 +62,7 @@ SHIM(z, std::complex<double>, double)
                      T* x,                                                                                    \
                      T* residuals,                                                                            \
                      uint8_t* ok) {                                                                           \
-    return solve_batch(Batch<T>{count, m, n, k, a, m * n, n, b, m * k, k, rcond, x, residuals, nullptr, ok}); \
+    return solve_batch(Batch<T>{count, m, n, k, a, m * n, n, b, m * k, k, rcond, x, residuals, nullptr, nullptr, ok}); \
   }
 SHIM_BATCH(s, float)
 SHIM_BATCH(d, double)
