@@ -245,7 +245,7 @@ def owner(symbol: str, library: str, exported: set[str]) -> str:
 
 
 def macos_mlx(folder: Path) -> Path:
-    """The package `mlx` of the wheels for macOS, in the release that the extension is built with; NumPy's is beside it."""
+    """The package `mlx` of the wheels for macOS, in the release that the extension is built with; beside it NumPy's."""
     (version,) = set(re.findall(r"mlx(?:\[cpu\])?==([\d.]+)", (PROJECT / "pyproject.toml").read_text()))
     done = folder / f"{version}-numpy.done"
     if not done.exists():
