@@ -162,7 +162,11 @@ def check_extension(sources: Path, mlx: Path, build: Path) -> None:
     override = build / "override.cmake"
     override.write_text(f'set(CMAKE_CXX_CREATE_SHARED_MODULE "{link} <OBJECTS> <LINK_LIBRARIES>")\n')
     target, settings = MACOS_BUILD
-    extension = {"CMAKE_USER_MAKE_RULES_OVERRIDE_CXX": override, "Python_EXECUTABLE": sys.executable}
+    extension = {
+        "CMAKE_USER_MAKE_RULES_OVERRIDE_CXX": override,
+        "Python_EXECUTABLE": sys.executable,
+        "Python_NumPy_INCLUDE_DIR": mlx.parent / "numpy" / "_core" / "include",
+    }
     # Found as any package is; to import it would fail, for it is a Mac's.
     os.environ["PYTHONPATH"] = str(mlx.parent)
     cmake(sources, build, target, {**settings, **extension}, "native_core", "mlx_core")
@@ -241,16 +245,18 @@ def owner(symbol: str, library: str, exported: set[str]) -> str:
 
 
 def macos_mlx(folder: Path) -> Path:
-    """The package `mlx` of the wheels for macOS, in the release that the extension is built with."""
+    """The package `mlx` of the wheels for macOS, in the release that the extension is built with; beside it NumPy's."""
     (version,) = set(re.findall(r"mlx(?:\[cpu\])?==([\d.]+)", (PROJECT / "pyproject.toml").read_text()))
-    done = folder / f"{version}.done"
+    done = folder / f"{version}-numpy.done"
     if not done.exists():
         shutil.rmtree(folder, ignore_errors=True)
         wheels = folder / "wheels"
         system = f"macosx_{MACOS.replace('.', '_')}_arm64"
         options = ["--no-deps", "--only-binary=:all:", "--platform", system, "--dest", str(wheels), "-q"]
         options += ["--python-version", platform.python_version()]
-        run(sys.executable, "-m", "pip", "download", *options, f"mlx=={version}", f"mlx-metal=={version}")
+        # NumPy for its headers, which say what a system has.
+        wanted = [f"mlx=={version}", f"mlx-metal=={version}", "numpy"]
+        run(sys.executable, "-m", "pip", "download", *options, *wanted)
         for wheel in wheels.iterdir():
             zipfile.ZipFile(wheel).extractall(folder)
         shutil.rmtree(wheels)
