@@ -232,6 +232,10 @@ def test_no_certificate_no_answer():
     for part in (result.x, result.residuals, result.s):
         assert np.isnan(part).all()
     assert result.rank == 0
+    a = np.ones((2, 5, 2))
+    a[1, 3, 0] = np.inf
+    with pytest.raises(LinAlgError, match=r"a holds inf at index \(1, 3, 0\)"):
+        lstsq(a, np.ones((2, 5, 1)), driver="cholesky", backend="native")
 
 
 @pytest.mark.parametrize(

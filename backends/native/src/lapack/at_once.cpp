@@ -30,7 +30,6 @@ State solve_at_once(
   } else {
     solve_batch<T>(driver, rcond, p, as, bs, solved);
   }
-  const State* const unanswered = std::find_if_not(&states[0], &states[0] + count, is_answered);
   if (out.s != nullptr) {
     const Spectra left{spectra.data(),
                        consecutive(count, size),
@@ -40,7 +39,7 @@ State solve_at_once(
                        consecutive(count, 1)};
     find_singular_values<T>(driver, p, as, left, out.s);
   }
-  return unanswered == &states[0] + count ? State::complete : *unanswered;
+  return std::min(State::complete, *std::min_element(&states[0], &states[0] + count));
 }
 
 template State solve_at_once(

@@ -16,8 +16,8 @@ struct Answers {
   RealOf<T>* s;  ///< or null: not wanted
 };
 
-/// Solve every element. Returns what the first that has no answer is, or `complete`; where there is no answer, x,
-/// residuals and s are NaN, and the rank is 0.
+/// Solve every element. Returns `not_finite` if one of them is, else `unsolved` if one of them is, else `complete`;
+/// where there is no answer, x, residuals and s are NaN, and the rank is 0.
 template <class T>
 State solve_at_once(
     Driver driver, double rcond, const Problem& problem, const Batch<T>& as, const Batch<T>& bs, const Answers<T>& out);
