@@ -12,7 +12,7 @@ import numpy as np
 from numpy.linalg import LinAlgError
 
 from lstsq import _contract, _registry
-from lstsq._backend import Array, Backend, Solution, dtype_name
+from lstsq._backend import Array, Backend, Solution, dtype_name, not_finite
 from lstsq._contract import Plan
 from lstsq._registry import Owner
 from lstsq._result import LstsqResult
@@ -341,13 +341,8 @@ def _native(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def _require_finite(a: Array, home: Backend) -> None:
     numbers = home.to_numpy(a)
-    bad = np.argwhere(~np.isfinite(numbers))
-    if len(bad):
-        place = tuple(int(i) for i in bad[0])
-        raise LinAlgError(
-            f"a holds {numbers[place]} at index {place}; expected finite numbers, since least squares has no answer "
-            "otherwise. Drop or replace these rows: numpy.isfinite(a) finds them."
-        )
+    if not np.isfinite(numbers).all():
+        raise not_finite(numbers)
 
 
 def _columns(b: Array, plan: Plan, xp: Any) -> Array:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import array_api_compat
 import numpy as np
+from numpy.linalg import LinAlgError
 
 #: Any array of any library. The libraries share no base class, so this documents and does not check.
 Array = Any
@@ -224,6 +225,15 @@ class Backend:
         ``jit(f)``, ``checkpoint(f)``.
         """
         raise NotImplementedError(f"the {self.name} backend claims no transforms")
+
+
+def not_finite(a: np.ndarray[Any, Any]) -> LinAlgError:
+    """The error of a matrix, or a batch of them, that holds NaN or inf: which, and where."""
+    place = tuple(int(i) for i in np.argwhere(~np.isfinite(a))[0])
+    return LinAlgError(
+        f"a holds {a[place]} at index {place}; expected finite numbers, since least squares has no answer otherwise. "
+        "Drop or replace these rows: numpy.isfinite(a) finds them."
+    )
 
 
 def dtype_name(dtype: Any) -> str:

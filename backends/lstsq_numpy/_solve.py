@@ -15,7 +15,7 @@ import numpy as np
 from numpy.linalg import LinAlgError
 
 from lstsq import _originals
-from lstsq._backend import Solution
+from lstsq._backend import Solution, not_finite
 
 NDArray = np.ndarray[Any, Any]
 
@@ -67,7 +67,7 @@ def solve(a: NDArray, b: NDArray, rcond: float, driver: str) -> Solution:
         if answer is None:
             largest = _largest(one_a, None)
             if not np.isfinite(largest):
-                raise _not_finite(a)
+                raise not_finite(a)
             answer = Solution(*_solve_one(one_a, one_b, float(largest), rcond, driver))
         x[i], residuals[i], rank[i], s[i] = answer
     return Solution(x, residuals, rank[()], s)
@@ -219,12 +219,3 @@ def _times_2_to(exponent: NDArray, array: NDArray) -> NDArray:
     product = np.empty_like(array)
     product.real, product.imag = np.ldexp(array.real, exponent), np.ldexp(array.imag, exponent)
     return product
-
-
-def _not_finite(a: NDArray) -> LinAlgError:
-    finite = np.isfinite(a)
-    place = tuple(int(i) for i in np.argwhere(~finite)[0])
-    return LinAlgError(
-        f"a holds {a[place]} at index {place}; expected finite numbers, since least squares has no answer otherwise. "
-        "Drop or replace these rows: numpy.isfinite(a) finds them."
-    )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.linalg import LinAlgError
 
-from lstsq._backend import Array, Backend, Capabilities, Solution
+from lstsq._backend import Array, Backend, Capabilities, Solution, not_finite
 
 
 class NativeBackend(Backend):
@@ -110,8 +110,4 @@ def _no_answer(a: np.ndarray[Any, Any], why: str) -> LinAlgError:
             "no decomposition of a converged, by divide and conquer or by QR iteration. Try the driver auto or qr, or "
             'backend="numpy".'
         )
-    place = tuple(int(i) for i in np.argwhere(~np.isfinite(a))[0])
-    return LinAlgError(
-        f"a holds {a[place]} at index {place}; expected finite numbers, since least squares has no answer otherwise. "
-        "Drop or replace these rows: numpy.isfinite(a) finds them."
-    )
+    return not_finite(a)
