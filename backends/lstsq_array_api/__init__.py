@@ -1,8 +1,11 @@
 """The array-API backend: any other array library, through the functions of the array-API standard alone.
 
-The singular value decomposition of the standard's ``linalg`` extension solves, after QR where the matrix is tall (or
-its adjoint, where it is wide), so that nothing M x M is formed. Batches go to the library as they are. Single precision
-is solved in double where the device has it.
+The driver ``auto`` solves through a Gram matrix in double precision and refinement where that is proven to be right
+(`_certified`), which is several times faster on a GPU than any decomposition; and by the driver ``svd`` where it is
+not, where the library is lazy or traced, and where the device has no double precision. ``cholesky`` is the first way
+alone, with NaN for what it cannot prove. ``svd`` is the singular value decomposition of the standard's ``linalg``
+extension, after QR where the matrix is tall (or its adjoint, where it is wide), so that nothing M x M is formed.
+Batches go to the library as they are. Single precision is solved in double where the device has it.
 
 Gradients are not among the claims: the standard knows none, and differentiating through singular vectors, as torch
 does, is NaN where singular values are equal. A torch tensor whose derivatives are asked for is refused, with advice.
@@ -43,8 +46,9 @@ class ArrayApiBackend(Backend):
     serves = ("*",)
     requires = ("array_api_compat",)
     capabilities = Capabilities(
-        drivers=("svd",),
-        default_driver="svd",
+        drivers=("auto", "cholesky", "svd"),
+        default_driver="auto",
+        declines=("cholesky",),
         dtypes=("float32", "float64", "complex64", "complex128"),
         solved_in_double=("float32", "complex64"),
     )
@@ -53,15 +57,23 @@ class ArrayApiBackend(Backend):
     namespaces: ClassVar[tuple[str, ...]] = ("array_api_strict", "torch")
 
     def solve(self, a: Array, b: Array, rcond: float, driver: str) -> Solution:
-        """Solve with the SVD. See `Backend.solve`.
+        """Solve by this driver. See `Backend.solve`.
 
         Raises
         ------
         TypeError
             The library has no ``linalg`` with ``svd`` and ``qr``; or torch would differentiate the result; or `a` is a
-            batch of Dask's, or is in chunks that Dask cannot decompose.
+            batch of Dask's, or is in chunks that Dask cannot decompose; or the driver is ``cholesky`` and the numbers
+            are not known yet, or not in double precision.
         """
-        from lstsq_array_api._svd import solve
+        return self._solve(a, b, rcond, driver, singular_values=True)
+
+    def solve_without_s(self, a: Array, b: Array, rcond: float, driver: str) -> Solution:
+        """Solve by this driver, without the singular values where it needs none. See `Backend.solve_without_s`."""
+        return self._solve(a, b, rcond, driver, singular_values=False)
+
+    def _solve(self, a: Array, b: Array, rcond: float, driver: str, singular_values: bool) -> Solution:
+        from lstsq_array_api._solve import solve
 
         xp = self.namespace(a)
         _require_linalg(xp)
@@ -73,8 +85,8 @@ class ArrayApiBackend(Backend):
             _require_decomposable(a)
         # A number beyond the range of its dtype becomes inf or 0; NumPy would warn besides.
         computes_with_numpy = xp.__name__.rpartition(".")[2] in ("numpy", "array_api_strict")
-        with np.errstate(over="ignore", under="ignore", invalid="ignore") if computes_with_numpy else nullcontext():
-            return solve(xp, a, b, rcond)
+        with np.errstate(all="ignore") if computes_with_numpy else nullcontext():
+            return solve(xp, a, b, rcond, driver, singular_values)
 
     def from_numpy(self, array: np.ndarray[Any, Any], namespace: str | None = None) -> Array:
         """Copy a NumPy array to `namespace`, such as ``"torch"``; without one, NumPy's own array is taken as it is."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
@@ -48,6 +49,18 @@ _library.impl("without_derivative", _copy, "CompositeExplicitAutograd")
 # Torch comes here first, for each level of a nest of transformations.
 _library.impl("without_derivative", _refuse_derivative, "Autograd")
 torch.library.register_vmap("lstsq_array_api::without_derivative", _batched, lib=_library)
+
+
+def is_traced(tensor: torch.Tensor) -> bool:
+    """Whether a transformation records what is done with the tensor, or it has no numbers."""
+    return (
+        torch.compiler.is_compiling()
+        or get_proxy_mode() is not None
+        or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+        or isinstance(tensor, FakeTensor)
+        or tensor.is_meta
+        or torch.jit.is_tracing()
+    )
 
 
 def to_numpy(tensor: torch.Tensor) -> np.ndarray[Any, Any]:

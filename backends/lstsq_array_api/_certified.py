@@ -1,0 +1,260 @@
+"""The certified way: a Gram matrix in double precision, and a proof that its answer is right, or no answer.
+
+A tall matrix A is reduced to the Gram matrix of its columns, a wide one to that of its rows; G is that matrix with each
+column (row) divided by its norm. From the Cholesky triangle L of G come T, about L⁻¹, and P = Tᴴ T, about G⁻¹. The
+library's factorisations are not trusted: F = I − P G is computed, and with what rounding can have done to G, P and F
+
+    ρ = ‖F‖_F + trace(P) N (q + 3 N + 10) u        (q: additions behind one entry of G; u = 2⁻⁵³)
+
+bounds ‖I − P G‖ for the exact G. If ρ < 1 then ‖A⁺‖² <= Σ Pᵢᵢ / gᵢᵢ / (1 − ρ), where gᵢᵢ is the square of the norm of
+column i; and ‖A‖² is at most the Frobenius norm of the Gram matrix. Where their product times rcond is below 1, every
+singular value counts and the rank is full. Iterative refinement with the residual of A itself contracts by ρ, so that
+a step leaves at most ρ / (1 − ρ) times itself of the error. A Gram matrix would square the condition number of a square
+matrix, which is large if it has many columns: such a matrix is factorised as L U instead (`_square`).
+
+The page "The certificate of the fast default" has the proofs, and the limits of size within which they hold.
+
+References
+----------
+A. Björck, Numerical Methods for Least Squares Problems (1996), chapters 2 and 6. N. J. Higham, Accuracy and Stability
+of Numerical Algorithms (2nd ed., 2002), chapters 3 and 10. Y. Yamamoto, Y. Nakatsukasa, Y. Yanagisawa and T. Fukaya,
+Roundoff error analysis of the CholeskyQR2 algorithm, Electron. Trans. Numer. Anal. 44 (2015), 306-326.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lstsq._backend import Array
+from lstsq_array_api import _lacking as lacking
+from lstsq_array_api._arithmetic import adjoint, is_complex, largest
+
+#: The unit roundoff of double precision, in which all of this is computed.
+UNIT = 2.0**-53
+#: What may be left of the error of an answer in single precision: a sixteenth of its own rounding.
+SINGLE = 2.0**-28
+#: The bound that ρ must stay below.
+CONTRACTION = 0.1
+#: Steps of refinement after which it is given up.
+STEPS = 6
+#: Rows of a long matrix whose products are summed at once: the longest sum is then that of these, or of the pieces.
+ROWS = 1024
+#: A decision about more numbers than this is taken on the device, about fewer on the host, which is sooner done.
+ON_HOST = 8192
+
+
+class Bounds(NamedTuple):
+    """What is proven of each matrix, ``(B, 1)``."""
+
+    #: What one correction leaves of the error, as a factor.
+    rho: Array
+    #: At least ‖A‖ and ‖A⁺‖.
+    norm: Array
+    inverse: Array
+    #: At most the condition number of A, its columns divided by their norms.
+    condition: Array
+    #: The smallest and the largest norm of a column (a row, of a wide matrix).
+    shortest: Array
+    longest: Array
+
+
+class Reduction(NamedTuple):
+    """A batch of matrices ready to be solved with."""
+
+    #: From right-hand sides ``(B, M, K)`` to about their solutions ``(B, N, K)``.
+    correct: Callable[[Array], Array]
+    #: Numbers ``(B, 1)``, and what they prove. They are apart so that the proof can be on the host.
+    facts: Sequence[Array]
+    bounds: Callable[[Any, Sequence[Array]], Bounds]
+    #: By what the unknowns are multiplied before their errors are measured: ``(B, N, 1)``.
+    weight: Array | None
+    #: The singular values, descending, ``(B, min(M, N))``, of the matrices that are certified.
+    singular_values: Callable[[Bounds, Array], Array]
+
+
+class Certified(NamedTuple):
+    """Answers, of which those where `good` is True are proven and the others mean nothing."""
+
+    #: (B, N, K).
+    x: Array
+    #: (B, K), the sums of squares of ``b - a x``.
+    squares: Array
+    #: (B,), bool, NumPy's or the library's.
+    good: Array
+    #: (B, min(M, N)), or None where they are not wanted.
+    s: Array | None
+
+
+def solve(xp: Any, a: Array, b: Array, rcond: float, single: bool, singular_values: bool) -> Certified:
+    """Solve for ``a (B, M, N)``, ``b (B, M, K)`` in double precision.
+
+    With `single` the numbers come from single precision and the answers go back to it.
+    """
+    from lstsq_array_api import _square
+
+    m, n = a.shape[-2:]
+    reduction = _square.reduce(xp, a) if m == n > _square.SMALL else _reduce(xp, a, single)
+    x = reduction.correct(b)
+    r = b - xp.matmul(a, x)
+    size_b = [] if single else [xp.max(largest(xp, b), axis=-2)]
+    open_ = previous = None
+    for _ in range(STEPS):
+        step = reduction.correct(r)
+        before = [_norm(xp, r)] if m < n else []
+        if open_ is None:
+            x = x + step
+            r = b - xp.matmul(a, x)
+        else:
+            # An element that is done stays as it is, whatever its neighbours need.
+            x = xp.where(open_, x + step, x)
+            r = xp.where(open_, b - xp.matmul(a, x), r)
+        if reduction.weight is not None:
+            norms = [_norm(xp, step * reduction.weight), _norm(xp, x * reduction.weight)]
+        else:
+            norms = [_norm(xp, step), _norm(xp, x)]
+        residual = _norm(xp, r)
+        where, facts, measured = _at_hand(xp, reduction.facts, [*norms, residual, *before, *size_b])
+        with np.errstate(all="ignore"):  # What is not certified may be anything.
+            bounds = reduction.bounds(where, facts)
+            certain, done = _judge(where, bounds, measured, (m, n), rcond, single)
+        step_size = measured[0]
+        more = certain & ~done
+        if previous is not None:
+            more = more & (step_size <= previous / 2)
+        good = where.all(certain & done, axis=1)
+        more = where.any(more, axis=1) & ~good
+        if not bool(where.any(more)):
+            break
+        previous = step_size
+        open_ = lacking.to_device(xp, more, a)[:, None, None]
+    s = reduction.singular_values(bounds, good) if singular_values else None
+    return Certified(x, residual**2, good, s)
+
+
+def _judge(
+    xp: Any, bounds: Bounds, measured: Sequence[Array], shape: tuple[int, int], rcond: float, single: bool
+) -> tuple[Array, Array]:
+    """Which matrices are certified, ``(B, 1)``, and which of the right-hand sides are solved then, ``(B, K)``."""
+    (m, n), rho = shape, bounds.rho
+    # Twice, for the rounding errors of the bounds themselves.
+    certain = (rho < CONTRACTION) & (2 * rcond * bounds.norm * bounds.inverse < 1)
+    if not single:
+        certain = certain & (bounds.shortest >= 2.0**-200) & (bounds.longest <= 2.0**200)
+        size_b = measured[-1]
+        certain = certain & ((size_b == 0) | ((size_b >= 2.0**-150) & (size_b <= 2.0**150)))
+    step, size, residual = measured[:3]
+    enough = SINGLE if single else UNIT * (1 + bounds.condition / (8 * math.sqrt(min(m, n))))
+    if m > n:
+        return certain, rho * step <= enough * (1 - rho) * (size + residual)
+    if m == n:
+        return certain, rho * step <= enough * (1 - rho) * size
+    # A wide matrix: y of x = Aᴴ y may be larger than x by the condition number, and each product loses of it.
+    lost = rho + 8 * UNIT * bounds.norm * bounds.inverse
+    done = lost * step <= (SINGLE if single else UNIT) * (1 - rho) * size
+    if not single:
+        only_rounding = measured[3] <= 8 * UNIT * bounds.norm * size
+        done = done | (only_rounding & (rho * step <= enough * (1 - rho) * size))
+    return certain, done
+
+
+def _reduce(xp: Any, a: Array, single: bool) -> Reduction:
+    """A tall or a wide matrix, by the Gram matrix of its columns or rows."""
+    m, n = a.shape[-2:]
+    wide = m < n
+    a_adjoint = adjoint(xp, a)
+    gram, additions = _gram(xp, a_adjoint if wide else a)
+    size = min(m, n)
+    squares = _diagonal(xp, gram)  # Of the norms.
+    scale = 1 / xp.sqrt(squares)
+    g = gram * (scale[:, :, None] * scale[:, None, :])
+    identity = lacking.identity(xp, g)
+    triangle = lacking.cholesky(xp, g)
+    t = lacking.inverse_of_triangle(xp, triangle, identity)
+    p = xp.matmul(adjoint(xp, t), t)
+    f = identity - xp.matmul(p, g)
+    diagonal_p = _diagonal(xp, p)
+    facts = [_norm_of_matrix(xp, f), *(_column(xp.sum, v) for v in (diagonal_p, diagonal_p / squares))]
+    facts += [_norm_of_matrix(xp, gram), _column(xp.max, diagonal_p)]
+    if not single:
+        facts += [_column(xp.min, squares), _column(xp.max, squares)]
+    error = size * (additions + 3 * size + 10) * UNIT * (4 if is_complex(xp, a) else 1)
+    p = p * (scale[:, :, None] * scale[:, None, :])
+
+    def correct(r: Array) -> Array:
+        return xp.matmul(a_adjoint, xp.matmul(p, r)) if wide else xp.matmul(p, xp.matmul(a_adjoint, r))
+
+    def bounds(xp: Any, facts: Sequence[Array]) -> Bounds:
+        defect, trace, inverse, norm, largest_p, *range_ = facts
+        rho = defect + trace * error
+        shortest, longest = (xp.sqrt(v) for v in range_) if range_ else (None, None)
+        # The square root of what is negative, where rho is beyond 1, is NaN, and so is what is made of it.
+        inverse = xp.sqrt(inverse / (1 - rho))
+        return Bounds(rho, xp.sqrt(norm), inverse, xp.sqrt(largest_p), shortest, longest)
+
+    def singular_values(bounds: Bounds, good: Array) -> Array:
+        good = lacking.to_device(xp, good, a)[:, None, None]
+        l = xp.where(good, triangle, identity)
+        # Those of the triangle, if what rounding has done to the squares is nothing beside the smallest; in double
+        # precision, if it is no more than what an orthogonal reduction loses.
+        product = bounds.norm * bounds.inverse
+        exact = np.asarray(lacking.to_host(error * product)) <= SINGLE if single else lacking.to_host(product) <= 8
+        if not np.all(exact | ~lacking.to_host(good)[:, :, 0]):
+            # CholeskyQR2: the columns of A L⁻ᴴ are almost orthonormal, and a Gram matrix of these loses nothing.
+            columns = (a_adjoint if wide else a) * xp.where(good, scale[:, None, :], xp.zeros_like(scale[:, None, :]))
+            again, _ = _gram(xp, lacking.divide(xp, columns, l))
+            second = lacking.cholesky(xp, xp.where(good, again, identity))
+            l = xp.matmul(l, second)
+        norms = xp.where(good, 1 / scale[:, :, None], xp.ones_like(scale[:, :, None]))
+        return xp.linalg.svdvals(l * norms)
+
+    return Reduction(correct, facts, bounds, None if wide else 1 / scale[:, :, None], singular_values)
+
+
+def _gram(xp: Any, a: Array) -> tuple[Array, int]:
+    """``aᴴ a``, for a tall ``a (B, M, N)``, and how many additions are behind each entry, one after the other."""
+    count, m, n = a.shape
+    rows = max(ROWS, 2 * n)
+    pieces = m // rows
+    if pieces < 2:
+        return xp.matmul(adjoint(xp, a), a), m
+    whole = xp.reshape(a[:, : pieces * rows, :], (count, pieces, rows, n))
+    gram = xp.sum(xp.matmul(adjoint(xp, whole), whole), axis=1)
+    if pieces * rows < m:
+        rest = a[:, pieces * rows :, :]
+        gram = gram + xp.matmul(adjoint(xp, rest), rest)
+    return gram, rows + pieces + 1
+
+
+def _at_hand(xp: Any, facts: Sequence[Array], measured: Sequence[Array]) -> tuple[Any, list[Array], list[Array]]:
+    """The numbers that a decision is about, on the host if they are few, and the functions to decide with."""
+    together = xp.concat([*facts, *measured], axis=1)
+    where = xp
+    if math.prod(together.shape) <= ON_HOST:
+        together, where = lacking.to_host(together), np
+    of_matrix = [together[:, i : i + 1] for i in range(len(facts))]
+    k = measured[0].shape[1]
+    starts = range(len(facts), together.shape[1], k)
+    return where, of_matrix, [together[:, start : start + k] for start in starts]
+
+
+def _diagonal(xp: Any, g: Array) -> Array:
+    diagonal = xp.linalg.diagonal(g)
+    return xp.real(diagonal) if is_complex(xp, g) else diagonal
+
+
+def _column(reduce: Callable[..., Array], v: Array) -> Array:
+    return reduce(v, axis=1, keepdims=True)
+
+
+def _norm(xp: Any, columns: Array) -> Array:
+    """The norms of the columns: ``(B, M, K)`` to ``(B, K)``."""
+    return xp.linalg.vector_norm(columns, axis=-2)
+
+
+def _norm_of_matrix(xp: Any, matrix: Array) -> Array:
+    """The Frobenius norms: ``(B, M, N)`` to ``(B, 1)``."""
+    return xp.linalg.vector_norm(matrix, axis=(-2, -1))[:, None]

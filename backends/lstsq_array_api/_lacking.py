@@ -1,0 +1,99 @@
+"""What the certified way needs and the array-API standard does not have, from the library where it has it.
+
+Each function has a fall-back in the standard's own functions, slower and right, so that every library runs one
+algorithm. None of them is trusted: the certificate measures what comes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from lstsq._backend import Array
+from lstsq_array_api._arithmetic import adjoint, device
+
+
+def is_eager(a: Array) -> bool:
+    """Whether a question about the numbers of `a` can be answered now: they are there, and nobody traces them."""
+    if array_api_compat.is_torch_array(a):
+        from lstsq_array_api._torch import is_traced
+
+        return not is_traced(a)
+    return not array_api_compat.is_lazy_array(a)
+
+
+def to_host(array: Array) -> np.ndarray[Any, Any]:
+    """The numbers of a small array as NumPy's: the caller waits for the device."""
+    if array_api_compat.is_torch_array(array):
+        return np.asarray(array.cpu())
+    return np.asarray(array.get() if array_api_compat.is_cupy_array(array) else array)
+
+
+def to_device(xp: Any, array: Array, like: Array) -> Array:
+    """NumPy's array as one on the device of `like`; what is there already stays."""
+    if not isinstance(array, np.ndarray):
+        return array
+    return xp.asarray(array, device=device(like))
+
+
+def identity(xp: Any, like: Array) -> Array:
+    """The identity ``(1, N, N)`` beside ``like (B, N, N)``."""
+    return xp.eye(like.shape[-1], dtype=like.dtype, device=device(like))[None, ...]
+
+
+def cholesky(xp: Any, g: Array) -> Array:
+    """L of ``g = L Lᴴ``, for ``g (B, N, N)``. Where `g` is not positive definite it is any matrix, or NaN."""
+    if array_api_compat.is_torch_array(g):
+        import torch
+
+        factor: Array = torch.linalg.cholesky_ex(g).L  # Does not wait for the device, as `cholesky` does.
+        return factor
+    return _each_alone(xp, xp.linalg.cholesky, g)
+
+
+def divide(xp: Any, a: Array, l: Array) -> Array:
+    """``a L⁻ᴴ``, for ``a (B, M, N)`` and a lower triangle ``l (B, N, N)`` without a zero on its diagonal."""
+    if array_api_compat.is_torch_array(a):
+        import torch
+
+        quotient: Array = torch.linalg.solve_triangular(l.mH, a, upper=True, left=False)
+        return quotient
+    return adjoint(xp, xp.linalg.solve(l, adjoint(xp, a)))
+
+
+def inverse_of_triangle(xp: Any, l: Array, identity: Array) -> Array:
+    """``L⁻¹``, for a lower triangle ``l (B, N, N)``. Where it has none it is any matrix, or NaN or inf."""
+    if array_api_compat.is_torch_array(l):
+        import torch
+
+        inverse: Array = torch.linalg.solve_triangular(l, identity, upper=False)
+        return inverse
+    return _each_alone(xp, xp.linalg.inv, l)
+
+
+def factor_square(xp: Any, a: Array) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+    """Two functions that apply about ``a⁻¹`` and about its adjoint, for ``a (B, N, N)``."""
+    if array_api_compat.is_torch_array(a):
+        import torch
+
+        lu, pivots, _ = torch.linalg.lu_factor_ex(a)
+        return (
+            lambda b: torch.linalg.lu_solve(lu, pivots, b),
+            lambda b: torch.linalg.lu_solve(lu, pivots, b, adjoint=True),
+        )
+    inverse = _each_alone(xp, xp.linalg.inv, a)
+    return lambda b: xp.matmul(inverse, b), lambda b: xp.matmul(adjoint(xp, inverse), b)
+
+
+def _each_alone(xp: Any, function: Callable[[Array], Array], matrices: Array) -> Array:
+    """``function(matrices)``, of which some libraries raise an error for all where one has no answer: that is zero."""
+    try:
+        return function(matrices)
+    except np.linalg.LinAlgError:
+        count = matrices.shape[0]
+        if count == 1:
+            return xp.zeros_like(matrices)
+        return xp.concat([_each_alone(xp, function, matrices[i : i + 1, ...]) for i in range(count)])
