@@ -44,7 +44,7 @@ STEPS = 6
 #: Rows of a long matrix whose products are summed at once: the longest sum is then that of these, or of the pieces.
 ROWS = 1024
 #: A decision about more numbers than this is taken on the device, about fewer on the host, which is sooner done.
-ON_HOST = 8192
+ON_HOST = 100_000
 
 
 class Bounds(NamedTuple):
@@ -161,12 +161,21 @@ def _judge(
     return certain, done
 
 
-def _reduce(xp: Any, a: Array, single: bool) -> Reduction:
+def singular_values(xp: Any, a: Array, gram: Array, additions: int, good: Array, single: bool) -> Array:
+    """The singular values of tall matrices ``a (B, M, N)`` that are certified, with their Gram matrices."""
+    reduction = _reduce(xp, a, single, (gram, additions))
+    where, facts, _ = _at_hand(xp, reduction.facts, [])
+    with np.errstate(all="ignore"):
+        bounds = reduction.bounds(where, facts)
+    return reduction.singular_values(bounds, good)
+
+
+def _reduce(xp: Any, a: Array, single: bool, gram_and_additions: tuple[Array, int] | None = None) -> Reduction:
     """A tall or a wide matrix, by the Gram matrix of its columns or rows."""
     m, n = a.shape[-2:]
     wide = m < n
     a_adjoint = adjoint(xp, a)
-    gram, additions = _gram(xp, a_adjoint if wide else a)
+    gram, additions = gram_and_additions or _gram(xp, a_adjoint if wide else a)
     size = min(m, n)
     squares = _diagonal(xp, gram)  # Of the norms.
     scale = 1 / xp.sqrt(squares)
@@ -236,7 +245,7 @@ def _at_hand(xp: Any, facts: Sequence[Array], measured: Sequence[Array]) -> tupl
     if math.prod(together.shape) <= ON_HOST:
         together, where = lacking.to_host(together), np
     of_matrix = [together[:, i : i + 1] for i in range(len(facts))]
-    k = measured[0].shape[1]
+    k = measured[0].shape[1] if measured else 1
     starts = range(len(facts), together.shape[1], k)
     return where, of_matrix, [together[:, start : start + k] for start in starts]
 

@@ -39,6 +39,15 @@ def to_device(xp: Any, array: Array, like: Array) -> Array:
     return xp.asarray(array, device=device(like))
 
 
+def contiguous(array: Array) -> Array:
+    """The array with its numbers in the order of its rows, a copy if need be. For torch and CuPy."""
+    if array_api_compat.is_torch_array(array):
+        return array.resolve_neg().contiguous()
+    import cupy
+
+    return cupy.ascontiguousarray(array)
+
+
 def identity(xp: Any, like: Array) -> Array:
     """The identity ``(1, N, N)`` beside ``like (B, N, N)``."""
     return xp.eye(like.shape[-1], dtype=like.dtype, device=device(like))[None, ...]

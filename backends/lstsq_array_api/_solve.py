@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from lstsq._backend import Array, Solution
-from lstsq_array_api import _certified, _svd
+from lstsq_array_api import _certified, _fused, _svd
 from lstsq_array_api import _lacking as lacking
 from lstsq_array_api._arithmetic import device, is_complex, nan, working_dtype
+from lstsq_array_api._cuda import kernels_for
 
 
 def solve(xp: Any, a: Array, b: Array, rcond: float, driver: str, singular_values: bool = True) -> Solution:
@@ -43,7 +44,7 @@ def _solve(xp: Any, a: Array, b: Array, rcond: float, driver: str, singular_valu
     """Solve for ``a (B, M, N)``, ``b (B, M, K)``."""
     dtype, working = a.dtype, working_dtype(xp, a)
     single = working != dtype
-    found = _certified.solve(xp, xp.astype(a, working), xp.astype(b, working), rcond, single, singular_values)
+    found = _certify(xp, a, b, rcond, working, single, singular_values)
     real = xp.float32 if single else xp.float64
     count, *shape = a.shape
     answer = Solution(
@@ -68,6 +69,18 @@ def _solve(xp: Any, a: Array, b: Array, rcond: float, driver: str, singular_valu
         return None if ours is None else xp.take(xp.concat([ours, theirs]), places, axis=0)
 
     return Solution(*(merge(ours, theirs) for ours, theirs in zip(answer, left)))
+
+
+def _certify(
+    xp: Any, a: Array, b: Array, rcond: float, working: Any, single: bool, singular_values: bool
+) -> _certified.Certified:
+    """The certified way: by kernels where there are some, else by operations."""
+    kernels = None if is_complex(xp, a) else kernels_for(a)
+    if kernels is not None:
+        found = _fused.solve(xp, kernels, lacking.contiguous(a), lacking.contiguous(b), rcond, singular_values)
+        if found is not None:
+            return found.with_singular_values(xp, a, working, single) if singular_values else found.answers
+    return _certified.solve(xp, xp.astype(a, working), xp.astype(b, working), rcond, single, singular_values)
 
 
 def _solve_uncertified(xp: Any, a: Array, b: Array, rcond: float, driver: str, singular_values: bool) -> Solution:

@@ -1,0 +1,152 @@
+"""Compiles the kernels for the GPU that an array is on, and starts them, in the stream that its library works in.
+
+CuPy compiles by itself. For torch NVIDIA's `cuda.bindings` does, which torch's own builds for CUDA bring along. Where
+there is neither, there are no kernels, and the caller goes without.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from lstsq._backend import Array, dtype_name
+
+#: The kernels are written for any number of threads that is a power of two; shared memory is what limits a problem.
+Arguments = tuple[Any, ...]
+
+
+class Kernels:
+    """The kernels of one GPU for one type of numbers.
+
+    Numbers among the arguments are NumPy's, of the types that the kernel has; the others are arrays of the library.
+    """
+
+    #: Threads of a large block: a power of two.
+    threads = 256
+    #: Bytes that a block of threads may share.
+    shared_limit: int
+
+    def launch(self, name: str, blocks: int, threads: int, shared: int, arguments: Arguments) -> None:
+        """Start the kernel `name`; it runs when what was started before it has ended."""
+        raise NotImplementedError
+
+
+def kernels_for(a: Array) -> Kernels | None:
+    """The kernels for the GPU that this array is on, or None where there are none."""
+    if array_api_compat.is_cupy_array(a):
+        return _for_cupy(a.device.id, _real(a))
+    if array_api_compat.is_torch_array(a) and a.is_cuda:
+        return _for_torch(a.device.index, _real(a))
+    return None
+
+
+def _real(a: Array) -> str:
+    return {"float32": "float", "float64": "double"}[dtype_name(a.dtype)]
+
+
+def source() -> str:
+    """The text of the kernels."""
+    return files("lstsq_array_api").joinpath("kernels.cu").read_text(encoding="utf-8")
+
+
+class _CupyKernels(Kernels):
+    def __init__(self, real: str) -> None:
+        import cupy
+
+        self._module = cupy.RawModule(code=source(), options=(f"-DLSTSQ_REAL={real}", "--std=c++17"))
+        attributes = cupy.cuda.Device().attributes
+        self.shared_limit = int(attributes["MaxSharedMemoryPerBlockOptin"])
+        self._functions: dict[str, Any] = {}
+
+    def launch(self, name: str, blocks: int, threads: int, shared: int, arguments: Arguments) -> None:
+        function = self._functions.get(name)
+        if function is None:
+            function = self._functions[name] = self._module.get_function(name)
+            function.max_dynamic_shared_size_bytes = self.shared_limit
+        function((blocks,), (threads,), arguments, shared_mem=shared)
+
+
+@cache
+def _for_cupy(device: int, real: str) -> Kernels:
+    import cupy
+
+    with cupy.cuda.Device(device):
+        return _CupyKernels(real)
+
+
+class _TorchKernels(Kernels):
+    def __init__(self, device: int, real: str) -> None:
+        import torch
+        from cuda.bindings import driver, nvrtc
+
+        self._torch, self._driver, self._device = torch, driver, device
+        major, minor = torch.cuda.get_device_capability(device)
+        program = _done(nvrtc.nvrtcCreateProgram(source().encode(), b"kernels.cu", 0, [], []))
+        options = [f"-DLSTSQ_REAL={real}".encode(), b"--std=c++17", f"--gpu-architecture=sm_{major}{minor}".encode()]
+        _done(nvrtc.nvrtcCompileProgram(program, len(options), options))
+        binary = b" " * _done(nvrtc.nvrtcGetCUBINSize(program))
+        _done(nvrtc.nvrtcGetCUBIN(program, binary))
+        with torch.cuda.device(device):
+            torch.cuda.current_stream().synchronize()  # There is a context from here on.
+            self._module = _done(driver.cuModuleLoadData(np.char.array(binary).ctypes.data))
+            attribute = driver.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
+            self.shared_limit = _done(driver.cuDeviceGetAttribute(attribute, _done(driver.cuDeviceGet(device))))
+        self._functions: dict[str, Any] = {}
+
+    def _function(self, name: str) -> Any:
+        function = self._functions.get(name)
+        if function is None:
+            driver = self._driver
+            function = self._functions[name] = _done(driver.cuModuleGetFunction(self._module, name.encode()))
+            attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+            _done(driver.cuFuncSetAttribute(function, attribute, self.shared_limit))
+        return function
+
+    def launch(self, name: str, blocks: int, threads: int, shared: int, arguments: Arguments) -> None:
+        torch = self._torch
+        if torch.cuda.current_device() != self._device:
+            with torch.cuda.device(self._device):
+                return self.launch(name, blocks, threads, shared, arguments)
+        stream = torch.cuda.current_stream().cuda_stream
+        values = [as_c(argument) for argument in arguments]
+        addresses = (ctypes.c_void_p * len(values))(*map(ctypes.addressof, values))
+        _done(
+            self._driver.cuLaunchKernel(
+                self._function(name), blocks, 1, 1, threads, 1, 1, shared, stream, ctypes.addressof(addresses), 0
+            )
+        )
+
+
+@cache
+def _for_torch(device: int, real: str) -> Kernels | None:
+    try:
+        if importlib.util.find_spec("cuda.bindings") is None:
+            return None
+    except ModuleNotFoundError:
+        return None
+    return _TorchKernels(device, real)
+
+
+def as_c(argument: Any) -> Any:
+    """An argument of a kernel as C has it: the number, or the address of the array."""
+    if isinstance(argument, np.int32):
+        return ctypes.c_int(int(argument))
+    if isinstance(argument, np.int64):
+        return ctypes.c_longlong(int(argument))
+    if isinstance(argument, np.float64):
+        return ctypes.c_double(float(argument))
+    return ctypes.c_void_p(argument.ctypes.data if isinstance(argument, np.ndarray) else argument.data_ptr())
+
+
+def _done(answer: Any) -> Any:
+    """What a function of `cuda.bindings` gives besides its status, which must be that of success."""
+    status, *rest = answer
+    if int(status):
+        raise RuntimeError(f"CUDA: {status.name}; expected success. Is the GPU in order?")
+    return rest[0] if rest else None

@@ -1,0 +1,575 @@
+// Least squares by Gram matrix, Cholesky and refinement, with the proof of `_certified.py`, in a few launches.
+//
+// A problem of a batch is solved by one block of threads from beginning to end (solve_batch). A long matrix is read by
+// all blocks, each with a share of the rows (gram, residual); between these passes one block does what is N x N (core,
+// refine). All sums are in double precision and in a fixed order, so that an answer does not depend on its neighbours.
+//
+// Numbers are `Real`, which the compiler is told: float or double. Loops are strided by the number of threads, whatever
+// that is, and threads meet at barriers alone: nothing here needs a warp, so that a CPU can run it for the tests.
+
+#if defined(LSTSQ_ON_CPU)
+#include LSTSQ_ON_CPU
+#else
+#define SHARED(name) extern __shared__ double name[]
+#endif
+
+typedef LSTSQ_REAL Real;
+
+namespace {
+
+// What is proven of a matrix; the words are those of `_certified.Bounds`.
+struct Bounds {
+  double rho, norm, inverse, condition, shortest, longest;
+};
+
+constexpr double unit = 1.1102230246251565e-16;         // 2^-53
+constexpr double single_precision = 3.7252902984619e-9; // 2^-28
+constexpr bool single = sizeof(Real) == 4;
+constexpr int max_steps = 6;
+
+__device__ double largest(double a, double b) { return a > b || a != a ? a : b; }  // NaN stays.
+
+// The sum of what each thread has, for all of them. `scratch` holds a number for each thread.
+__device__ double sum(double mine, double* scratch) {
+  int t = threadIdx.x;
+  scratch[t] = mine;
+  for (int half = blockDim.x / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (t < half) scratch[t] += scratch[t + half];
+  }
+  __syncthreads();
+  double total = scratch[0];
+  __syncthreads();
+  return total;
+}
+
+__device__ double maximum(double mine, double* scratch) {
+  int t = threadIdx.x;
+  scratch[t] = mine;
+  for (int half = blockDim.x / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (t < half) scratch[t] = largest(scratch[t], scratch[t + half]);
+  }
+  __syncthreads();
+  double most = scratch[0];
+  __syncthreads();
+  return most;
+}
+
+// The place (i, j), j <= i, of an entry of a lower triangle that is stored row by row.
+__device__ void place(int entry, int& i, int& j) {
+  i = int((sqrt(8.0 * entry + 1.0) - 1.0) / 2.0);
+  while (i * (i + 1) / 2 > entry) --i;
+  while ((i + 1) * (i + 2) / 2 <= entry) ++i;
+  j = entry - i * (i + 1) / 2;
+}
+
+// From the Gram matrix g (n x n): p, about its inverse, and the bounds. `additions` are behind each entry of g. l and t
+// are n x n, d is n; p may be l.
+__device__ Bounds prove(const double* g, double* l, double* t, double* p, double* d, double* scratch, int n,
+                        double additions) {
+  int me = threadIdx.x, all = blockDim.x;
+  double shortest = 1e300, longest = 0, frobenius = 0;
+  for (int i = me; i < n; i += all) {
+    double square = g[i * n + i];
+    d[i] = 1 / sqrt(square);
+    shortest = -largest(-shortest, -square);
+    longest = largest(longest, square);
+  }
+  for (int e = me; e < n * n; e += all) frobenius += g[e] * g[e];
+  shortest = -maximum(-shortest, scratch);
+  longest = maximum(longest, scratch);
+  frobenius = sum(frobenius, scratch);
+  for (int e = me; e < n * n; e += all) l[e] = g[e] * d[e / n] * d[e % n];
+  __syncthreads();
+  // Cholesky: column by column, each taken out of what is right of it.
+  for (int j = 0; j < n; ++j) {
+    double pivot = 1 / sqrt(l[j * n + j]);
+    __syncthreads();
+    for (int i = j + me; i < n; i += all) l[i * n + j] *= pivot;
+    __syncthreads();
+    int rest = n - j - 1;
+    for (int e = me; e < rest * rest; e += all) {
+      int i = j + 1 + e / rest, c = j + 1 + e % rest;
+      if (c <= i) l[i * n + c] -= l[i * n + j] * l[c * n + j];
+    }
+    __syncthreads();
+  }
+  // T = L^-1, each column by one thread.
+  for (int c = me; c < n; c += all) {
+    for (int i = 0; i < c; ++i) t[i * n + c] = 0;
+    t[c * n + c] = 1 / l[c * n + c];
+    for (int i = c + 1; i < n; ++i) {
+      double dot = 0;
+      for (int k = c; k < i; ++k) dot += l[i * n + k] * t[k * n + c];
+      t[i * n + c] = -dot / l[i * n + i];
+    }
+  }
+  __syncthreads();
+  for (int e = me; e < n * n; e += all) {
+    int i = e / n, j = e % n;
+    double dot = 0;
+    for (int k = i > j ? i : j; k < n; ++k) dot += t[k * n + i] * t[k * n + j];
+    p[e] = dot;
+  }
+  __syncthreads();
+  double defect = 0, trace = 0, inverse = 0, most = 0;
+  for (int e = me; e < n * n; e += all) {
+    int i = e / n, j = e % n;
+    double left = i == j;
+    for (int k = 0; k < n; ++k) left -= p[i * n + k] * (g[k * n + j] * d[k] * d[j]);
+    defect += left * left;
+  }
+  for (int i = me; i < n; i += all) {
+    trace += p[i * n + i];
+    inverse += p[i * n + i] * d[i] * d[i];
+    most = largest(most, p[i * n + i]);
+  }
+  defect = sum(defect, scratch);
+  trace = sum(trace, scratch);
+  inverse = sum(inverse, scratch);
+  most = maximum(most, scratch);
+  for (int e = me; e < n * n; e += all) p[e] *= d[e / n] * d[e % n];
+  __syncthreads();
+  Bounds bounds;
+  bounds.rho = sqrt(defect) + trace * (n * (additions + 3.0 * n + 10) * unit);
+  bounds.norm = sqrt(sqrt(frobenius));
+  bounds.inverse = sqrt(inverse / (1 - bounds.rho));
+  bounds.condition = sqrt(most);
+  bounds.shortest = sqrt(shortest);
+  bounds.longest = sqrt(longest);
+  return bounds;
+}
+
+__device__ bool certain(const Bounds& bounds, double rcond) {
+  bool yes = bounds.rho < 0.1 && 2 * rcond * bounds.norm * bounds.inverse < 1;
+  return yes && (single || (bounds.shortest >= 0x1p-200 && bounds.longest <= 0x1p200));
+}
+
+// Whether a right-hand side is solved whose last step had this size.
+__device__ bool solved(const Bounds& bounds, double step, double size, double residual, double size_b, int m, int n) {
+  if (!single && !(size_b == 0 || (size_b >= 0x1p-150 && size_b <= 0x1p150))) return false;
+  double enough = single ? single_precision : unit * (1 + bounds.condition / (8 * sqrt(double(n))));
+  if (m > n) size += residual;
+  return bounds.rho * step <= enough * (1 - bounds.rho) * size;
+}
+
+}  // namespace
+
+// Problem blockIdx.x of a batch: a (m x n), b (m x k) in rows, m >= n. Writes x (n x k), the sums of squares of the
+// residuals (k), and whether that is proven; what is not is counted in *failures. Shared memory: see `_fused.py`.
+extern "C" __global__ void solve_batch(const Real* a_in, const Real* b_in, Real* x_out, Real* squares_out,
+                                       unsigned char* good, int* failures, int m, int n, int k, double rcond,
+                                       int a_is_shared) {
+  SHARED(shared);
+  int me = threadIdx.x, all = blockDim.x;
+  long long problem = blockIdx.x;
+  double *g = shared, *l = g + n * n, *t = l + n * n, *d = t + n * n;
+  double *x = d + n, *step = x + n * k, *c = step + n * k, *r = c + n * k;
+  double* scratch = r + m * k;
+  double* norms = scratch + all;  // Of steps, of those before, of x, of residuals, and the largest of b: k each.
+  const Real* a = a_in + problem * m * n;
+  int stride = n;
+  if (a_is_shared) {
+    Real* copy = reinterpret_cast<Real*>(norms + 5 * k);
+    int wide = n | 1;  // An odd stride keeps the rows in different banks.
+    for (int e = me; e < m * n; e += all) copy[e / n * wide + e % n] = a[e];
+    a = copy;
+    stride = wide;
+  }
+  const Real* b = b_in + problem * m * k;
+  for (int e = me; e < m * k; e += all) r[e] = b[e];
+  for (int e = me; e < 5 * k; e += all) norms[e] = 0;
+  __syncthreads();
+  for (int e = me; e < n * (n + 1) / 2; e += all) {
+    int i, j;
+    place(e, i, j);
+    double dot = 0;
+    for (int row = 0; row < m; ++row) dot += double(a[row * stride + i]) * double(a[row * stride + j]);
+    g[i * n + j] = g[j * n + i] = dot;
+  }
+  for (int e = me; e < n * k; e += all) x[e] = 0;
+  __syncthreads();
+  Bounds bounds = prove(g, l, t, l, d, scratch, n, m);
+  double* p = l;
+  bool sure = certain(bounds, rcond), done = false, again = sure;
+  if (!single)
+    for (int column = 0; column < k; ++column) {
+      double size = 0;
+      for (int row = me; row < m; row += all) size = largest(size, fabs(r[row * k + column]));
+      size = maximum(size, scratch);
+      if (me == 0) norms[4 * k + column] = size;
+    }
+  // The first step, from x = 0, is the solution by normal equations; the others refine it.
+  for (int taken = 0; again; ++taken) {
+    for (int e = me; e < n * k; e += all) {
+      int j = e / k, column = e % k;
+      double dot = 0;
+      for (int row = 0; row < m; ++row) dot += double(a[row * stride + j]) * r[row * k + column];
+      c[e] = dot;
+    }
+    __syncthreads();
+    for (int e = me; e < n * k; e += all) {
+      int j = e / k, column = e % k;
+      double dot = 0;
+      for (int i = 0; i < n; ++i) dot += p[j * n + i] * c[i * k + column];
+      step[e] = dot;
+      x[e] += dot;
+    }
+    __syncthreads();
+    for (int e = me; e < m * k; e += all) {
+      int row = e / k, column = e % k;
+      double left = b[e];
+      for (int j = 0; j < n; ++j) left -= double(a[row * stride + j]) * x[j * k + column];
+      r[e] = left;
+    }
+    __syncthreads();
+    if (taken == 0) continue;
+    done = true;
+    again = taken < max_steps;
+    for (int column = 0; column < k; ++column) {
+      double of_step = 0, of_x = 0, of_r = 0;
+      for (int j = me; j < n; j += all) {
+        double y = step[j * k + column] / d[j], z = x[j * k + column] / d[j];
+        of_step += y * y;
+        of_x += z * z;
+      }
+      for (int row = me; row < m; row += all) of_r += r[row * k + column] * r[row * k + column];
+      of_step = sqrt(sum(of_step, scratch));
+      of_x = sqrt(sum(of_x, scratch));
+      of_r = sum(of_r, scratch);
+      if (!solved(bounds, of_step, of_x, sqrt(of_r), norms[4 * k + column], m, n)) {
+        done = false;
+        if (taken > 1 && !(of_step <= norms[k + column] / 2)) again = false;
+      }
+      __syncthreads();
+      if (me == 0) norms[k + column] = of_step, norms[3 * k + column] = of_r;
+      __syncthreads();
+    }
+    if (done) again = false;
+  }
+  for (int e = me; e < n * k; e += all) x_out[problem * n * k + e] = Real(x[e]);
+  for (int column = me; column < k; column += all) squares_out[problem * k + column] = Real(norms[3 * k + column]);
+  if (me == 0) {
+    good[problem] = done;
+    if (!done) atomicAdd(failures, 1);
+  }
+}
+
+// The singular values of matrix blockIdx.x of a batch, a (m x n) in rows with m >= n, descending: rotations of pairs of
+// columns until all are orthogonal (Hestenes 1958; Golub and Van Loan 2013, section 8.6.3). n / 2 pairs are rotated at
+// once, by the same number of threads each. NaN where sweeps do not end.
+extern "C" __global__ void singular_values_batch(const Real* a_in, Real* s_out, int m, int n) {
+  SHARED(shared);
+  int me = threadIdx.x, all = blockDim.x;
+  long long problem = blockIdx.x;
+  int even = n + n % 2, pairs = even / 2, stride = n | 1;
+  double *scratch = shared, *s = scratch + 3 * all, *a = s + n;
+  for (int e = me; e < m * n; e += all) a[e / n * stride + e % n] = a_in[problem * m * n + e];
+  __syncthreads();
+  int team = all / pairs < 1 ? 1 : all / pairs;  // Threads of a pair.
+  double small = single ? 1e-9 : 4 * unit;
+  bool turned = n > 1;
+  int sweep = 0;
+  for (; turned && sweep < 40; ++sweep) {
+    double most = 0;
+    for (int round = 0; round < even - 1; ++round) {
+      // With fewer threads than pairs a thread has several pairs, one after the other.
+      for (int first = 0; first < pairs; first += all / team) {
+        int pair = first + me / team, part = me % team;
+        bool works = me / team < all / team && pair < pairs;
+        // Each meets each in a tournament: the last stays in its place, the others go round.
+        int i = pair == 0 ? even - 1 : (round + pair) % (even - 1), j = (round + even - 1 - pair) % (even - 1);
+        works = works && i < n && j < n;
+        double ii = 0, jj = 0, ij = 0;
+        if (works)
+          for (int row = part; row < m; row += team) {
+            double x = a[row * stride + i], y = a[row * stride + j];
+            ii += x * x;
+            jj += y * y;
+            ij += x * y;
+          }
+        scratch[3 * me] = ii, scratch[3 * me + 1] = jj, scratch[3 * me + 2] = ij;
+        __syncthreads();
+        if (works) {
+          ii = jj = ij = 0;
+          for (int other = me - part; other < me - part + team; ++other)
+            ii += scratch[3 * other], jj += scratch[3 * other + 1], ij += scratch[3 * other + 2];
+          double cosine = fabs(ij) / sqrt(ii * jj);
+          if (cosine > small) {
+            most = largest(most, cosine);
+            double zeta = (jj - ii) / (2 * ij);
+            double tangent = (zeta >= 0 ? 1.0 : -1.0) / (fabs(zeta) + sqrt(1 + zeta * zeta));
+            double co = 1 / sqrt(1 + tangent * tangent), si = co * tangent, tau = si / (1 + co);
+            for (int row = part; row < m; row += team) {
+              double x = a[row * stride + i], y = a[row * stride + j];
+              a[row * stride + i] = x - si * (y + tau * x);
+              a[row * stride + j] = y + si * (x - tau * y);
+            }
+          }
+        }
+        __syncthreads();
+      }
+    }
+    turned = maximum(most, scratch) > 0;
+  }
+  for (int j = me; j < n; j += all) {
+    double square = 0;
+    for (int row = 0; row < m; ++row) square += a[row * stride + j] * a[row * stride + j];
+    s[j] = turned && n > 1 ? nan("") : sqrt(square);
+  }
+  __syncthreads();
+  for (int j = me; j < n; j += all) {
+    int before = 0;
+    for (int i = 0; i < n; ++i) before += s[i] > s[j] || (s[i] == s[j] && i < j);
+    s_out[problem * n + before] = Real(s[j]);
+  }
+}
+
+// The next four kernels solve for one long matrix. W = [a b] has w = n + k columns.
+//
+// Block blockIdx.x sums W^T W over its share of the rows. A thread has four columns and four more, `across` apart so that
+// neighbours read neighbours, for every groups-th row; the pieces are [block][4 x 4][tile], tiles of the lower triangle.
+extern "C" __global__ void gram(const Real* a, const Real* b, double* pieces, long long m, int n, int k, int rows_each) {
+  SHARED(shared);
+  int me = threadIdx.x, all = blockDim.x, w = n + k;
+  int across = (w + 3) / 4, stride = 4 * across, tiles = across * (across + 1) / 2, groups = all / tiles;
+  constexpr int height = 32;
+  double *tile = shared, *together = shared + height * stride;
+  long long first = (long long)blockIdx.x * rows_each, last = first + rows_each < m ? first + rows_each : m;
+  int mine = me % tiles, group = me / tiles, i, j;
+  bool works = group < groups;
+  place(mine, i, j);
+  double sums[16] = {0};
+  float one_over_n = 1.0f / n, one_over_k = 1.0f / k;
+  for (int e = me; e < height * stride; e += all) tile[e] = 0;
+  for (long long top = first; top < last; top += height) {
+    int rows = last - top < height ? int(last - top) : height;
+    __syncthreads();
+    for (int e = me; e < rows * n; e += all) {
+      int row = int((e + 0.5f) * one_over_n);
+      tile[row * stride + e - row * n] = a[top * n + e];
+    }
+    for (int e = me; e < rows * k; e += all) {
+      int row = int((e + 0.5f) * one_over_k);
+      tile[row * stride + n + e - row * k] = b[top * k + e];
+    }
+    __syncthreads();
+    if (works)
+      for (int row = group; row < rows; row += groups) {
+        double left[4], right[4];
+        for (int u = 0; u < 4; ++u) {
+          left[u] = tile[row * stride + i + u * across];
+          right[u] = tile[row * stride + j + u * across];
+        }
+        for (int u = 0; u < 4; ++u)
+          for (int v = 0; v < 4; ++v) sums[4 * u + v] += left[u] * right[v];
+      }
+  }
+  if (works)
+    for (int u = 0; u < 16; ++u) together[(group * 16 + u) * tiles + mine] = sums[u];
+  __syncthreads();
+  for (int e = me; e < 16 * tiles; e += all) {
+    double total = 0;
+    for (int other = 0; other < groups; ++other) total += together[other * 16 * tiles + e];
+    pieces[(long long)blockIdx.x * 16 * tiles + e] = total;
+  }
+}
+
+// The sum of the pieces, as a matrix w x w.
+extern "C" __global__ void add_pieces(const double* pieces, double* gram, int count, int w) {
+  int across = (w + 3) / 4, tiles = across * (across + 1) / 2;
+  int e = blockIdx.x * blockDim.x + threadIdx.x;
+  if (e >= 16 * tiles) return;
+  double total = 0;
+  for (int piece = 0; piece < count; ++piece) total += pieces[(long long)piece * 16 * tiles + e];
+  int i, j, u = e / tiles / 4, v = e / tiles % 4;
+  place(e % tiles, i, j);
+  i += u * across, j += v * across;
+  if (i < w && j < w) gram[i * w + j] = gram[j * w + i] = total;
+}
+
+namespace {
+
+// What the kernels leave for each other, in double precision, and where: the bounds, status and steps taken; 1 / the
+// norms of the columns; P; x; the sizes of the last step and of that before it.
+struct State {
+  double *bounds, *status, *taken, *d, *p, *x, *last, *before;
+  __device__ State(double* memory, int n, int k) {
+    bounds = memory, status = memory + 6, taken = memory + 7;
+    d = memory + 8, p = d + n, x = p + n * n, last = x + n * k, before = last + k;
+  }
+};
+
+constexpr double unproven = 0, proven = 1, given_up = 2;  // The status.
+
+}  // namespace
+
+// One block: what is to be known of the matrix, and the first solution.
+extern "C" __global__ void core(const double* gram, double* memory, int* status, int n, int k, double additions,
+                                double rcond) {
+  SHARED(shared);
+  int me = threadIdx.x, all = blockDim.x, w = n + k;
+  State state(memory, n, k);
+  double *g = shared, *l = g + n * n, *t = l + n * n, *d = t + n * n, *scratch = d + n;
+  for (int e = me; e < n * n; e += all) g[e] = gram[e / n * w + e % n];
+  __syncthreads();
+  Bounds bounds = prove(g, l, t, l, d, scratch, n, additions);
+  bool sure = certain(bounds, rcond);
+  for (int e = me; e < n * n; e += all) state.p[e] = l[e];
+  for (int i = me; i < n; i += all) state.d[i] = d[i];
+  for (int e = me; e < n * k; e += all) {
+    int j = e / k, column = e % k;
+    double dot = 0;
+    for (int i = 0; i < n; ++i) dot += l[j * n + i] * gram[i * w + n + column];
+    state.x[e] = dot;
+  }
+  for (int c = me; c < k; c += all) state.last[c] = state.before[c] = 0;
+  if (me == 0) {
+    double* to = state.bounds;
+    to[0] = bounds.rho, to[1] = bounds.norm, to[2] = bounds.inverse;
+    to[3] = bounds.condition, to[4] = bounds.shortest, to[5] = bounds.longest;
+    *state.status = sure ? unproven : given_up;
+    *status = int(*state.status);
+    *state.taken = 0;
+  }
+}
+
+// Block blockIdx.x, for its share of the rows: r = b - a x, then a^T r (n x k), the sums of squares of r (k) and the
+// largest number of b (k), in pieces[block].
+extern "C" __global__ void residual(const Real* a, const Real* b, double* memory, double* pieces, long long m, int n,
+                                    int k, int rows_each) {
+  SHARED(shared);
+  int me = threadIdx.x, all = blockDim.x;
+  State state(memory, n, k);
+  if (*state.status != unproven) return;
+  int height = all < 64 ? all : 64;
+  int stride = n | 1, outputs = n * k, groups = all / outputs < 1 ? 1 : all / outputs;
+  double *x = shared, *r = x + n * k, *sums = r + height * k, *scratch = sums + groups * outputs;
+  double *squares = scratch + all, *most = squares + k;
+  Real* tile = reinterpret_cast<Real*>(most + k);
+  long long first = (long long)blockIdx.x * rows_each, last = first + rows_each < m ? first + rows_each : m;
+  float one_over_n = 1.0f / n;
+  for (int e = me; e < n * k; e += all) x[e] = state.x[e];
+  for (int e = me; e < groups * outputs; e += all) sums[e] = 0;
+  for (int c = me; c < 2 * k; c += all) squares[c] = 0;
+  int team = all / height, part = me % team;
+  for (long long top = first; top < last; top += height) {
+    int rows = last - top < height ? int(last - top) : height;
+    __syncthreads();
+    for (int e = me; e < rows * n; e += all) {
+      int row = int((e + 0.5f) * one_over_n);
+      tile[row * stride + e - row * n] = a[top * n + e];
+    }
+    __syncthreads();
+    // Each row by a team of threads, for one right-hand side after the other.
+    for (int column = 0; column < k; ++column) {
+      int row = me / team;
+      double dot = 0;
+      if (row < rows)
+        for (int j = part; j < n; j += team) dot += double(tile[row * stride + j]) * x[j * k + column];
+      scratch[me] = dot;
+      __syncthreads();
+      if (part == 0 && row < rows) {
+        for (int other = 1; other < team; ++other) dot += scratch[me + other];
+        r[row * k + column] = double(b[(top + row) * k + column]) - dot;
+      }
+      __syncthreads();
+    }
+    for (int e = me; e < groups * outputs; e += all) {
+      int output = e % outputs, j = output / k, column = output % k;
+      double dot = 0;
+      for (int row = e / outputs; row < rows; row += groups) dot += double(tile[row * stride + j]) * r[row * k + column];
+      sums[e] += dot;
+    }
+    for (int column = me; column < k; column += all) {
+      double total = 0, size = most[column];
+      for (int row = 0; row < rows; ++row) {
+        total += r[row * k + column] * r[row * k + column];
+        if (!single) size = largest(size, fabs(double(b[(top + row) * k + column])));
+      }
+      squares[column] += total;
+      most[column] = size;
+    }
+  }
+  __syncthreads();
+  double* to = pieces + (long long)blockIdx.x * (outputs + 2 * k);
+  for (int e = me; e < outputs; e += all) {
+    double total = 0;
+    for (int group = 0; group < groups; ++group) total += sums[group * outputs + e];
+    to[e] = total;
+  }
+  for (int c = me; c < 2 * k; c += all) to[outputs + c] = squares[c];
+}
+
+// One block, with the pieces of `residual`: if the last step proves x, x is the answer; else one more step.
+extern "C" __global__ void refine(const double* pieces, double* memory, Real* x_out, Real* squares_out, int* status,
+                                   int count, int m_is_n, int n, int k) {
+  SHARED(shared);
+  int me = threadIdx.x, all = blockDim.x;
+  State state(memory, n, k);
+  if (*state.status != unproven) return;
+  int entries = n * k + 2 * k, groups = all / entries < 1 ? 1 : all / entries;
+  double *sums = shared, *c = sums + groups * entries, *step = c + entries, *scratch = step + n * k;
+  for (int e = me; e < groups * entries; e += all) {
+    bool is_size = e % entries >= n * k + k;
+    double total = 0;
+    for (int piece = e / entries; piece < count; piece += groups) {
+      double value = pieces[(long long)piece * entries + e % entries];
+      total = is_size ? largest(total, value) : total + value;
+    }
+    sums[e] = total;
+  }
+  __syncthreads();
+  for (int e = me; e < entries; e += all) {
+    double total = 0;
+    for (int group = 0; group < groups; ++group)
+      total = e >= n * k + k ? largest(total, sums[group * entries + e]) : total + sums[group * entries + e];
+    c[e] = total;
+  }
+  __syncthreads();
+  Bounds bounds = {state.bounds[0], state.bounds[1], state.bounds[2], state.bounds[3], state.bounds[4], state.bounds[5]};
+  int taken = int(*state.taken);
+  bool done = taken > 0, stuck = taken == max_steps;
+  for (int column = 0; column < k && taken > 0; ++column) {
+    double of_x = 0;
+    for (int j = me; j < n; j += all) {
+      double z = state.x[j * k + column] / state.d[j];
+      of_x += z * z;
+    }
+    of_x = sqrt(sum(of_x, scratch));
+    double last = state.last[column], left = sqrt(c[n * k + column]), size_b = c[n * k + k + column];
+    if (!solved(bounds, last, of_x, left, size_b, m_is_n ? n : n + 1, n)) {
+      done = false;
+      if (taken > 1 && !(last <= state.before[column] / 2)) stuck = true;
+    }
+  }
+  __syncthreads();
+  if (done || stuck) {
+    for (int e = me; e < n * k; e += all) x_out[e] = Real(state.x[e]);
+    for (int column = me; column < k; column += all) squares_out[column] = Real(c[n * k + column]);
+    if (me == 0) {
+      *state.status = done ? proven : given_up;
+      *status = int(*state.status);
+    }
+    return;
+  }
+  for (int e = me; e < n * k; e += all) {
+    int j = e / k, column = e % k;
+    double dot = 0;
+    for (int i = 0; i < n; ++i) dot += state.p[j * n + i] * c[i * k + column];
+    step[e] = dot;
+  }
+  __syncthreads();
+  for (int e = me; e < n * k; e += all) state.x[e] += step[e];
+  for (int column = 0; column < k; ++column) {
+    double of_step = 0;
+    for (int j = me; j < n; j += all) {
+      double y = step[j * k + column] / state.d[j];
+      of_step += y * y;
+    }
+    of_step = sqrt(sum(of_step, scratch));
+    if (me == 0) state.before[column] = state.last[column], state.last[column] = of_step;
+  }
+  if (me == 0) *state.taken = taken + 1;
+}

@@ -1,0 +1,138 @@
+"""The kernels for CUDA, run on the processor: the same source, with threads for threads and a barrier for a barrier."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+from pathlib import Path
+
+import array_api_strict
+import numpy as np
+import pytest
+
+from lstsq_array_api import _certified, _cuda, _fused
+
+NAMES = ("solve_batch", "singular_values_batch", "gram", "add_pieces", "core", "residual", "refine")
+MAIN = """
+#include "kernels.cu"
+extern "C" int launch(const char* name, int blocks, int threads, size_t bytes, void** arguments) {{
+{cases}
+  return 1;
+}}
+"""
+
+
+class OnCpu(_cuda.Kernels):
+    """The kernels, compiled for this machine."""
+
+    #: Few: what the kernels do must not depend on how many there are, and each is one of the system's.
+    threads = 16
+
+    def __init__(self, folder: Path, real: str, shared_limit: int) -> None:
+        (folder / "kernels.cu").write_text(_cuda.source(), encoding="utf-8")
+        cases = "\n".join(
+            f'  if (name == std::string("{name}")) return run({name}, blocks, threads, bytes, arguments), 0;'
+            for name in NAMES
+        )
+        (folder / "main.cpp").write_text(MAIN.format(cases=cases), encoding="utf-8")
+        header = Path(__file__).with_name("cuda_on_cpu.h")
+        defined = [f"-DLSTSQ_REAL={real}", f'-DLSTSQ_ON_CPU="{header}"']
+        library = folder / f"kernels_{real}.so"
+        compiler = shutil.which("c++") or shutil.which("g++") or "c++"
+        options = ["-std=c++20", "-O1", "-shared", "-fPIC", "-Wl,-Bsymbolic", "-pthread"]
+        subprocess.run(
+            [compiler, *options, *defined, "main.cpp", "-o", str(library)],
+            cwd=folder,
+            check=True,
+        )
+        self._launch = ctypes.CDLL(str(library)).launch
+        self.shared_limit = shared_limit
+
+    def launch(self, name, blocks, threads, shared, arguments):
+        arguments = [np.asarray(a) if hasattr(a, "shape") and a.shape else a for a in arguments]
+        values = [_cuda.as_c(argument) for argument in arguments]
+        addresses = (ctypes.c_void_p * len(values))(*map(ctypes.addressof, values))
+        assert not self._launch(name.encode(), blocks, threads, ctypes.c_size_t(shared), addresses)
+
+
+@pytest.fixture(scope="module", params=["float32", "float64"])
+def dtype(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def kernels(dtype, tmp_path_factory):
+    real = {"float32": "float", "float64": "double"}[dtype]
+    return OnCpu(tmp_path_factory.mktemp("kernels"), real, 227 * 1024)
+
+
+def problem(dtype, count, m, n, k, kappa, seed=0):
+    """Matrices of this condition number, and right-hand sides."""
+    rng = np.random.default_rng(seed)
+    u, v = (np.linalg.qr(rng.standard_normal((count, rows, n)))[0] for rows in (m, n))
+    a = (u * np.logspace(0, -np.log10(kappa), n)) @ np.swapaxes(v, -1, -2)
+    return a.astype(dtype), rng.standard_normal((count, m, k)).astype(dtype)
+
+
+def by_operations(a, b, rcond, singular_values=True):
+    arrays = [array_api_strict.asarray(array.astype(np.float64)) for array in (a, b)]
+    with np.errstate(all="ignore"):
+        return _certified.solve(array_api_strict, *arrays, rcond, a.dtype == np.float32, singular_values)
+
+
+def by_kernels(kernels, a, b, rcond, singular_values=True):
+    return _fused.solve(np, kernels, a, b, rcond, singular_values)
+
+
+@pytest.mark.parametrize(("m", "n", "k"), [(9, 3, 1), (8, 8, 2), (20, 5, 3), (33, 16, 1), (1, 1, 1), (40, 1, 4)])
+@pytest.mark.parametrize("kappa", [2, 1e3])
+def test_a_batch_is_solved_as_by_operations(kernels, dtype, m, n, k, kappa):
+    a, b = problem(dtype, 3, m, n, k, kappa if n > 1 else 1)
+    eps = np.finfo(dtype).eps
+    ours, theirs = by_kernels(kernels, a, b, 16 * eps).answers, by_operations(a, b, 16 * eps)
+    assert np.all(ours.good)
+    assert np.all(np.asarray(theirs.good))
+    expected = np.asarray(theirs.x)
+    assert np.linalg.norm(ours.x - expected) <= 10 * kappa * eps * np.linalg.norm(expected)
+    np.testing.assert_allclose(ours.s, np.linalg.svd(a.astype(float), compute_uv=False), rtol=0, atol=(4 + n / 4) * eps)
+    exact = np.sum((b - a.astype(float) @ expected) ** 2, axis=1)
+    np.testing.assert_allclose(ours.squares, exact, rtol=1e-6, atol=np.finfo(float).eps)
+
+
+def test_what_is_not_certified_is_said_and_leaves_the_others_alone(kernels, dtype):
+    a, b = problem(dtype, 6, 12, 4, 2, 10)
+    eps = np.finfo(dtype).eps
+    alone = by_kernels(kernels, a, b, 16 * eps).answers
+    assert alone.good.all()
+    a[1, :, 2] = a[1, :, 0]
+    a[2, 3, 1], a[3, 0, 0], b[4, 5, 1] = np.nan, np.inf, np.nan
+    a[5, :, 1] = 0
+    found = by_kernels(kernels, a, b, 16 * eps).answers
+    np.testing.assert_array_equal(found.good, [True, False, False, False, False, False])
+    for ours, before in zip(found, alone):
+        np.testing.assert_array_equal(ours[0], before[0])
+
+
+@pytest.mark.parametrize("rcond", [0.5, 1.0, np.inf])
+def test_a_large_cutoff_is_never_certified(kernels, dtype, rcond):
+    a, b = problem(dtype, 2, 9, 3, 1, 4)
+    assert not by_kernels(kernels, a, b, rcond).answers.good.any()
+
+
+@pytest.mark.parametrize(("m", "n", "k"), [(30_000, 3, 1), (20_000, 8, 2), (9_000, 10, 1)])
+@pytest.mark.parametrize("kappa", [2, 1e3, 1e7])
+def test_a_long_matrix_is_solved_as_by_operations(kernels, dtype, monkeypatch, m, n, k, kappa):
+    a, b = problem(dtype, 1, m, n, k, kappa)
+    monkeypatch.setattr(_fused, "BLOCKS", 5)
+    monkeypatch.setattr(_fused, "SMALL", 100)
+    rcond = 16 * np.finfo(dtype).eps
+    found, theirs = by_kernels(kernels, a, b, rcond, False), by_operations(a, b, rcond)
+    np.testing.assert_array_equal(found.answers.good, np.asarray(theirs.good))
+    assert found.answers.good[0] == (kappa < 1e7)
+    gram, additions = found.gram
+    np.testing.assert_allclose(gram[0], a[0].astype(float).T @ a[0], rtol=0, atol=additions * _certified.UNIT)
+    if kappa < 1e7:
+        expected = np.asarray(theirs.x)
+        assert np.linalg.norm(found.answers.x - expected) <= 10 * kappa * np.finfo(dtype).eps * np.linalg.norm(expected)
+        np.testing.assert_allclose(found.answers.squares, np.asarray(theirs.squares), rtol=1e-6)
