@@ -7,7 +7,7 @@ from typing import Any
 
 import array_api_compat
 
-from lstsq._backend import Array
+from lstsq._backend import Array, dtype_name
 
 
 def adjoint(xp: Any, a: Array) -> Array:
@@ -71,7 +71,7 @@ def working_dtype(xp: Any, a: Array) -> Any:
 
 
 def is_complex(xp: Any, a: Array) -> bool:
-    return bool(xp.isdtype(a.dtype, "complex floating"))
+    return dtype_name(a.dtype).startswith("complex")  # `xp.isdtype` takes ten times as long.
 
 
 def device(a: Array) -> Any:

@@ -6,11 +6,12 @@ library's factorisations are not trusted: F = I − P G is computed, and with wh
 
     ρ = ‖F‖_F + trace(P) N (q + 3 N + 10) u        (q: additions behind one entry of G; u = 2⁻⁵³)
 
-bounds ‖I − P G‖ for the exact G. If ρ < 1 then ‖A⁺‖² <= Σ Pᵢᵢ / gᵢᵢ / (1 − ρ), where gᵢᵢ is the square of the norm of
-column i; and ‖A‖² is at most the Frobenius norm of the Gram matrix. Where their product times rcond is below 1, every
-singular value counts and the rank is full. Iterative refinement with the residual of A itself contracts by ρ, so that
-a step leaves at most ρ / (1 − ρ) times itself of the error. A Gram matrix would square the condition number of a square
-matrix, which is large if it has many columns: such a matrix is factorised as L U instead (`_square`).
+bounds ‖I − P G‖ for the exact G, where N is at most 128; beyond, rounding errors are bounded as independent ones. If
+ρ < 1 then ‖A⁺‖² <= Σ Pᵢᵢ / gᵢᵢ / (1 − ρ), where gᵢᵢ is the square of the norm of column i; and ‖A‖² is at most the
+Frobenius norm of the Gram matrix. Where their product times rcond is below 1, every singular value counts and the rank
+is full. Iterative refinement with the residual of A itself contracts by ρ, so that a step leaves at most ρ / (1 − ρ)
+times itself of the error. A Gram matrix would square the condition number of a square matrix, which is large if it has
+many columns: on the CPU such a matrix is factorised as L U instead (`_square`).
 
 The page "The certificate of the fast default" has the proofs, and the limits of size within which they hold.
 
@@ -18,7 +19,8 @@ References
 ----------
 A. Björck, Numerical Methods for Least Squares Problems (1996), chapters 2 and 6. N. J. Higham, Accuracy and Stability
 of Numerical Algorithms (2nd ed., 2002), chapters 3 and 10. Y. Yamamoto, Y. Nakatsukasa, Y. Yanagisawa and T. Fukaya,
-Roundoff error analysis of the CholeskyQR2 algorithm, Electron. Trans. Numer. Anal. 44 (2015), 306-326.
+Roundoff error analysis of the CholeskyQR2 algorithm, Electron. Trans. Numer. Anal. 44 (2015), 306-326. N. J. Higham and
+T. Mary, A new approach to probabilistic rounding error analysis, SIAM J. Sci. Comput. 41 (2019), A2815-A2835.
 """
 
 from __future__ import annotations
@@ -41,6 +43,8 @@ SINGLE = 2.0**-28
 CONTRACTION = 0.1
 #: Steps of refinement after which it is given up.
 STEPS = 6
+#: Columns from which rounding errors count as independent: bounds without a probability are too large to be of use.
+LARGE = 128
 #: Rows of a long matrix whose products are summed at once: the longest sum is then that of these, or of the pieces.
 ROWS = 1024
 #: A decision about more numbers than this is taken on the device, about fewer on the host, which is sooner done.
@@ -97,7 +101,9 @@ def solve(xp: Any, a: Array, b: Array, rcond: float, single: bool, singular_valu
     from lstsq_array_api import _square
 
     m, n = a.shape[-2:]
-    reduction = _square.reduce(xp, a) if m == n > _square.SMALL else _reduce(xp, a, single)
+    # On a GPU products are so much faster than a factorisation with pivots that the Gram matrix is worth trying.
+    by_lu = m == n > _square.SMALL and lacking.is_on_cpu(a)
+    reduction = _square.reduce(xp, a) if by_lu else _reduce(xp, a, single)
     x = reduction.correct(b)
     r = b - xp.matmul(a, x)
     size_b = [] if single else [xp.max(largest(xp, b), axis=-2)]
@@ -190,7 +196,7 @@ def _reduce(xp: Any, a: Array, single: bool, gram_and_additions: tuple[Array, in
     facts += [_norm_of_matrix(xp, gram), _column(xp.max, diagonal_p)]
     if not single:
         facts += [_column(xp.min, squares), _column(xp.max, squares)]
-    error = size * (additions + 3 * size + 10) * UNIT * (4 if is_complex(xp, a) else 1)
+    error = _rounding(size, additions) * (4 if is_complex(xp, a) else 1)
     p = p * (scale[:, :, None] * scale[:, None, :])
 
     def correct(r: Array) -> Array:
@@ -221,6 +227,14 @@ def _reduce(xp: Any, a: Array, single: bool, gram_and_additions: tuple[Array, in
         return xp.linalg.svdvals(l * norms)
 
     return Reduction(correct, facts, bounds, None if wide else 1 / scale[:, :, None], singular_values)
+
+
+def _rounding(size: int, additions: int) -> float:
+    """What rounding does to I − P G at most, but for the factor trace(P)."""
+    if size <= LARGE:
+        return size * (additions + 3 * size + 10) * UNIT
+    # As a sum of independent errors (Higham and Mary 2019).
+    return 8 * math.sqrt(size) * (math.sqrt(additions) + 2 * math.sqrt(size)) * UNIT
 
 
 def _gram(xp: Any, a: Array) -> tuple[Array, int]:

@@ -25,6 +25,11 @@ def is_eager(a: Array) -> bool:
     return not array_api_compat.is_lazy_array(a)
 
 
+def is_on_cpu(a: Array) -> bool:
+    """Whether the numbers of `a` are the processor's, and not those of a GPU."""
+    return "cpu" in str(device(a)).lower()
+
+
 def to_host(array: Array) -> np.ndarray[Any, Any]:
     """The numbers of a small array as NumPy's: the caller waits for the device."""
     if array_api_compat.is_torch_array(array):
