@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import array_api_compat
@@ -66,8 +67,13 @@ def headroom(xp: Any, dtype: Any) -> float:
 
 def working_dtype(xp: Any, a: Array) -> Any:
     """Double precision where the device has it."""
-    double = "complex128" if is_complex(xp, a) else "float64"
-    return xp.__array_namespace_info__().dtypes(device=device(a)).get(double, a.dtype)
+    return _working_dtype(xp, a.dtype, device(a))
+
+
+@lru_cache(maxsize=64)
+def _working_dtype(xp: Any, dtype: Any, where: Any) -> Any:
+    double = "complex128" if dtype_name(dtype).startswith("complex") else "float64"
+    return xp.__array_namespace_info__().dtypes(device=where).get(double, dtype)
 
 
 def is_complex(xp: Any, a: Array) -> bool:

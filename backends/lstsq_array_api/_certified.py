@@ -43,6 +43,8 @@ SINGLE = 2.0**-28
 CONTRACTION = 0.1
 #: Steps of refinement after which it is given up.
 STEPS = 6
+#: A square matrix of more columns is better reduced by L U.
+SMALL_SQUARE = 64
 #: Columns from which rounding errors count as independent: bounds without a probability are too large to be of use.
 LARGE = 128
 #: Rows of a long matrix whose products are summed at once: the longest sum is then that of these, or of the pieces.
@@ -93,17 +95,17 @@ class Certified(NamedTuple):
     s: Array | None
 
 
-def solve(xp: Any, a: Array, b: Array, rcond: float, single: bool, singular_values: bool) -> Certified:
-    """Solve for ``a (B, M, N)``, ``b (B, M, K)`` in double precision.
+def solve(
+    xp: Any, a: Array, b: Array, rcond: float, single: bool, singular_values: bool, by: str = "gram"
+) -> Certified:
+    """Solve for ``a (B, M, N)``, ``b (B, M, K)`` in double precision, `by` the reduction "gram" or, if square, "lu".
 
     With `single` the numbers come from single precision and the answers go back to it.
     """
     from lstsq_array_api import _square
 
     m, n = a.shape[-2:]
-    # On a GPU products are so much faster than a factorisation with pivots that the Gram matrix is worth trying.
-    by_lu = m == n > _square.SMALL and lacking.is_on_cpu(a)
-    reduction = _square.reduce(xp, a) if by_lu else _reduce(xp, a, single)
+    reduction = _square.reduce(xp, a) if by == "lu" else _reduce(xp, a, single)
     x = reduction.correct(b)
     r = b - xp.matmul(a, x)
     size_b = [] if single else [xp.max(largest(xp, b), axis=-2)]

@@ -75,6 +75,10 @@ def divide(xp: Any, a: Array, l: Array) -> Array:
 
         quotient: Array = torch.linalg.solve_triangular(l.mH, a, upper=True, left=False)
         return quotient
+    if array_api_compat.is_cupy_array(a) and a.shape[0] == 1:
+        from cupyx.scipy.linalg import solve_triangular
+
+        return adjoint(xp, solve_triangular(l[0], adjoint(xp, a)[0], lower=True)[None])
     return adjoint(xp, xp.linalg.solve(l, adjoint(xp, a)))
 
 
@@ -85,6 +89,11 @@ def inverse_of_triangle(xp: Any, l: Array, identity: Array) -> Array:
 
         inverse: Array = torch.linalg.solve_triangular(l, identity, upper=False)
         return inverse
+    if array_api_compat.is_cupy_array(l) and l.shape[0] == 1:
+        from cupyx.scipy.linalg import solve_triangular
+
+        # CuPy's own inverse of a batch, even of one, is made for many small matrices.
+        return solve_triangular(l[0], identity[0], lower=True)[None]
     return _each_alone(xp, xp.linalg.inv, l)
 
 
@@ -98,6 +107,14 @@ def factor_square(xp: Any, a: Array) -> tuple[Callable[[Array], Array], Callable
             lambda b: torch.linalg.lu_solve(lu, pivots, b),
             lambda b: torch.linalg.lu_solve(lu, pivots, b, adjoint=True),
         )
+    if array_api_compat.is_cupy_array(a) and a.shape[0] == 1:
+        from cupyx.scipy.linalg import lu_factor, lu_solve
+
+        factors = lu_factor(a[0], check_finite=False)
+        return (
+            lambda b: lu_solve(factors, b[0], check_finite=False)[None],
+            lambda b: lu_solve(factors, b[0], trans=2, check_finite=False)[None],
+        )
     inverse = _each_alone(xp, xp.linalg.inv, a)
     return lambda b: xp.matmul(inverse, b), lambda b: xp.matmul(adjoint(xp, inverse), b)
 
@@ -105,6 +122,8 @@ def factor_square(xp: Any, a: Array) -> tuple[Callable[[Array], Array], Callable
 def _each_alone(xp: Any, function: Callable[[Array], Array], matrices: Array) -> Array:
     """``function(matrices)``, of which some libraries raise an error for all where one has no answer: that is zero."""
     try:
+        if matrices.shape[0] == 1:  # For one matrix some libraries have a better way than for a batch of one.
+            return function(matrices[0, ...])[None, ...]
         return function(matrices)
     except np.linalg.LinAlgError:
         count = matrices.shape[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,7 +25,10 @@ def solve(xp: Any, a: Array, b: Array, rcond: float, driver: str, singular_value
         reason = _why_not_certified(xp, a, b)
         if reason is None:
             batch, (m, n), k = a.shape[:-2], a.shape[-2:], b.shape[-1]
-            flat = _solve(xp, xp.reshape(a, (-1, m, n)), xp.reshape(b, (-1, m, k)), rcond, driver, singular_values)
+            request = _Request(xp, rcond, driver, singular_values)
+            if len(batch) == 1:
+                return _solve(a, b, request, _reductions(a))
+            flat = _solve(xp.reshape(a, (-1, m, n)), xp.reshape(b, (-1, m, k)), request, _reductions(a))
             return Solution(*(None if part is None else xp.reshape(part, (*batch, *part.shape[1:])) for part in flat))
         if driver == "cholesky":
             raise TypeError(f"the driver 'cholesky' certifies its answer, and {reason}. Use the driver 'svd'.")
@@ -40,17 +43,33 @@ def _why_not_certified(xp: Any, a: Array, b: Array) -> str | None:
     return None
 
 
-def _solve(xp: Any, a: Array, b: Array, rcond: float, driver: str, singular_values: bool) -> Solution:
+class _Request(NamedTuple):
+    """What is asked for, and the functions to do it with."""
+
+    xp: Any
+    rcond: float
+    driver: str
+    singular_values: bool
+
+
+def _reductions(a: Array) -> tuple[str, ...]:
+    """The reductions to try, one after the other, for the certified way."""
+    m, n = a.shape[-2:]
+    if not m == n > _certified.SMALL_SQUARE:
+        return ("gram",)
+    # On a GPU products are so much faster than a factorisation with pivots that the Gram matrix is worth trying.
+    return ("lu",) if lacking.is_on_cpu(a) else ("gram", "lu")
+
+
+def _solve(a: Array, b: Array, request: _Request, reductions: tuple[str, ...]) -> Solution:
     """Solve for ``a (B, M, N)``, ``b (B, M, K)``."""
-    dtype, working = a.dtype, working_dtype(xp, a)
-    single = working != dtype
-    found = _certify(xp, a, b, rcond, working, single, singular_values)
-    real = xp.float32 if single else xp.float64
-    count, *shape = a.shape
+    xp, dtype, count, rank = request.xp, a.dtype, a.shape[0], min(a.shape[1:])
+    real = xp.float32 if dtype in (xp.float32, xp.complex64) else xp.float64
+    found = _certify(a, b, request, reductions[0])
     answer = Solution(
         xp.astype(found.x, dtype),
         xp.astype(found.squares, real),
-        xp.full((count,), min(shape), dtype=xp.int32, device=device(a)),
+        xp.full((count,), rank, dtype=xp.int32, device=device(a)),
         None if found.s is None else xp.astype(found.s, real),
     )
     bad = np.flatnonzero(~lacking.to_host(found.good))
@@ -58,7 +77,7 @@ def _solve(xp: Any, a: Array, b: Array, rcond: float, driver: str, singular_valu
         return answer
     indices = lacking.to_device(xp, bad, a)
     a_left, b_left = (array if bad.size == count else xp.take(array, indices, axis=0) for array in (a, b))
-    left = _solve_uncertified(xp, a_left, b_left, rcond, driver, singular_values)
+    left = _solve_uncertified(a_left, b_left, request, reductions[1:])
     if bad.size == count:
         return left
     order = np.arange(count)
@@ -71,32 +90,37 @@ def _solve(xp: Any, a: Array, b: Array, rcond: float, driver: str, singular_valu
     return Solution(*(merge(ours, theirs) for ours, theirs in zip(answer, left)))
 
 
-def _certify(
-    xp: Any, a: Array, b: Array, rcond: float, working: Any, single: bool, singular_values: bool
-) -> _certified.Certified:
+def _certify(a: Array, b: Array, request: _Request, reduction: str) -> _certified.Certified:
     """The certified way: by kernels where there are some, else by operations."""
+    xp, rcond, _, singular_values = request
+    working = working_dtype(xp, a)
+    single = working != a.dtype
     kernels = None if is_complex(xp, a) else kernels_for(a)
     if kernels is not None:
         found = _fused.solve(xp, kernels, lacking.contiguous(a), lacking.contiguous(b), rcond, singular_values)
         if found is not None:
             return found.with_singular_values(xp, a, working, single) if singular_values else found.answers
-    return _certified.solve(xp, xp.astype(a, working), xp.astype(b, working), rcond, single, singular_values)
+    a, b = xp.astype(a, working), xp.astype(b, working)
+    return _certified.solve(xp, a, b, rcond, single, singular_values, reduction)
 
 
-def _solve_uncertified(xp: Any, a: Array, b: Array, rcond: float, driver: str, singular_values: bool) -> Solution:
-    """Solve the problems that have no certificate as they are."""
+def _solve_uncertified(a: Array, b: Array, request: _Request, reductions: tuple[str, ...]) -> Solution:
+    """Solve the problems for which the reductions so far gave no certificate."""
+    xp = request.xp
+    if reductions:
+        return _solve(a, b, request, reductions)
     finite = xp.all(xp.isfinite(b), axis=-2)
     if not bool(xp.all(finite)):
-        # Without the right-hand sides that are not finite there may be one.
-        x, squares, rank, s = _solve(
-            xp, a, xp.where(finite[:, None, :], b, xp.zeros_like(b)), rcond, driver, singular_values
+        # Without the right-hand sides that are not finite there may be a certificate.
+        b = xp.where(finite[:, None, :], b, xp.zeros_like(b))
+        x, squares, rank, s = _solve(a, b, request, _reductions(a))
+        x, squares = (
+            xp.where(lost, nan(xp, part), part) for lost, part in ((~finite[:, None, :], x), (~finite, squares))
         )
-        return Solution(
-            xp.where(finite[:, None, :], x, nan(xp, x)), xp.where(finite, squares, nan(xp, squares)), rank, s
-        )
-    if driver == "cholesky":
+        return Solution(x, squares, rank, s)
+    if request.driver == "cholesky":
         return _no_answer(xp, a, b)
-    return _svd.solve(xp, a, b, rcond)
+    return _svd.solve(xp, a, b, request.rcond)
 
 
 def _no_answer(xp: Any, a: Array, b: Array) -> Solution:

@@ -24,8 +24,6 @@ from lstsq_array_api import _lacking as lacking
 from lstsq_array_api._arithmetic import adjoint, is_complex
 from lstsq_array_api._certified import Bounds, Reduction
 
-#: Square matrices of up to this many columns go by the Gram matrix.
-SMALL = 64
 #: Probes, by how much their mean is multiplied, and how often M⁻¹ M⁻ᴴ and Aᴴ A are applied to them.
 PROBES = 8
 SAFETY = 100.0
