@@ -13,7 +13,16 @@ import pytest
 
 from lstsq_array_api import _certified, _cuda, _fused
 
-NAMES = ("solve_batch", "singular_values_batch", "gram", "add_pieces", "core", "residual", "refine")
+NAMES = (
+    *(f"solve_tiny_{n}" for n in range(1, _fused.TINY + 1)),
+    "solve_batch",
+    "singular_values_batch",
+    "gram",
+    "add_pieces",
+    "core",
+    "residual",
+    "refine",
+)
 MAIN = """
 #include "kernels.cu"
 extern "C" int launch(const char* name, int blocks, int threads, size_t bytes, void** arguments) {{
@@ -85,7 +94,17 @@ def by_kernels(kernels, a, b, rcond, singular_values=True):
     return _fused.solve(np, kernels, a, b, rcond, singular_values)
 
 
-@pytest.mark.parametrize(("m", "n", "k"), [(9, 3, 1), (8, 8, 2), (20, 5, 3), (33, 16, 1), (1, 1, 1), (40, 1, 4)])
+@pytest.fixture(params=["by a block", "by a thread"])
+def who(request, monkeypatch):
+    """Who solves a problem of few columns."""
+    monkeypatch.setattr(_fused, "MANY", 1 if request.param == "by a thread" else 10**6)
+
+
+@pytest.mark.usefixtures("who")
+@pytest.mark.parametrize(
+    ("m", "n", "k"),
+    [(9, 3, 1), (8, 8, 2), (20, 5, 3), (33, 16, 1), (1, 1, 1), (40, 1, 4), (30, 2, 1), (30, 4, 1), (7, 6, 2)],
+)
 @pytest.mark.parametrize("kappa", [2, 1e3])
 def test_a_batch_is_solved_as_by_operations(kernels, dtype, m, n, k, kappa):
     a, b = problem(dtype, 3, m, n, k, kappa if n > 1 else 1)
@@ -100,6 +119,7 @@ def test_a_batch_is_solved_as_by_operations(kernels, dtype, m, n, k, kappa):
     np.testing.assert_allclose(ours.squares, exact, rtol=1e-6, atol=np.finfo(float).eps)
 
 
+@pytest.mark.usefixtures("who")
 def test_what_is_not_certified_is_said_and_leaves_the_others_alone(kernels, dtype):
     a, b = problem(dtype, 6, 12, 4, 2, 10)
     eps = np.finfo(dtype).eps
@@ -114,6 +134,7 @@ def test_what_is_not_certified_is_said_and_leaves_the_others_alone(kernels, dtyp
         np.testing.assert_array_equal(ours[0], before[0])
 
 
+@pytest.mark.usefixtures("who")
 @pytest.mark.parametrize("rcond", [0.5, 1.0, np.inf])
 def test_a_large_cutoff_is_never_certified(kernels, dtype, rcond):
     a, b = problem(dtype, 2, 9, 3, 1, 4)

@@ -23,6 +23,9 @@ COLUMNS = 64
 RIGHT_HAND_SIDES = 16
 #: Numbers of a matrix up to which one block of threads reads it alone.
 SMALL = 65536
+#: Columns of a matrix that one thread solves with alone, if there are at least so many.
+TINY = 6
+MANY = 2000
 #: Shared memory up to which several blocks run at the same time on a processor of the GPU.
 CROWDED = 96 * 1024
 #: Blocks that share a long matrix, and how many rows are worth a block.
@@ -75,9 +78,14 @@ def _solve_batch(
     empty = _empty(xp, a)
     x, squares, good = empty((count, n, k), a.dtype), empty((count, k), a.dtype), empty((count,), xp.uint8)
     failures = xp.zeros((1,), dtype=xp.int32, device=device(a))
+    results = (x, squares, good, failures)
     sizes = (np.int32(m), np.int32(n), np.int32(k))
-    arguments = (a, b, x, squares, good, failures, *sizes, np.float64(rcond), np.int32(a_is_shared))
-    kernels.launch("solve_batch", count, threads, shared, arguments)
+    if n <= TINY and count >= MANY:
+        arguments = (a, b, *results, np.int32(count), np.int32(m), np.int32(k), np.float64(rcond))
+        kernels.launch(f"solve_tiny_{n}", -(-count // 64), 64, 0, arguments)
+    else:
+        arguments = (a, b, *results, *sizes, np.float64(rcond), np.int32(a_is_shared))
+        kernels.launch("solve_batch", count, threads, shared, arguments)
     s = None
     if singular_values:
         s = empty((count, n), a.dtype)

@@ -256,6 +256,164 @@ extern "C" __global__ void solve_batch(const Real* a_in, const Real* b_in, Real*
   }
 }
 
+namespace {
+
+// The same for a matrix of N columns by one thread, which has all that is N x N to itself: a block would wait for its
+// barriers most of the time. The rows are read again in each pass.
+template <int N>
+__device__ void solve_alone(const Real* a, const Real* b, Real* x_out, Real* squares_out, unsigned char* good,
+                            int* failures, int m, int k, double rcond) {
+  double g[N][N], l[N][N], t[N][N], p[N][N], d[N];
+  for (int i = 0; i < N; ++i)
+    for (int j = 0; j < N; ++j) g[i][j] = 0;
+  for (int row = 0; row < m; ++row) {
+    double v[N];
+#pragma unroll
+    for (int i = 0; i < N; ++i) v[i] = a[row * N + i];
+#pragma unroll
+    for (int i = 0; i < N; ++i)
+#pragma unroll
+      for (int j = 0; j <= i; ++j) g[i][j] += v[i] * v[j];
+  }
+  double shortest = 1e300, longest = 0, frobenius = 0;
+#pragma unroll
+  for (int i = 0; i < N; ++i) {
+    shortest = -largest(-shortest, -g[i][i]);
+    longest = largest(longest, g[i][i]);
+    d[i] = 1 / sqrt(g[i][i]);
+#pragma unroll
+    for (int j = 0; j <= i; ++j) {
+      frobenius += (i == j ? 1 : 2) * g[i][j] * g[i][j];
+      g[i][j] *= d[i] * d[j];
+      g[j][i] = g[i][j];
+    }
+  }
+#pragma unroll
+  for (int j = 0; j < N; ++j) {
+#pragma unroll
+    for (int i = j; i < N; ++i) {
+      double rest = g[i][j];
+#pragma unroll
+      for (int c = 0; c < j; ++c) rest -= l[i][c] * l[j][c];
+      l[i][j] = i == j ? 1 / sqrt(rest) : rest * l[j][j];  // One over it, on the diagonal.
+    }
+  }
+#pragma unroll
+  for (int c = 0; c < N; ++c) {
+    t[c][c] = l[c][c];
+#pragma unroll
+    for (int i = c + 1; i < N; ++i) {
+      double dot = 0;
+#pragma unroll
+      for (int e = c; e < i; ++e) dot += l[i][e] * t[e][c];
+      t[i][c] = -dot * l[i][i];
+    }
+  }
+  double defect = 0, trace = 0, inverse = 0, most = 0;
+#pragma unroll
+  for (int i = 0; i < N; ++i) {
+#pragma unroll
+    for (int j = 0; j <= i; ++j) {
+      double dot = 0;
+#pragma unroll
+      for (int e = i; e < N; ++e) dot += t[e][i] * t[e][j];
+      p[i][j] = dot;
+      p[j][i] = dot;
+    }
+    trace += p[i][i];
+    inverse += p[i][i] * d[i] * d[i];
+    most = largest(most, p[i][i]);
+  }
+#pragma unroll
+  for (int i = 0; i < N; ++i)
+#pragma unroll
+    for (int j = 0; j < N; ++j) {
+      double left = i == j;
+#pragma unroll
+      for (int e = 0; e < N; ++e) left -= p[i][e] * g[e][j];
+      defect += left * left;
+    }
+  Bounds bounds;
+  bounds.rho = sqrt(defect) + trace * (N * (m + 3.0 * N + 10) * unit);
+  bounds.norm = sqrt(sqrt(frobenius));
+  bounds.inverse = sqrt(inverse / (1 - bounds.rho));
+  bounds.condition = sqrt(most);
+  bounds.shortest = sqrt(shortest);
+  bounds.longest = sqrt(longest);
+  bool all_done = certain(bounds, rcond);
+  for (int column = 0; column < k && all_done; ++column) {
+    double x[N], last = 0, before = 0;
+#pragma unroll
+    for (int i = 0; i < N; ++i) x[i] = 0;
+    bool done = false, again = true;
+    for (int taken = 0; again; ++taken) {
+      double c[N], square = 0, size_b = 0;
+#pragma unroll
+      for (int i = 0; i < N; ++i) c[i] = 0;
+      for (int row = 0; row < m; ++row) {
+        double v[N], right = b[row * k + column], r = right;
+        if (!single) size_b = largest(size_b, fabs(right));
+#pragma unroll
+        for (int i = 0; i < N; ++i) v[i] = a[row * N + i];
+#pragma unroll
+        for (int i = 0; i < N; ++i) r -= v[i] * x[i];
+#pragma unroll
+        for (int i = 0; i < N; ++i) c[i] += v[i] * r;
+        square += r * r;
+      }
+      if (taken > 1) {
+        double of_x = 0;
+#pragma unroll
+        for (int i = 0; i < N; ++i) of_x += (x[i] / d[i]) * (x[i] / d[i]);
+        done = solved(bounds, last, sqrt(of_x), sqrt(square), size_b, m, N);
+        again = !done && taken <= max_steps && (taken == 2 || last <= before / 2);
+        if (!again) squares_out[column] = Real(square);
+      }
+      if (again) {
+        double of_step = 0;
+        // P in the units of the caller; the columns of a, and so c, are not divided by their norms.
+        double step[N];
+#pragma unroll
+        for (int i = 0; i < N; ++i) {
+          double y = 0;
+#pragma unroll
+          for (int e = 0; e < N; ++e) y += p[i][e] * (d[e] * c[e]);
+          of_step += y * y;
+          step[i] = d[i] * y;
+        }
+#pragma unroll
+        for (int i = 0; i < N; ++i) x[i] += step[i];
+        before = last;
+        last = sqrt(of_step);
+      }
+    }
+    all_done = done;
+#pragma unroll
+    for (int i = 0; i < N; ++i) x_out[i * k + column] = Real(x[i]);
+  }
+  *good = all_done;
+  if (!all_done) atomicAdd(failures, 1);
+}
+
+}  // namespace
+
+#define SOLVE_TINY(n)                                                                                                 \
+  extern "C" __global__ void solve_tiny_##n(const Real* a, const Real* b, Real* x, Real* squares,                     \
+                                            unsigned char* good, int* failures, int count, int m, int k,              \
+                                            double rcond) {                                                           \
+    long long problem = (long long)blockIdx.x * blockDim.x + threadIdx.x;                                             \
+    if (problem >= count) return;                                                                                     \
+    solve_alone<n>(a + problem * m * n, b + problem * m * k, x + problem * n * k, squares + problem * k,              \
+                   good + problem, failures, m, k, rcond);                                                            \
+  }
+
+SOLVE_TINY(1)
+SOLVE_TINY(2)
+SOLVE_TINY(3)
+SOLVE_TINY(4)
+SOLVE_TINY(5)
+SOLVE_TINY(6)
+
 // The singular values of matrix blockIdx.x of a batch, a (m x n) in rows with m >= n, descending: rotations of pairs of
 // columns until all are orthogonal (Hestenes 1958; Golub and Van Loan 2013, section 8.6.3). n / 2 pairs are rotated at
 // once, by the same number of threads each. NaN where sweeps do not end.
