@@ -36,7 +36,7 @@ class OnCpu(_cuda.Kernels):
     """The kernels, compiled for this machine."""
 
     #: Few: what the kernels do must not depend on how many there are, and each is one of the system's.
-    threads = 16
+    threads = most_threads = 16
 
     def __init__(self, folder: Path, real: str, shared_limit: int) -> None:
         (folder / "kernels.cu").write_text(_cuda.source(), encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import Any
 
 import array_api_compat
@@ -67,13 +66,16 @@ def headroom(xp: Any, dtype: Any) -> float:
 
 def working_dtype(xp: Any, a: Array) -> Any:
     """Double precision where the device has it."""
-    return _working_dtype(xp, a.dtype, device(a))
+    where = device(a)
+    key = (xp.__name__, a.dtype, str(where))
+    found = _working_dtypes.get(key)
+    if found is None:
+        double = "complex128" if is_complex(xp, a) else "float64"
+        found = _working_dtypes[key] = xp.__array_namespace_info__().dtypes(device=where).get(double, a.dtype)
+    return found
 
 
-@lru_cache(maxsize=64)
-def _working_dtype(xp: Any, dtype: Any, where: Any) -> Any:
-    double = "complex128" if dtype_name(dtype).startswith("complex") else "float64"
-    return xp.__array_namespace_info__().dtypes(device=where).get(double, dtype)
+_working_dtypes: dict[Any, Any] = {}
 
 
 def is_complex(xp: Any, a: Array) -> bool:

@@ -27,8 +27,9 @@ class Kernels:
     Numbers among the arguments are NumPy's, of the types that the kernel has; the others are arrays of the library.
     """
 
-    #: Threads of a large block: a power of two.
+    #: Threads of a block of several on a processor of the GPU, and of one that is alone there: powers of two.
     threads = 256
+    most_threads = 1024
     #: Bytes that a block of threads may share.
     shared_limit: int
 

@@ -111,18 +111,21 @@ def _solve_long(xp: Any, kernels: Kernels, a: Array, b: Array, rcond: float) -> 
     kernels.launch("gram", blocks, threads, shared, (a, b, pieces, *of_matrix, np.int32(rows)))
     kernels.launch("add_pieces", -(-16 * tiles // threads), threads, 0, (pieces, gram, np.int32(blocks), np.int32(w)))
     additions = rows + threads + blocks
-    shared = 8 * (3 * n * n + n + threads)
     sizes = of_matrix[1:]
-    kernels.launch("core", 1, threads, shared, (gram, memory, status, *sizes, *map(np.float64, (additions, rcond))))
+    most = kernels.most_threads
+    if 8 * (3 * n * n + n + most) > kernels.shared_limit:
+        most = threads
+    shared = 8 * (3 * n * n + n + most)
+    kernels.launch("core", 1, most, shared, (gram, memory, status, *sizes, *map(np.float64, (additions, rcond))))
 
     groups = max(1, threads // outputs)
     of_residual = 8 * (outputs + 64 * k + groups * outputs + threads + 2 * k) + _bytes(a) * 64 * (n | 1)
     entries = outputs + 2 * k
-    of_refine = 8 * (max(1, threads // entries) * entries + entries + outputs + threads)
+    of_refine = 8 * (max(1, most // entries) * entries + entries + outputs + most)
     for step in range(STEPS + 1):
         kernels.launch("residual", blocks, threads, of_residual, (a, b, memory, pieces, *of_matrix, np.int32(rows)))
         counts = (np.int32(blocks), np.int32(m == n))
-        kernels.launch("refine", 1, threads, of_refine, (pieces, memory, x, squares, status, *counts, *sizes))
+        kernels.launch("refine", 1, most, of_refine, (pieces, memory, x, squares, status, *counts, *sizes))
         # One step is taken in any case; then the host looks whether another is needed.
         state = int(status[0]) if step else 0
         if state:

@@ -56,6 +56,9 @@ __device__ double maximum(double mine, double* scratch) {
   return most;
 }
 
+// e / n, if both are small enough, as where n^2 and e are at most 2^16: a division of integers takes as long as thirty products.
+__device__ int quotient(int e, float one_over_n) { return int((e + 0.5f) * one_over_n); }
+
 // The place (i, j), j <= i, of an entry of a lower triangle that is stored row by row.
 __device__ void place(int entry, int& i, int& j) {
   i = int((sqrt(8.0 * entry + 1.0) - 1.0) / 2.0);
@@ -80,34 +83,31 @@ __device__ Bounds prove(const double* g, double* l, double* t, double* p, double
   shortest = -maximum(-shortest, scratch);
   longest = maximum(longest, scratch);
   frobenius = sum(frobenius, scratch);
-  for (int e = me; e < n * n; e += all) l[e] = g[e] * d[e / n] * d[e % n];
+  float one_over_n = 1.0f / n;
+  for (int e = me; e < n * n; e += all) {
+    int i = quotient(e, one_over_n), j = e - i * n;
+    l[e] = g[e] * d[i] * d[j];
+    t[e] = i == j;
+  }
   __syncthreads();
-  // Cholesky: column by column, each taken out of what is right of it.
+  // Cholesky, and T = L^-1 with it: column j of L, and row j of T, are taken out of what is below.
   for (int j = 0; j < n; ++j) {
     double pivot = 1 / sqrt(l[j * n + j]);
     __syncthreads();
     for (int i = j + me; i < n; i += all) l[i * n + j] *= pivot;
+    for (int c = me; c <= j; c += all) t[j * n + c] *= pivot;
     __syncthreads();
-    int rest = n - j - 1;
-    for (int e = me; e < rest * rest; e += all) {
-      int i = j + 1 + e / rest, c = j + 1 + e % rest;
-      if (c <= i) l[i * n + c] -= l[i * n + j] * l[c * n + j];
+    for (int e = me; e < (n - j - 1) * n; e += all) {
+      int below = quotient(e, one_over_n), i = j + 1 + below, c = e - below * n;
+      if (c <= j)
+        t[i * n + c] -= l[i * n + j] * t[j * n + c];
+      else if (c <= i)
+        l[i * n + c] -= l[i * n + j] * l[c * n + j];
     }
     __syncthreads();
   }
-  // T = L^-1, each column by one thread.
-  for (int c = me; c < n; c += all) {
-    for (int i = 0; i < c; ++i) t[i * n + c] = 0;
-    t[c * n + c] = 1 / l[c * n + c];
-    for (int i = c + 1; i < n; ++i) {
-      double dot = 0;
-      for (int k = c; k < i; ++k) dot += l[i * n + k] * t[k * n + c];
-      t[i * n + c] = -dot / l[i * n + i];
-    }
-  }
-  __syncthreads();
   for (int e = me; e < n * n; e += all) {
-    int i = e / n, j = e % n;
+    int i = quotient(e, one_over_n), j = e - i * n;
     double dot = 0;
     for (int k = i > j ? i : j; k < n; ++k) dot += t[k * n + i] * t[k * n + j];
     p[e] = dot;
@@ -115,9 +115,10 @@ __device__ Bounds prove(const double* g, double* l, double* t, double* p, double
   __syncthreads();
   double defect = 0, trace = 0, inverse = 0, most = 0;
   for (int e = me; e < n * n; e += all) {
-    int i = e / n, j = e % n;
-    double left = i == j;
-    for (int k = 0; k < n; ++k) left -= p[i * n + k] * (g[k * n + j] * d[k] * d[j]);
+    int i = quotient(e, one_over_n), j = e - i * n;
+    double dot = 0;
+    for (int k = 0; k < n; ++k) dot += p[i * n + k] * (g[k * n + j] * d[k]);
+    double left = (i == j) - dot * d[j];
     defect += left * left;
   }
   for (int i = me; i < n; i += all) {
@@ -129,7 +130,10 @@ __device__ Bounds prove(const double* g, double* l, double* t, double* p, double
   trace = sum(trace, scratch);
   inverse = sum(inverse, scratch);
   most = maximum(most, scratch);
-  for (int e = me; e < n * n; e += all) p[e] *= d[e / n] * d[e % n];
+  for (int e = me; e < n * n; e += all) {
+    int i = quotient(e, one_over_n);
+    p[e] *= d[i] * d[e - i * n];
+  }
   __syncthreads();
   Bounds bounds;
   bounds.rho = sqrt(defect) + trace * (n * (additions + 3.0 * n + 10) * unit);
@@ -173,7 +177,11 @@ extern "C" __global__ void solve_batch(const Real* a_in, const Real* b_in, Real*
   if (a_is_shared) {
     Real* copy = reinterpret_cast<Real*>(norms + 5 * k);
     int wide = n | 1;  // An odd stride keeps the rows in different banks.
-    for (int e = me; e < m * n; e += all) copy[e / n * wide + e % n] = a[e];
+    float one_over_n = 1.0f / n;
+    for (int e = me; e < m * n; e += all) {
+      int row = quotient(e, one_over_n);
+      copy[row * wide + e - row * n] = a[e];
+    }
     a = copy;
     stride = wide;
   }
@@ -423,7 +431,11 @@ extern "C" __global__ void singular_values_batch(const Real* a_in, Real* s_out, 
   long long problem = blockIdx.x;
   int even = n + n % 2, pairs = even / 2, stride = n | 1;
   double *scratch = shared, *s = scratch + 3 * all, *a = s + n;
-  for (int e = me; e < m * n; e += all) a[e / n * stride + e % n] = a_in[problem * m * n + e];
+  float one_over_n = 1.0f / n;
+  for (int e = me; e < m * n; e += all) {
+    int row = quotient(e, one_over_n);
+    a[row * stride + e - row * n] = a_in[problem * m * n + e];
+  }
   __syncthreads();
   int team = all / pairs < 1 ? 1 : all / pairs;  // Threads of a pair.
   double small = single ? 1e-9 : 4 * unit;
@@ -505,11 +517,11 @@ extern "C" __global__ void gram(const Real* a, const Real* b, double* pieces, lo
     int rows = last - top < height ? int(last - top) : height;
     __syncthreads();
     for (int e = me; e < rows * n; e += all) {
-      int row = int((e + 0.5f) * one_over_n);
+      int row = quotient(e, one_over_n);
       tile[row * stride + e - row * n] = a[top * n + e];
     }
     for (int e = me; e < rows * k; e += all) {
-      int row = int((e + 0.5f) * one_over_k);
+      int row = quotient(e, one_over_k);
       tile[row * stride + n + e - row * k] = b[top * k + e];
     }
     __syncthreads();
@@ -616,7 +628,7 @@ extern "C" __global__ void residual(const Real* a, const Real* b, double* memory
     int rows = last - top < height ? int(last - top) : height;
     __syncthreads();
     for (int e = me; e < rows * n; e += all) {
-      int row = int((e + 0.5f) * one_over_n);
+      int row = quotient(e, one_over_n);
       tile[row * stride + e - row * n] = a[top * n + e];
     }
     __syncthreads();
