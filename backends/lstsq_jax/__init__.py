@@ -121,6 +121,17 @@ class JaxBackend(Backend):
         # Explicitly, since the caller may have forbidden JAX all other transfers.
         return jax.device_put(np.zeros(shape, dtype), beside(like))
 
+    def device(self, array: Array) -> Any:
+        """The one device that the array was put on; None where JAX traces it, spreads it or may move it.
+
+        An array that nobody has put on a device (which is not "committed") goes to the device of the arrays beside it.
+        """
+        import jax
+
+        if isinstance(array, jax.core.Tracer) or not array.committed:
+            return None
+        return array.device if isinstance(array.device, jax.Device) else None
+
     def within(self, function: Callable[[Array, Array], Any], a: Array, b: Array) -> Any:
         """``function(a, b)``, where arrays of explicit sharding may be reshaped. See `Backend.within`."""
         from lstsq_jax._place import in_auto_axes

@@ -143,6 +143,11 @@ class MlxBackend(Backend):
         mx = _mlx()
         return mx.zeros(shape, dtype=getattr(mx, dtype), stream=mx.cpu)
 
+    def use_device(self, device: Any) -> Callable[[Array], Array]:
+        """Make it the default device, which operations run on: MLX's arrays have none. See `Backend.use_device`."""
+        _mlx().set_default_device(device)
+        return lambda array: array
+
     def transform(self, name: str) -> Callable[..., Any]:
         """MLX's function transformation, with the signature of its namesake in JAX; see `lstsq_mlx._transforms`."""
         from lstsq_mlx import _transforms
