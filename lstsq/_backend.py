@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, ClassVar, NamedTuple
@@ -228,7 +228,7 @@ class Backend:
     def devices(self, namespace: str | None = None) -> dict[str, Any]:
         """The first device of each kind, "cpu" and "gpu", that the library finds on this machine.
 
-        For the tests and the command line, as `use_device` is. It is the standard's inspection, so that a library
+        For the tests and the command line, as `on_device` is. It is the standard's inspection, so that a library
         that has it needs no method of its own. A library that can make no array here has no device.
         """
         try:
@@ -245,9 +245,10 @@ class Backend:
                 kinds.setdefault(kind, device)
         return kinds
 
-    def use_device(self, device: Any) -> Callable[[Array], Array]:
-        """Get ready to work on this device, one of `devices`; the function that puts an array there."""
-        return lambda array: array_api_compat.to_device(array, device)
+    @contextmanager
+    def on_device(self, device: Any) -> Iterator[Callable[[Array], Array]]:
+        """A context for work on this device, one of `devices`, and the function that puts an array there."""
+        yield lambda array: array_api_compat.to_device(array, device)
 
     def transform(self, name: str) -> Callable[..., Any]:
         """The library's function transformation, with the signature of its namesake in JAX.

@@ -85,5 +85,5 @@ class TestDevicesOfThisMachine:
         assert "cpu" in get_backend(name).devices()
 
     def test_arrays_go_there(self):
-        put = get_backend("array_api").use_device(DEVICES[1])
-        assert put(array_api_strict.ones(3)).device == DEVICES[1]
+        with get_backend("array_api").on_device(DEVICES[1]) as put:
+            assert put(array_api_strict.ones(3)).device == DEVICES[1]

@@ -42,6 +42,15 @@ if JAX is not None:
             here = jax.device_put(np.eye(3, dtype="float32"), jax.devices("cpu")[0])
             assert lstsq(here, jax.numpy.ones(3)).x.device == here.device
 
+        @pytest.mark.parametrize("size", [1, 2, 3, 5, 16, 33, 100])
+        @pytest.mark.parametrize("dtype", ["float32", "complex64"])
+        def test_everything_is_zero_from_a_cutoff_of_1_on(self, size, dtype):
+            a = jax.device_put(np.eye(size, dtype=dtype), JAX)
+            for rcond in (1.0, 2.0, np.inf):
+                result = lstsq(a, a, rcond)
+                assert int(result.rank) == 0
+                np.testing.assert_array_equal(result.x, 0)
+
 
 if CUPY is not None:
 

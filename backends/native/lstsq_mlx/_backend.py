@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -143,10 +143,11 @@ class MlxBackend(Backend):
         mx = _mlx()
         return mx.zeros(shape, dtype=getattr(mx, dtype), stream=mx.cpu)
 
-    def use_device(self, device: Any) -> Callable[[Array], Array]:
-        """Make it the default device, which operations run on: MLX's arrays have none. See `Backend.use_device`."""
-        _mlx().set_default_device(device)
-        return lambda array: array
+    @contextmanager
+    def on_device(self, device: Any) -> Iterator[Callable[[Array], Array]]:
+        """A context in which this is the default device: MLX's arrays have none, operations do."""
+        with _mlx().stream(device):
+            yield lambda array: array
 
     def transform(self, name: str) -> Callable[..., Any]:
         """MLX's function transformation, with the signature of its namesake in JAX; see `lstsq_mlx._transforms`."""
