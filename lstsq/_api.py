@@ -74,8 +74,8 @@ def lstsq(
         others the results of that batch element are NaN and its rank 0. A column of `b` that is not finite has NaN in
         its own solution and residual alone, in every backend.)
     TypeError
-        If `a` and `b` belong to two libraries, the backend does not take their dtype, or `backend` names another
-        library's and a transformation traces the arrays or records their gradients.
+        If `a` and `b` belong to two libraries or are on two devices, the backend does not take their dtype, or
+        `backend` names another library's and a transformation traces the arrays or records their gradients.
     ValueError
         If the driver or the backend is unknown, `rcond` is NaN, or a number of a list is beyond its dtype.
 
@@ -131,8 +131,17 @@ def _arrays(a: Any, b: Any) -> tuple[Array, Array, Owner]:
             "Convert one of them first."
         )
     if type(a) is not type(b) or type(a) is not np.ndarray:
-        return _plain(a), _plain(b), owner_a
+        a, b = _plain(a), _plain(b)
+        _require_one_device(a, b, owner_a.backend)
     return a, b, owner_a
+
+
+def _require_one_device(a: Array, b: Array, backend: Backend) -> None:
+    device_a, device_b = backend.device(a), backend.device(b)
+    if device_a is not None and device_b is not None and device_a != device_b:
+        raise TypeError(
+            f"a is on the device {device_a} and b on {device_b}; expected one device. Move one of them first."
+        )
 
 
 def _plain(array: Array) -> Array:

@@ -7,8 +7,9 @@ named in the entry-point group ``lstsq.backends`` of the author's distribution.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, ClassVar, NamedTuple
@@ -163,6 +164,13 @@ class Backend:
         """The array-API namespace of `array`: the functions that the frontend casts and reshapes it with."""
         return array_api_compat.array_namespace(array)
 
+    def device(self, array: Array) -> Any:
+        """The device that `array` is bound to, or None where it may be used beside arrays of any device.
+
+        Two operands whose devices are not equal are refused, with both devices in the message.
+        """
+        return getattr(array, "device", None)
+
     def context(self) -> AbstractContextManager[Any]:
         """What the frontend's own operations on arrays of this library run in: a device, or nothing special.
 
@@ -217,6 +225,31 @@ class Backend:
             If it has a form that cannot, such as a sparse layout; the message says what to do.
         """
 
+    def devices(self, namespace: str | None = None) -> dict[str, Any]:
+        """The first device of each kind, "cpu" and "gpu", that the library finds on this machine.
+
+        For the tests and the command line, as `on_device` is. It is the standard's inspection, so that a library
+        that has it needs no method of its own. A library that can make no array here has no device.
+        """
+        try:
+            xp = self.namespace(self.from_numpy(np.zeros(1, np.float32), namespace))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch asks for devices that it has given up.
+                found = xp.__array_namespace_info__().devices()
+        except Exception:
+            return {}
+        kinds: dict[str, Any] = {}
+        for device in found:
+            kind = _kind(device)
+            if kind is not None:
+                kinds.setdefault(kind, device)
+        return kinds
+
+    @contextmanager
+    def on_device(self, device: Any) -> Iterator[Callable[[Array], Array]]:
+        """A context for work on this device, one of `devices`, and the function that puts an array there."""
+        yield lambda array: array_api_compat.to_device(array, device)
+
     def transform(self, name: str) -> Callable[..., Any]:
         """The library's function transformation, with the signature of its namesake in JAX.
 
@@ -234,6 +267,14 @@ def not_finite(a: np.ndarray[Any, Any]) -> LinAlgError:
         f"a holds {a[place]} at index {place}; expected finite numbers, since least squares has no answer otherwise. "
         "Drop or replace these rows: numpy.isfinite(a) finds them."
     )
+
+
+def _kind(device: Any) -> str | None:
+    """Whether this is a "cpu" or a "gpu", by the name that its library gives it."""
+    name = str(device).lower()
+    if "cpu" in name:
+        return "cpu"
+    return "gpu" if any(word in name for word in ("gpu", "cuda", "rocm", "mps", "metal", "xpu")) else None
 
 
 def dtype_name(dtype: Any) -> str:

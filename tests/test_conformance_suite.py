@@ -63,6 +63,7 @@ _FAULTS = [
     ("neighbour-overflows", "test_values", "residuals"),
     ("no-svd", "test_errors", "drivers"),
     ("rank-guessed-without-s", "test_without_s", "singular values"),
+    ("results-elsewhere", "test_contract", "namespaces"),
 ]
 
 #: The same for what only transformations show: fault, tests, row.
@@ -76,6 +77,21 @@ _JAX_FAULTS = [
 def test_honest_backend_passes(tmp_path: Path) -> None:
     code, output = _run("lstsq_conformance", "--lstsq-backend", "planted-honest", "--lstsq-quick", cwd=tmp_path)
     assert code == 0, output
+
+
+def test_honest_backend_passes_on_another_device(tmp_path: Path) -> None:
+    options = ("--lstsq-backend", "planted-two-devices", "--lstsq-quick", "--lstsq-dtype", "float64")
+    code, output = _run("lstsq_conformance.test_contract", *options, "--lstsq-device", "gpu", cwd=tmp_path)
+    assert code == 0, output
+
+
+def test_every_array_is_on_the_device_that_is_asked_for(tmp_path: Path) -> None:
+    modules = [f"lstsq_conformance.test_{name}" for name in ("cutoff", "empty", "nonfinite", "without_s")]
+    options = ("--lstsq-backend", "planted-gpu-alone", "--lstsq-quick", "--lstsq-dtype", "float64")
+    code, output = _run(*modules, *options, "--lstsq-device", "cuda", cwd=tmp_path)
+    assert code == 0, output
+    code, output = _run(*modules, *options, cwd=tmp_path)
+    assert "the array is on the other device" in output, output
 
 
 @pytest.mark.parametrize(("fault", "module", "row"), _FAULTS, ids=[fault for fault, *_ in _FAULTS])
@@ -124,8 +140,17 @@ def test_without_a_backend_there_is_one_clear_error(tmp_path: Path, workers: tup
         (["--lstsq-backend", "numpy", "--lstsq-driver", "magic"], "magic is not claimed"),
         (["--lstsq-backend", "numpy", "--lstsq-dtype", "float8"], "float8 is not claimed"),
         (["--lstsq-backend", "numpy", "--lstsq-xfail", "absent.txt"], "cannot read absent.txt"),
+        (["--lstsq-backend", "numpy", "--lstsq-device", "gpu"], "gpu is not claimed by the backend; it claims cpu."),
+        (
+            ["--lstsq-backend", "array_api", "--lstsq-namespace", "no_such_library", "--lstsq-device", "cuda"],
+            "--lstsq-device cuda: no_such_library finds no gpu on this machine; it finds no device at all.",
+        ),
+        (
+            ["--lstsq-backend", "array_api", "--lstsq-namespace", "array_api_strict", "--lstsq-device", "gpu"],
+            "--lstsq-device gpu: array_api_strict finds no gpu on this machine; it finds cpu.",
+        ),
     ],
-    ids=["backend", "driver", "dtype", "file"],
+    ids=["backend", "driver", "dtype", "file", "unclaimed device", "no device", "absent device"],
 )
 def test_wrong_options_are_usage_errors(tmp_path: Path, options: list[str], message: str) -> None:
     code, output = _run("lstsq_conformance.test_errors", *options, cwd=tmp_path)

@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import importlib
 import math
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import array_api_compat
@@ -50,11 +51,12 @@ class ArrayApiBackend(Backend):
         default_driver="auto",
         declines=("cholesky",),
         dtypes=("float32", "float64", "complex64", "complex128"),
+        devices=("cpu", "gpu"),
         solved_in_double=("float32", "complex64"),
     )
 
     #: Libraries that it is tested with, by the names that `from_numpy` takes. Others are served, too.
-    namespaces: ClassVar[tuple[str, ...]] = ("array_api_strict", "torch")
+    namespaces: ClassVar[tuple[str, ...]] = ("array_api_strict", "torch", "cupy")
 
     def solve(self, a: Array, b: Array, rcond: float, driver: str) -> Solution:
         """Solve by this driver. See `Backend.solve`.
@@ -85,11 +87,19 @@ class ArrayApiBackend(Backend):
             _require_decomposable(a)
         # A number beyond the range of its dtype becomes inf or 0; NumPy would warn besides.
         computes_with_numpy = xp.__name__.rpartition(".")[2] in ("numpy", "array_api_strict")
-        with np.errstate(all="ignore") if computes_with_numpy else nullcontext():
+        with np.errstate(all="ignore") if computes_with_numpy else nullcontext(), _on_its_device(a):
             return solve(xp, a, b, rcond, driver, singular_values)
 
+    def within(self, function: Callable[[Array, Array], Any], a: Array, b: Array) -> Any:
+        """``function(a, b)``, on the device of `a`. See `Backend.within`."""
+        with _on_its_device(a):
+            return function(a, b)
+
     def from_numpy(self, array: np.ndarray[Any, Any], namespace: str | None = None) -> Array:
-        """Copy a NumPy array to `namespace`, such as ``"torch"``; without one, NumPy's own array is taken as it is."""
+        """Copy a NumPy array to the default device of `namespace`, such as ``"torch"`` or ``"cupy"``.
+
+        Without a namespace NumPy's own array is taken as it is.
+        """
         if namespace is None:
             return array
         try:
@@ -106,6 +116,9 @@ class ArrayApiBackend(Backend):
         TypeError
             A torch tensor whose derivatives or whose trace would be lost.
         """
+        if array_api_compat.is_cupy_array(array):
+            copied: np.ndarray[Any, Any] = array.get()  # CuPy makes no NumPy array of its own without being asked.
+            return copied
         if not array_api_compat.is_torch_array(array):
             return np.asarray(array)
         from lstsq_array_api._torch import to_numpy
@@ -128,6 +141,15 @@ class ArrayApiBackend(Backend):
                 f"got a Dask array of shape {array.shape}, not all of which is known; expected a known shape. "
                 "Call array.compute_chunk_sizes() first."
             )
+
+
+def _on_its_device(array: Array) -> AbstractContextManager[Any]:
+    """CuPy computes on the current device, whatever its arrays are on; other libraries on that of their arrays.
+
+    The stream is then the one that the caller has made current for this device.
+    """
+    device: AbstractContextManager[Any] = array.device if array_api_compat.is_cupy_array(array) else nullcontext()
+    return device
 
 
 def _require_linalg(xp: Any) -> None:

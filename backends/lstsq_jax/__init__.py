@@ -17,7 +17,8 @@ separate, SIAM J. Numer. Anal. 10 (1973), 413-432, section 4.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,7 @@ class JaxBackend(Backend):
         drivers=("svd",),
         default_driver="svd",
         dtypes=("float32", "float64", "complex64", "complex128"),
+        devices=("cpu", "gpu"),
         transforms=("jit", "vmap", "grad", "vjp", "jvp", "jacfwd", "jacrev", "checkpoint"),
         traced_rcond=True,
     )
@@ -120,6 +122,24 @@ class JaxBackend(Backend):
             return jax.numpy.zeros(shape, dtype)
         # Explicitly, since the caller may have forbidden JAX all other transfers.
         return jax.device_put(np.zeros(shape, dtype), beside(like))
+
+    def device(self, array: Array) -> Any:
+        """The one device that the array was put on; None where JAX traces it, spreads it or may move it.
+
+        An array that nobody has put on a device (which is not "committed") goes to the device of the arrays beside it.
+        """
+        import jax
+
+        if isinstance(array, jax.core.Tracer) or not array.committed:
+            return None
+        return array.device if isinstance(array.device, jax.Device) else None
+
+    @contextmanager
+    def on_device(self, device: Any) -> Iterator[Callable[[Array], Array]]:
+        """A context for work on this device, and the function that puts an array there, traced or not."""
+        import jax
+
+        yield lambda array: jax.device_put(array, device)
 
     def within(self, function: Callable[[Array, Array], Any], a: Array, b: Array) -> Any:
         """``function(a, b)``, where arrays of explicit sharding may be reshaped. See `Backend.within`."""

@@ -38,7 +38,8 @@ def factorise(a: jax.Array, rcond: jax.Array, smallest: int) -> Factors:
         u = matmul(q, u)
     else:
         u, s, vh = lax.linalg.svd(a, full_matrices=False)
-    keep = s > rcond * s[..., :1]
+    # At a cutoff of 1 everything is zero. On GPUs equal singular values need not be rounded alike, nor descend.
+    keep = (s > rcond * s[..., :1]) & (rcond < 1)
     if smallest != n:
         keep &= jnp.arange(n) < smallest
     return Factors(u, s, adjoint(vh), keep, (1 / jnp.where(keep, s, jnp.inf)).astype(a.dtype))

@@ -1,6 +1,7 @@
 """From cases and claims to tests: what is legal for the backend is generated, and nothing else.
 
-A test of the suite takes `target` and, where it wants them, `case`, `dtype` and `driver`. Its marks say the rest:
+A test of the suite takes `target` and, where it wants them, `case`, `dtype` and `driver`, or `device`, a kind of device
+that the backend claims and that is here. Its marks say the rest:
 
 ``contract(row)``
     The row of the contract that it proves; failures name it.
@@ -35,6 +36,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,7 +101,9 @@ class Suite:
         self.known_failures = _read_xfail(config.getoption("lstsq_xfail"))
         self.narrowed = bool(self.quick or config.getoption("lstsq_driver") or config.getoption("lstsq_dtype"))
         self.grouped = config.pluginmanager.hasplugin("xdist")
-        self.target = _find_target(config)
+        contexts = ExitStack()
+        config.add_cleanup(contexts.close)
+        self.target, self.device = _find_target(config, contexts)
         self.finished = 0
         for line in _MARKS:
             config.addinivalue_line("markers", line)
@@ -110,15 +114,19 @@ class Suite:
         return (
             f"lstsq: backend {target.backend.name}"
             + (f" on {target.namespace}" if target.namespace else "")
+            + (f", device {self.device}" if self.device else "")
             + f"; drivers {', '.join(target.drivers)}; dtypes {', '.join(target.dtypes)}; "
             f"transforms {', '.join(target.claims.transforms) or 'none claimed'}"
             + ("; quick selection" if self.quick else "")
         )
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Give a test its cases, dtypes and drivers."""
+        """Give a test its cases, dtypes and drivers, or devices."""
         if metafunc.module.__name__.partition(".")[0] != __package__:
             return
+        if "device" in metafunc.fixturenames:
+            none = [pytest.param(None, marks=pytest.mark.unclaimed)]
+            metafunc.parametrize("device", list(self.target.devices) or none)
         names = [name for name in ("case", "dtype", "driver") if name in metafunc.fixturenames]
         if not names or any(mark.args[0] == names for mark in metafunc.definition.iter_markers("parametrize")):
             return
@@ -242,7 +250,8 @@ def _row(item: pytest.Item) -> str:
     return str(mark.args[0])
 
 
-def _find_target(config: pytest.Config) -> Target:
+def _find_target(config: pytest.Config, contexts: ExitStack) -> tuple[Target, str]:
+    """The target, and the name of the device that was asked for."""
     name, namespace = config.getoption("lstsq_backend"), config.getoption("lstsq_namespace")
     try:
         backend = lstsq.get_backend(name)
@@ -254,9 +263,30 @@ def _find_target(config: pytest.Config) -> Target:
     claims = backend.capabilities
     drivers = _choose("--lstsq-driver", config.getoption("lstsq_driver"), (claims.default_driver, *claims.drivers))
     dtypes = _choose("--lstsq-dtype", config.getoption("lstsq_dtype"), claims.dtypes)
+    device = _find_device(backend, namespace, config.getoption("lstsq_device"))
+    put = None if device is None else contexts.enter_context(backend.on_device(device))
+    target = Target(backend, namespace, drivers, dtypes, put)
     for dtype in dtypes:
-        _check_round_trip(backend, namespace, dtype)
-    return Target(backend, namespace, drivers, dtypes)
+        _check_round_trip(target, dtype)
+    return target, "" if device is None else str(device)
+
+
+def _find_device(backend: Backend, namespace: str | None, asked: str | None) -> Any:
+    """The device to put arrays on, or None to leave that to the library."""
+    if asked is None:
+        return None
+    kind, claimed = {"cuda": "gpu"}.get(asked, asked), backend.capabilities.devices
+    if kind not in claimed:
+        raise pytest.UsageError(
+            f"--lstsq-device: {asked} is not claimed by the backend; it claims {', '.join(claimed)}."
+        )
+    found = backend.devices(namespace)
+    if kind not in found:
+        raise pytest.UsageError(
+            f"--lstsq-device {asked}: {namespace or backend.name} finds no {kind} on this machine; it finds "
+            f"{', '.join(found) or 'no device at all'}. Run it where there is one, with a build of the library for it."
+        )
+    return found[kind]
 
 
 def _choose(option: str, asked: list[str] | None, claimed: tuple[str, ...]) -> tuple[str, ...]:
@@ -269,9 +299,10 @@ def _choose(option: str, asked: list[str] | None, claimed: tuple[str, ...]) -> t
     return tuple(dict.fromkeys(asked or claimed))
 
 
-def _check_round_trip(backend: Backend, namespace: str | None, dtype: str) -> None:
+def _check_round_trip(target: Target, dtype: str) -> None:
+    backend = target.backend
     try:
-        returned = np.asarray(backend.to_numpy(backend.from_numpy(np.zeros(1, dtype), namespace))).dtype
+        returned = target.numpy(target.array(np.zeros(1, dtype))).dtype
     except Exception as error:
         raise pytest.UsageError(
             f"the {backend.name} backend claims {dtype}, and cannot convert such an array from NumPy and back "

@@ -30,6 +30,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--lstsq-namespace", metavar="NAME", help="the library whose arrays to use, where the backend serves several"
     )
+    group.addoption(
+        "--lstsq-device",
+        metavar="KIND",
+        help="put every array on the first device of this kind, cpu or gpu (or cuda, which is gpu); default: where the "
+        "library puts them",
+    )
     group.addoption("--lstsq-quick", action="store_true", help="a selection that runs in less than a minute")
     group.addoption(
         "--lstsq-xfail",

@@ -14,7 +14,8 @@ ROWS = {
     "dtypes": "a and b are promoted to one floating dtype: integers to the default float, half precision to float32; "
     "s and residuals are real, rank is an integer",
     "arithmetic": "float32 and complex64 are solved in double precision where the backend claims it",
-    "namespaces": "results are of the input's library; two libraries mixed are refused; backend=... converts back",
+    "namespaces": "results are of the input's library and on its device; two libraries or two devices mixed are "
+    "refused; backend=... converts back",
     "empty": "M = 0, N = 0, K = 0 and empty batches work as NumPy's do",
     "batch": "every batch element is solved as if it were alone",
     "nonfinite": "NaN or inf in a: LinAlgError, or NaN and rank 0 in that batch element alone; in b: NaN in x and "

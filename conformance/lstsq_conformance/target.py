@@ -19,13 +19,21 @@ Array = Any
 
 
 class Target:
-    """One backend, one of the libraries that it serves, and the drivers and dtypes of this run."""
+    """One backend, one of the libraries that it serves, and the drivers, the dtypes and the device of this run."""
 
-    def __init__(self, backend: Backend, namespace: str | None, drivers: tuple[str, ...], dtypes: tuple[str, ...]):
+    def __init__(
+        self,
+        backend: Backend,
+        namespace: str | None,
+        drivers: tuple[str, ...],
+        dtypes: tuple[str, ...],
+        put: Callable[[Array], Array] | None = None,
+    ):
         self.backend = backend
         self.namespace = namespace
         self.drivers = drivers
         self.dtypes = dtypes
+        self._put = put
         self.claims = backend.capabilities
         self.answer = functools.lru_cache(maxsize=8192)(self._answer)
 
@@ -39,13 +47,28 @@ class Target:
         """The functions of the library."""
         return self.backend.namespace(self.array(np.zeros(1, self.dtype)))
 
+    @functools.cached_property
+    def devices(self) -> dict[str, Any]:
+        """Of the kinds of device that the backend claims: the library's first one here, where it has one."""
+        found = self.backend.devices(self.namespace)
+        return {kind: found[kind] for kind in self.claims.devices if kind in found}
+
     def accepts(self, dtype: str, driver: str | None) -> bool:
         """Whether the backend claims to solve this dtype with this driver."""
         return self.backend.refuse(dtype, driver or self.claims.default_driver) is None
 
     def array(self, array: object) -> Array:
-        """The library's own array of these numbers."""
-        return self.backend.from_numpy(np.asarray(array), self.namespace)
+        """The library's own array of these numbers, on the device of this run."""
+        made = self.backend.from_numpy(np.asarray(array), self.namespace)
+        return made if self._put is None else self._put(made)
+
+    def on_each_device(self, array: NumpyArray) -> list[Array]:
+        """The library's own array of these numbers on each of its `devices`."""
+        arrays = []
+        for device in self.devices.values():
+            with self.backend.on_device(device) as put:
+                arrays.append(put(self.backend.from_numpy(array, self.namespace)))
+        return arrays
 
     def numpy(self, array: Array) -> NumpyArray:
         """A NumPy array of these numbers."""
@@ -80,9 +103,12 @@ class Target:
         sample = self.array(np.zeros(3, self.dtype))
         if feature == "other than NumPy":
             return not isinstance(sample, np.ndarray)
+        if feature == "arrays on two devices":
+            return len({str(self.backend.device(array)) for array in self.on_each_device(np.zeros(1, self.dtype))}) > 1
         if feature == "negative steps":
             try:
-                sample[::-1]
+                with self.backend.context():
+                    sample[::-1]
             except (ValueError, IndexError, TypeError):
                 return False
             return True

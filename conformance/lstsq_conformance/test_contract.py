@@ -223,6 +223,42 @@ def test_results_are_of_the_inputs_library(target: Target) -> None:
 
 
 @pytest.mark.contract("namespaces")
+@pytest.mark.parametrize(
+    ("a_shape", "b_shape"),
+    [((5, 3), (5,)), ((3, 3), (3, 1)), ((3, 5), (2, 3, 2)), ((2, 5, 3), (5, 2)), ((0, 3), (0, 2)), ((5, 3), (5, 0))],
+    ids=str,
+)
+def test_results_are_on_the_inputs_device(
+    target: Target, device: str, a_shape: tuple[int, ...], b_shape: tuple[int, ...]
+) -> None:
+    backend = target.backend
+    a, b = _random(*a_shape, dtype=target.dtype), _random(*b_shape, dtype=target.dtype)
+    expected = target.solve(a, b)
+    with backend.on_device(target.devices[device]) as put:
+        there = [put(backend.from_numpy(array, target.namespace)) for array in (a, b)]
+        operands = [there, [there[0], b.tolist()]] if b.size else [there]
+        for native_a, native_b in operands:
+            for singular_values in (True, False):
+                result = target.lstsq(native_a, native_b, singular_values=singular_values)
+                for field, array in result._asdict().items():
+                    if array is not None:
+                        assert backend.device(array) == backend.device(there[0]), field
+                np.testing.assert_allclose(target.numpy(result.x), expected.x, rtol=_close(target), atol=_close(target))
+                np.testing.assert_array_equal(target.numpy(result.rank), expected.rank)
+
+
+@pytest.mark.contract("namespaces")
+@pytest.mark.library("arrays on two devices")
+def test_two_devices_are_refused(target: Target) -> None:
+    first, second = target.on_each_device(_random(3, 3, dtype=target.dtype))[:2]
+    for a, b in ((first, second), (second, first)):
+        with pytest.raises(TypeError) as caught:
+            target.lstsq(a, b)
+        for array in (a, b):
+            assert str(target.backend.device(array)) in str(caught.value)
+
+
+@pytest.mark.contract("namespaces")
 def test_named_backend_solves_numpy_arrays_and_converts_back(target: Target) -> None:
     a, b = _random(5, 3, dtype=target.dtype), _random(5, 2, dtype=target.dtype)
     result = lstsq.lstsq(a, b, backend=target.backend.name)

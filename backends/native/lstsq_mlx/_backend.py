@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -142,6 +142,12 @@ class MlxBackend(Backend):
             )
         mx = _mlx()
         return mx.zeros(shape, dtype=getattr(mx, dtype), stream=mx.cpu)
+
+    @contextmanager
+    def on_device(self, device: Any) -> Iterator[Callable[[Array], Array]]:
+        """A context in which this is the default device: MLX's arrays have none, operations do."""
+        with _mlx().stream(device):
+            yield lambda array: array
 
     def transform(self, name: str) -> Callable[..., Any]:
         """MLX's function transformation, with the signature of its namesake in JAX; see `lstsq_mlx._transforms`."""

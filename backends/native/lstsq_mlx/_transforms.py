@@ -1,12 +1,13 @@
 """MLX's function transformations with JAX's signatures: what the conformance suite drives every library through.
 
-They run on the CPU, which alone has float64: what MLX itself adds up in a derivative, and what the function given does
-besides solving, goes to the default device elsewhere, and that may be a GPU.
+Those of float64 run on the CPU, which alone has it: what MLX itself adds up in a derivative, and what the function
+given does besides solving, goes to the default device elsewhere, and that may be a GPU.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import wraps
 from typing import Any
 
@@ -86,20 +87,26 @@ def _only(f: Function, arguments: tuple[Any, ...], argnum: int) -> Function:
     return lambda at: f(*arguments[:argnum], at, *arguments[argnum + 1 :])
 
 
-def _on_the_cpu(f: Function) -> Function:
-    """`f`, and what it returns if that is a function."""
+def _where_float64_is(f: Function) -> Function:
+    """`f`, and what it returns if that is a function, on the CPU where an argument is of float64."""
 
     @wraps(f)
     def run(*arguments: Any, **options: Any) -> Any:
-        with mx.stream(mx.cpu):
+        with mx.stream(mx.cpu) if _has_float64(arguments) else nullcontext():
             result = f(*arguments, **options)
         if isinstance(result, tuple):
-            return tuple(_on_the_cpu(part) if callable(part) else part for part in result)
-        return _on_the_cpu(result) if callable(result) else result
+            return tuple(_where_float64_is(part) if callable(part) else part for part in result)
+        return _where_float64_is(result) if callable(result) else result
 
     return run
 
 
+def _has_float64(arguments: Any) -> bool:
+    if isinstance(arguments, (tuple, list)):
+        return any(map(_has_float64, arguments))
+    return isinstance(arguments, mx.array) and arguments.dtype == mx.float64
+
+
 TRANSFORMS: dict[str, Function] = {
-    f.__name__: _on_the_cpu(f) for f in (jit, vmap, grad, jvp, vjp, jacfwd, jacrev, checkpoint)
+    f.__name__: _where_float64_is(f) for f in (jit, vmap, grad, jvp, vjp, jacfwd, jacrev, checkpoint)
 }

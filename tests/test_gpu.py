@@ -1,0 +1,106 @@
+"""What can be seen on a GPU alone. Where there is none, there are no tests here.
+
+The conformance suite with ``--lstsq-device gpu`` tests the rest of the contract there.
+"""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+from gpus import first_gpu
+
+from lstsq import lstsq
+
+TORCH, CUPY, JAX = first_gpu("array_api", "torch"), first_gpu("array_api", "cupy"), first_gpu("jax")
+
+
+def refused(on_the_gpu, on_the_cpu):
+    with pytest.raises(TypeError, match=r"^a is on the device cuda:0 and b on .*cpu.*; expected one device"):
+        lstsq(on_the_gpu, on_the_cpu)
+    with pytest.raises(TypeError, match=r"^a is on the device .*cpu.* and b on cuda:0; expected one device"):
+        lstsq(on_the_cpu, on_the_gpu)
+
+
+if TORCH is not None:
+
+    class TestTorch:
+        def test_two_devices_are_refused(self):
+            import torch
+
+            refused(torch.eye(3, device=TORCH), torch.eye(3))
+
+
+if JAX is not None:
+
+    class TestJax:
+        def test_two_devices_are_refused(self):
+            array = np.eye(3, dtype="float32")
+            refused(jax.device_put(array, JAX), jax.device_put(array, jax.devices("cpu")[0]))
+
+        def test_what_nobody_has_put_on_a_device_goes_to_the_other(self):
+            here = jax.device_put(np.eye(3, dtype="float32"), jax.devices("cpu")[0])
+            assert lstsq(here, jax.numpy.ones(3)).x.device == here.device
+
+        @pytest.mark.parametrize("size", [1, 2, 3, 5, 16, 33, 100])
+        @pytest.mark.parametrize("dtype", ["float32", "complex64"])
+        def test_everything_is_zero_from_a_cutoff_of_1_on(self, size, dtype):
+            a = jax.device_put(np.eye(size, dtype=dtype), JAX)
+            for rcond in (1.0, 2.0, np.inf):
+                result = lstsq(a, a, rcond)
+                assert int(result.rank) == 0
+                np.testing.assert_array_equal(result.x, 0)
+
+
+if CUPY is not None:
+
+    class TestCupy:
+        def test_the_callers_stream_is_used(self):
+            import cupy
+
+            a, b = cupy.random.default_rng(0).standard_normal((2000, 50)), cupy.ones(2000)
+            expected = lstsq(a, b).x.get()
+            stream = cupy.cuda.Stream(non_blocking=True)
+            with stream:
+                # Not the numbers of a and b before this stream has come to the last step.
+                late_a, late_b = cupy.zeros_like(a), cupy.zeros_like(b)
+                for _ in range(256):
+                    late_a += a / 256
+                    late_b += b / 256
+                x = lstsq(late_a, late_b).x
+                assert cupy.cuda.get_current_stream() == stream
+                np.testing.assert_allclose(x.get(), expected, rtol=1e-9)
+
+        def test_what_is_no_array_joins(self):
+            import cupy
+
+            for result in (
+                lstsq(cupy.eye(3), [1, 2, 3.5]),
+                lstsq([[1, 0, 0], [0, 1, 0], [0, 0, np.float64(1)]], cupy.asarray([1, 2, 3.5])),
+                lstsq(cupy.eye(3), [np.ones(()), 2, cupy.asarray(3.5)]),
+            ):
+                assert {type(array) for array in result} == {cupy.ndarray}
+                np.testing.assert_allclose(result.x.get(), [1, 2, 3.5], rtol=1e-14)
+
+        def test_numpys_arrays_are_refused(self):
+            import cupy
+
+            with pytest.raises(TypeError, match="a is an array of cupy and b of numpy; expected one library"):
+                lstsq(cupy.eye(3), np.ones(3))
+
+        def test_another_backend_solves_and_the_results_come_back(self):
+            import cupy
+
+            result = lstsq(cupy.eye(3), cupy.ones(3), backend="numpy")
+            assert {type(array) for array in result} == {cupy.ndarray}
+            np.testing.assert_array_equal(result.x.get(), 1)
+
+        def test_the_device_of_the_arrays_is_used_and_not_the_current_one(self):
+            import cupy
+
+            last = cupy.cuda.runtime.getDeviceCount() - 1
+            with cupy.cuda.Device(last):
+                a, b = cupy.eye(3), cupy.ones(3)
+            with cupy.cuda.Device(0):
+                for result in (lstsq(a, b), lstsq(a, b[:, None]), lstsq(a, [1, 1, 1]), lstsq(a[:0], b[:0])):
+                    assert {array.device.id for array in result} == {last}
