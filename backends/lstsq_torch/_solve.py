@@ -12,6 +12,8 @@ from torch import Tensor
 
 from lstsq._backend import Solution
 from lstsq_array_api import _solve as standard
+from lstsq_array_api import _svd
+from lstsq_torch._drivers import by_gelsd, by_qr, by_qr_without_s
 
 
 def solve(a: Tensor, b: Tensor, rcond: float, driver: str, singular_values: bool) -> Solution:
@@ -25,6 +27,10 @@ def solve(a: Tensor, b: Tensor, rcond: float, driver: str, singular_values: bool
             solution = _by_native(a, b, rcond, driver, singular_values)
             if solution is not None:
                 return solution
+        if driver == "qr":
+            return _svd.solve(xp, a, b, rcond, by_qr if singular_values else by_qr_without_s)
+        if driver == "gelsd":
+            return _svd.solve(xp, a, b, rcond, by_gelsd)
         return standard.solve(xp, a, b, rcond, driver, singular_values)
 
 
