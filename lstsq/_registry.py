@@ -55,7 +55,10 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_entry_points()))
 
 
-@cache
+# In a dictionary, which `torch.compile` can look into; through a `cache` it would trace what is called.
+_backends: dict[str, Backend] = {}
+
+
 def get_backend(name: str) -> Backend:
     """The backend of this name, imported at its first use.
 
@@ -64,12 +67,16 @@ def get_backend(name: str) -> Backend:
     ValueError
         If no installed backend has this name; the message lists those that do.
     """
+    found = _backends.get(name)
+    if found is not None:
+        return found
     entry = _entry_points().get(name)
     if entry is None:
         how = f" To add it: {not_installed()[name]}." if name in not_installed() else ""
         raise ValueError(f"unknown backend {name!r}; installed backends: {', '.join(names())}.{how}")
     backend_class: type[Backend] = entry.load()
-    return backend_class()
+    _backends[name] = backend_class()
+    return _backends[name]
 
 
 def not_installed() -> dict[str, str]:
@@ -129,7 +136,7 @@ def _find_owner(array: Any) -> Owner | None:
     for root in roots:
         chosen = _choose(root)
         if chosen is not None:
-            return Owner(chosen, chosen.serves[0], chosen.namespace(array))
+            return Owner(chosen, chosen.serves[0], _namespace(chosen, array))
     if not array_api_compat.is_array_api_obj(array):
         _require_convertible(array)
         _require_plain(getattr(array, "data", None))  # What an array with labels is around.
@@ -140,14 +147,18 @@ def _find_owner(array: Any) -> Owner | None:
     chosen = _choose(ANY_OTHER)
     if chosen is None:
         return None
+    xp = _namespace(chosen, array)
+    return Owner(chosen, xp.__name__.removeprefix("array_api_compat.").partition(".")[0], xp)
+
+
+def _namespace(backend: Backend, array: Any) -> Any:
     try:
-        xp = chosen.namespace(array)
+        return backend.namespace(array)
     except TypeError as error:
         raise TypeError(
             f"got {_name(type(array))}, which stands for an array and names no library of array functions; "
             "expected an array. Pass one with numbers in it."
         ) from error
-    return Owner(chosen, xp.__name__.removeprefix("array_api_compat.").partition(".")[0], xp)
 
 
 def _root(kind: type) -> str:

@@ -44,7 +44,8 @@ class ArrayApiBackend(Backend):
     """
 
     name = "array_api"
-    serves = ("*",)
+    #: torch by name as well: it has a backend of its own, beside which this one takes tensors as they are.
+    serves = ("*", "torch")
     requires = ("array_api_compat",)
     capabilities = Capabilities(
         drivers=("auto", "cholesky", "svd"),

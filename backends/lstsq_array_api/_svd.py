@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from lstsq._backend import Array, Solution
 from lstsq_array_api._arithmetic import adjoint, exponent, headroom, is_complex, nan, times_power_of_two, working_dtype
 
+#: The solution, the residual ``b - a x``, which singular values are kept, and these.
+Scaled = tuple[Array, Array, Array, Array]
 
-def solve(xp: Any, a: Array, b: Array, rcond: float) -> Solution:
-    """Solve for each matrix of the batch: ``a (..., M, N)``, ``b (..., M, K)``. See `Backend.solve`."""
+
+def solve(xp: Any, a: Array, b: Array, rcond: float, solve_scaled: Callable[..., Scaled] | None = None) -> Solution:
+    """Solve for each matrix of the batch: ``a (..., M, N)``, ``b (..., M, K)``. See `Backend.solve`.
+
+    `solve_scaled` is another way to solve what is finite and scaled, with the arguments of `solve_scaled_by_svd`.
+    """
     dtype = a.dtype
     finite_a, finite_b = xp.all(xp.isfinite(a), axis=(-2, -1)), xp.all(xp.isfinite(b), axis=-2)
     # Zeros in place of a matrix that is not finite, for which the SVD of some libraries raises or never returns, and in
@@ -24,7 +31,7 @@ def solve(xp: Any, a: Array, b: Array, rcond: float) -> Solution:
     size_a, size_b = exponent(xp, a, (-2, -1)), exponent(xp, b, -2)
     size_b = size_b + headroom(xp, size_b.dtype)
     a, b = times_power_of_two(xp, a, -size_a), times_power_of_two(xp, b, -size_b)
-    x, r, keep, s = _solve_scaled(xp, a, b, rcond)
+    x, r, keep, s = (solve_scaled or solve_scaled_by_svd)(xp, a, b, rcond)
     size_r = exponent(xp, r, -2)
     r = times_power_of_two(xp, r, -size_r)
     squares = xp.sum(xp.real(r) ** 2 + xp.imag(r) ** 2 if is_complex(xp, r) else r**2, axis=-2)
@@ -43,8 +50,7 @@ def solve(xp: Any, a: Array, b: Array, rcond: float) -> Solution:
     )
 
 
-def _solve_scaled(xp: Any, a: Array, b: Array, rcond: float) -> tuple[Array, Array, Array, Array]:
-    """The solution, the residual ``b - a x``, which singular values are kept, and these."""
+def solve_scaled_by_svd(xp: Any, a: Array, b: Array, rcond: float) -> Scaled:
     wide = a.shape[-2] < a.shape[-1]
     u, s, vh = _thin_svd(xp, adjoint(xp, a) if wide else a)
     if wide:

@@ -19,8 +19,8 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 _MESSAGE = (
     "a or b is a torch tensor whose derivatives are asked for (it requires grad, has a tangent, or comes from a "
-    "transformation of torch.func), and derivatives of least squares are not supported for torch: its own are NaN at "
-    "equal singular values. Pass a.detach() and b.detach(), or call under torch.no_grad()."
+    "transformation of torch.func), and they would be lost in the array_api backend or in another library. Let the "
+    "torch backend solve (backend=None); or pass a.detach() and b.detach(), or call under torch.no_grad()."
 )
 
 _library = torch.library.Library("lstsq_array_api", "DEF")
@@ -80,7 +80,7 @@ def to_numpy(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
     if traced:
         raise TypeError(
             "a transformation of torch (vmap, compile, export, trace) records what is done with the tensor, and cannot "
-            "follow it to another library; expected a tensor outside of any transformation. Let the array_api backend "
+            "follow it to another library; expected a tensor outside of any transformation. Let the torch backend "
             "solve (backend=None), or solve outside and pass the result in."
         )
     return array

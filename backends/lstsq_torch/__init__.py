@@ -1,0 +1,109 @@
+"""The torch backend: every device, every transformation of torch, and derivatives of any order.
+
+Matrices that are certainly of full rank are solved by Cholesky and refined, all others by orthogonal factorisations. On
+the CPU the compiled core of ``lstsq-native`` does that where it is installed, and reads the tensors' own memory. To
+torch a solution is one operation (`_operations`), with a rule for derivatives that never mentions single singular
+vectors (`_gradient`): torch's own derivative of the singular value decomposition is NaN where values are equal.
+
+References
+----------
+G. H. Golub and V. Pereyra, The differentiation of pseudo-inverses and nonlinear least squares problems whose variables
+separate, SIAM J. Numer. Anal. 10 (1973), 413-432, section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lstsq._backend import Array, Backend, Capabilities, Solution
+
+__all__ = ["TorchBackend"]
+
+
+class TorchBackend(Backend):
+    """Least squares for torch tensors, concrete or traced.
+
+    The default driver, ``auto``, is Cholesky with a certificate and, for what that does not certify, orthogonal
+    factorisations. ``cholesky`` is the certified way alone: NaN and rank 0 where there is no certificate. ``qr`` is
+    Householder's QR, and the SVD where full rank is in doubt. ``gelsd`` is torch's own LAPACK, on the CPU wherever the
+    tensors are.
+
+    Everything is solved in double precision where the device has it, and so are derivatives: neither autocast nor TF32
+    touches them.
+
+    Examples
+    --------
+    >>> import torch
+    >>> a = torch.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]])
+    >>> b = torch.tensor([[1.0], [3.0], [5.0]], requires_grad=True)
+    >>> x = TorchBackend().solve(a, b, rcond=1e-6, driver="auto").x
+    >>> [round(number, 4) for number in x.flatten().tolist()]
+    [1.0, 2.0]
+    >>> [round(number, 4) for number in torch.autograd.grad(x[1, 0], b)[0].flatten().tolist()]
+    [-0.5, 0.0, 0.5]
+    """
+
+    name = "torch"
+    serves = ("torch",)
+    requires = ("torch",)
+    capabilities = Capabilities(
+        drivers=("cholesky", "gelsd", "qr", "svd"),
+        default_driver="auto",
+        dtypes=("float32", "float64", "complex64", "complex128"),
+        devices=("cpu", "gpu"),
+        transforms=("jit", "vmap", "grad", "vjp", "jvp", "jacfwd", "jacrev", "checkpoint"),
+        solved_in_double=("float32", "complex64"),
+        declines=("cholesky",),
+    )
+
+    def solve(self, a: Array, b: Array, rcond: float, driver: str) -> Solution:
+        """Solve by the driver. See `Backend.solve`."""
+        from lstsq_torch._gradient import solve
+
+        return Solution(*solve(a, b, rcond, driver, True))
+
+    def solve_without_s(self, a: Array, b: Array, rcond: float, driver: str) -> Solution:
+        """Solve and leave `s` None. See `Backend.solve_without_s`."""
+        from lstsq_torch._gradient import solve
+
+        x, residuals, rank, _ = solve(a, b, rcond, driver, False)
+        return Solution(x, residuals, rank, None)
+
+    def from_numpy(self, array: np.ndarray[Any, Any], namespace: str | None = None) -> Array:
+        """Copy a NumPy array, keeping its dtype."""
+        import torch
+
+        return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
+
+    def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
+        """Convert to a NumPy array, keeping the dtype, from whatever device.
+
+        Raises
+        ------
+        TypeError
+            The derivative or the trace of the tensor would be lost.
+        """
+        from lstsq_array_api._torch import to_numpy
+
+        return to_numpy(array)
+
+    def examine(self, array: Array) -> None:
+        """Refuse tensors that are not dense.
+
+        Raises
+        ------
+        TypeError
+            The tensor is one of these.
+        """
+        layout = str(array.layout)
+        if layout != "torch.strided":
+            raise TypeError(f"got a torch tensor of layout {layout}; expected a dense one. Pass array.to_dense().")
+
+    def transform(self, name: str) -> Callable[..., Any]:
+        """torch's function transformation, with the signature of its namesake in JAX; see `lstsq_torch._transforms`."""
+        from lstsq_torch import _transforms
+
+        return _transforms.TRANSFORMS[name]

@@ -1,0 +1,62 @@
+"""The solution of tensors that hold numbers, by the driver and, on the CPU, by the compiled core where there is one."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+from array_api_compat import torch as xp
+from numpy.linalg import LinAlgError
+from torch import Tensor
+
+from lstsq._backend import Solution
+from lstsq_array_api import _solve as standard
+from lstsq_array_api import _svd
+from lstsq_torch._drivers import by_gelsd, by_qr, by_qr_without_s
+
+
+def solve(a: Tensor, b: Tensor, rcond: float, driver: str, singular_values: bool) -> Solution:
+    """Solve for each matrix of the batch: ``a (..., M, N)``, ``b (..., M, K)``. See `Backend.solve`.
+
+    `s` is None where `singular_values` is False.
+    """
+    # It adds nothing to double precision, but to single on a device without double.
+    with torch.autocast(a.device.type, enabled=False):
+        if driver in ("auto", "cholesky") and a.device.type == "cpu" and _native() is not None:
+            solution = _by_native(a, b, rcond, driver, singular_values)
+            if solution is not None:
+                return solution
+        if driver == "qr":
+            return _svd.solve(xp, a, b, rcond, by_qr if singular_values else by_qr_without_s)
+        if driver == "gelsd":
+            return _svd.solve(xp, a, b, rcond, by_gelsd)
+        return standard.solve(xp, a, b, rcond, driver, singular_values)
+
+
+@cache
+def _native() -> Any:
+    """The backend of the distribution `lstsq-native`, or None where it is not installed or cannot run."""
+    try:
+        from lstsq_native import NativeBackend
+    except ImportError:
+        return None
+    backend = NativeBackend()
+    return backend if backend.unavailable() is None else None
+
+
+def _by_native(a: Tensor, b: Tensor, rcond: float, driver: str, singular_values: bool) -> Solution | None:
+    """The answer of the compiled core, which reads the tensors' memory; or None, where a matrix is not finite."""
+    native = _native()
+    solve = native.solve if singular_values else native.solve_without_s
+    try:
+        answer = solve(_in_numpy(a), _in_numpy(b), rcond, driver)
+    except LinAlgError:
+        # It answers for all matrices of a batch or for none. Here the others keep their answers.
+        return None
+    return Solution(*(None if part is None else torch.as_tensor(part) for part in answer))
+
+
+def _in_numpy(tensor: Tensor) -> Any:
+    """The numbers as they lie in memory; a copy only of what torch has not yet conjugated or negated."""
+    return tensor.resolve_conj().resolve_neg().numpy()
