@@ -89,10 +89,12 @@ class Certified(NamedTuple):
     x: Array
     #: (B, K), the sums of squares of ``b - a x``.
     squares: Array
-    #: (B,), bool, NumPy's or the library's.
-    good: Array
+    #: (B,), bool, NumPy's or the library's; or None, if all are.
+    good: Array | None
     #: (B, min(M, N)), or None where they are not wanted.
     s: Array | None
+    #: (B,), if it is at hand; where `good` it is full.
+    rank: Array | None = None
 
 
 def solve(
@@ -140,7 +142,7 @@ def solve(
         previous = step_size
         open_ = lacking.to_device(xp, more, a)[:, None, None]
     s = reduction.singular_values(bounds, good) if singular_values else None
-    return Certified(x, residual**2, good, s)
+    return Certified(x, residual**2, None if bool(where.all(good)) else good, s)
 
 
 def _judge(

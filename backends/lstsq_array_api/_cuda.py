@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import struct
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -20,11 +21,13 @@ from lstsq._backend import Array, dtype_name
 #: The kernels are written for any number of threads that is a power of two; shared memory is what limits a problem.
 Arguments = tuple[Any, ...]
 
+_DOUBLE, _BITS = struct.Struct("<d"), struct.Struct("<Q")
+
 
 class Kernels:
     """The kernels of one GPU for one type of numbers.
 
-    Numbers among the arguments are NumPy's, of the types that the kernel has; the others are arrays of the library.
+    Of the arguments of a kernel an int is C's int, a float its double, and all else is an array of the library.
     """
 
     #: Threads of a block of several on a processor of the GPU, and of one that is alone there: powers of two.
@@ -36,6 +39,10 @@ class Kernels:
     def launch(self, name: str, blocks: int, threads: int, shared: int, arguments: Arguments) -> None:
         """Start the kernel `name`; it runs when what was started before it has ended."""
         raise NotImplementedError
+
+    def clear(self, array: Array) -> None:
+        """Write zero into an array of one integer of 32 bits, in the order of the launches."""
+        array[...] = 0
 
 
 def kernels_for(a: Array) -> Kernels | None:
@@ -70,7 +77,8 @@ class _CupyKernels(Kernels):
         if function is None:
             function = self._functions[name] = self._module.get_function(name)
             function.max_dynamic_shared_size_bytes = self.shared_limit
-        function((blocks,), (threads,), arguments, shared_mem=shared)
+        typed = tuple(np.int32(argument) if type(argument) is int else argument for argument in arguments)
+        function((blocks,), (threads,), typed, shared_mem=shared)
 
 
 @cache
@@ -101,12 +109,11 @@ class _TorchKernels(Kernels):
         self._functions: dict[str, Any] = {}
 
     def _function(self, name: str) -> Any:
-        function = self._functions.get(name)
-        if function is None:
-            driver = self._driver
-            function = self._functions[name] = _done(driver.cuModuleGetFunction(self._module, name.encode()))
-            attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-            _done(driver.cuFuncSetAttribute(function, attribute, self.shared_limit))
+        driver = self._driver
+        function = _done(driver.cuModuleGetFunction(self._module, name.encode()))
+        attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        _done(driver.cuFuncSetAttribute(function, attribute, self.shared_limit))
+        self._functions[name] = function
         return function
 
     def launch(self, name: str, blocks: int, threads: int, shared: int, arguments: Arguments) -> None:
@@ -115,13 +122,18 @@ class _TorchKernels(Kernels):
             with torch.cuda.device(self._device):
                 return self.launch(name, blocks, threads, shared, arguments)
         stream = torch.cuda.current_stream().cuda_stream
-        values = [as_c(argument) for argument in arguments]
-        addresses = (ctypes.c_void_p * len(values))(*map(ctypes.addressof, values))
-        _done(
-            self._driver.cuLaunchKernel(
-                self._function(name), blocks, 1, 1, threads, 1, 1, shared, stream, ctypes.addressof(addresses), 0
-            )
+        values = (ctypes.c_uint64 * len(arguments))(*map(as_bits, arguments))
+        first = ctypes.addressof(values)
+        places = (ctypes.c_uint64 * len(arguments))(*range(first, first + 8 * len(arguments), 8))
+        function = self._functions.get(name) or self._function(name)
+        status = self._driver.cuLaunchKernel(
+            function, blocks, 1, 1, threads, 1, 1, shared, stream, ctypes.addressof(places), 0
         )
+        _done(status)
+
+    def clear(self, array: Array) -> None:
+        stream = self._torch.cuda.current_stream(self._device).cuda_stream
+        _done(self._driver.cuMemsetD32Async(array.data_ptr(), 0, 1, stream))
 
 
 @cache
@@ -134,20 +146,18 @@ def _for_torch(device: int, real: str) -> Kernels | None:
     return _TorchKernels(device, real)
 
 
-def as_c(argument: Any) -> Any:
-    """An argument of a kernel as C has it: the number, or the address of the array."""
-    if isinstance(argument, np.int32):
-        return ctypes.c_int(int(argument))
-    if isinstance(argument, np.int64):
-        return ctypes.c_longlong(int(argument))
-    if isinstance(argument, np.float64):
-        return ctypes.c_double(float(argument))
-    return ctypes.c_void_p(argument.ctypes.data if isinstance(argument, np.ndarray) else argument.data_ptr())
+def as_bits(argument: Any) -> int:
+    """The first eight bytes of an argument in memory, of which the kernel takes what it needs: C's int is the first."""
+    if type(argument) is int:
+        return argument & 0xFFFFFFFF
+    if type(argument) is float:
+        return int(_BITS.unpack(_DOUBLE.pack(argument))[0])
+    return int(argument.ctypes.data if isinstance(argument, np.ndarray) else argument.data_ptr())
 
 
 def _done(answer: Any) -> Any:
     """What a function of `cuda.bindings` gives besides its status, which must be that of success."""
     status, *rest = answer
-    if int(status):
+    if status:
         raise RuntimeError(f"CUDA: {status.name}; expected success. Is the GPU in order?")
     return rest[0] if rest else None

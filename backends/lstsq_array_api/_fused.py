@@ -7,8 +7,7 @@ problems. Batches of small problems are solved by one kernel, a long matrix by a
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -33,23 +32,7 @@ BLOCKS = 528
 ROWS = 256
 
 
-class Found(NamedTuple):
-    """What the kernels found."""
-
-    answers: Certified
-    #: For a long matrix, whose singular values are not among the answers: its Gram matrix, and the additions behind
-    #: each entry.
-    gram: tuple[Array, int] | None
-
-    def with_singular_values(self, xp: Any, a: Array, working: Any, single: bool) -> Certified:
-        """The answers, with the singular values of `a` by the way of `_certified` if they are missing."""
-        if self.gram is None:
-            return self.answers
-        s = _certified.singular_values(xp, xp.astype(a, working), *self.gram, self.answers.good, single)
-        return self.answers._replace(s=s)
-
-
-def solve(xp: Any, kernels: Kernels, a: Array, b: Array, rcond: float, singular_values: bool) -> Found | None:
+def solve(xp: Any, kernels: Kernels, a: Array, b: Array, rcond: float, singular_values: bool) -> Certified | None:
     """Solve for ``a (B, M, N)``, ``b (B, M, K)``, contiguous and real, in the precision that they have.
 
     None if there are no kernels for problems of this shape.
@@ -57,10 +40,10 @@ def solve(xp: Any, kernels: Kernels, a: Array, b: Array, rcond: float, singular_
     (count, m, n), k = a.shape, b.shape[-1]
     if not (m >= n and n <= COLUMNS and k <= RIGHT_HAND_SIDES and max(count, m) < 2**31):
         return None
+    rcond = float(rcond)  # And no number of NumPy's.
     if m * n <= SMALL:
-        found = _solve_batch(xp, kernels, a, b, rcond, singular_values)
-        return None if found is None else Found(found, None)
-    return _solve_long(xp, kernels, a, b, rcond) if count == 1 else None
+        return _solve_batch(xp, kernels, a, b, rcond, singular_values)
+    return _solve_long(xp, kernels, a, b, rcond, singular_values) if count == 1 else None
 
 
 def _solve_batch(
@@ -75,68 +58,63 @@ def _solve_batch(
     shared_by_s = 8 * (3 * threads + n + m * (n | 1))
     if max(shared, shared_by_s if singular_values else 0) > kernels.shared_limit:
         return None
-    empty = _empty(xp, a)
-    x, squares, good = empty((count, n, k), a.dtype), empty((count, k), a.dtype), empty((count,), xp.uint8)
-    failures = xp.zeros((1,), dtype=xp.int32, device=device(a))
-    results = (x, squares, good, failures)
-    sizes = (np.int32(m), np.int32(n), np.int32(k))
+    where, dtype = device(a), a.dtype
+    x, squares = xp.empty((count, n, k), dtype=dtype, device=where), xp.empty((count, k), dtype=dtype, device=where)
+    rank, failures = (xp.empty(shape, dtype=xp.int32, device=where) for shape in ((count,), ()))
+    kernels.clear(failures)
+    arrays = (a, b, x, squares, rank, failures)
     if n <= TINY and count >= MANY:
-        arguments = (a, b, *results, np.int32(count), np.int32(m), np.int32(k), np.float64(rcond))
-        kernels.launch(f"solve_tiny_{n}", -(-count // 64), 64, 0, arguments)
+        kernels.launch(f"solve_tiny_{n}", -(-count // 64), 64, 0, (*arrays, count, m, k, rcond))
     else:
-        arguments = (a, b, *results, *sizes, np.float64(rcond), np.int32(a_is_shared))
-        kernels.launch("solve_batch", count, threads, shared, arguments)
+        kernels.launch("solve_batch", count, threads, shared, (*arrays, m, n, k, rcond, int(a_is_shared)))
     s = None
     if singular_values:
-        s = empty((count, n), a.dtype)
-        kernels.launch("singular_values_batch", count, threads, shared_by_s, (a, s, *sizes[:2]))
-    all_good = int(failures[0]) == 0
-    return Certified(x, squares, np.ones(count, bool) if all_good else good == 1, s)
+        s = xp.empty((count, n), dtype=dtype, device=where)
+        kernels.launch("singular_values_batch", count, threads, shared_by_s, (a, s, m, n))
+    return Certified(x, squares, rank >= 0 if int(failures) else None, s, rank)
 
 
-def _solve_long(xp: Any, kernels: Kernels, a: Array, b: Array, rcond: float) -> Found:
+def _solve_long(xp: Any, kernels: Kernels, a: Array, b: Array, rcond: float, singular_values: bool) -> Certified:
     (_, m, n), k = a.shape, b.shape[-1]
     threads, w, outputs, across = kernels.threads, n + k, n * k, -(-(n + k) // 4)
-    tiles = across * (across + 1) // 2
+    tiles, entries = across * (across + 1) // 2, outputs + 2 * k
     rows = max(ROWS, -(-m // BLOCKS))
     blocks = -(-m // rows)
-    empty = _empty(xp, a)
-    double = xp.float64
-    gram, memory = empty((w, w), double), empty((8 + n + n * n + outputs + 2 * k,), double)
-    pieces = empty((blocks * max(16 * tiles, outputs + 2 * k),), double)
-    x, squares, status = empty((1, n, k), a.dtype), empty((1, k), a.dtype), empty((1,), xp.int32)
-    of_matrix = (np.int64(m), np.int32(n), np.int32(k))
+    where, dtype = device(a), a.dtype
+    before_gram = 8 + n + n * n + outputs + 2 * k
+    work = xp.empty((before_gram + w * w + blocks * max(16 * tiles, entries),), dtype=xp.float64, device=where)
+    x, squares = xp.empty((1, n, k), dtype=dtype, device=where), xp.empty((1, k), dtype=dtype, device=where)
+    status = xp.empty((2,), dtype=xp.int32, device=where)
 
     shared = 8 * (32 * 4 * across + 16 * tiles * (threads // tiles))
-    kernels.launch("gram", blocks, threads, shared, (a, b, pieces, *of_matrix, np.int32(rows)))
-    kernels.launch("add_pieces", -(-16 * tiles // threads), threads, 0, (pieces, gram, np.int32(blocks), np.int32(w)))
+    kernels.launch("gram", blocks, threads, shared, (a, b, work, m, n, k, rows))
+    kernels.launch("add_pieces", -(-16 * tiles // threads), threads, 0, (work, blocks, n, k))
     additions = rows + threads + blocks
-    sizes = of_matrix[1:]
     most = kernels.most_threads
     if 8 * (3 * n * n + n + most) > kernels.shared_limit:
         most = threads
-    shared = 8 * (3 * n * n + n + most)
-    kernels.launch("core", 1, most, shared, (gram, memory, status, *sizes, *map(np.float64, (additions, rcond))))
+    kernels.launch("core", 1, most, 8 * (3 * n * n + n + most), (work, status, n, k, float(additions), rcond))
 
     groups = max(1, threads // outputs)
     of_residual = 8 * (outputs + 64 * k + groups * outputs + threads + 2 * k) + _bytes(a) * 64 * (n | 1)
-    entries = outputs + 2 * k
     of_refine = 8 * (max(1, most // entries) * entries + entries + outputs + most)
     for step in range(STEPS + 1):
-        kernels.launch("residual", blocks, threads, of_residual, (a, b, memory, pieces, *of_matrix, np.int32(rows)))
-        counts = (np.int32(blocks), np.int32(m == n))
-        kernels.launch("refine", 1, most, of_refine, (pieces, memory, x, squares, status, *counts, *sizes))
+        kernels.launch("residual", blocks, threads, of_residual, (a, b, work, m, n, k, rows))
+        kernels.launch("refine", 1, most, of_refine, (work, x, squares, status, blocks, int(m == n), n, k))
         # One step is taken in any case; then the host looks whether another is needed.
-        state = int(status[0]) if step else 0
-        if state:
+        proven = 0
+        if step and (proven := int(status[0])):
             break
-    return Found(Certified(x, squares, np.array([state == 1]), None), (gram[None, :n, :n], additions))
+    good = None if proven == 1 else np.zeros(1, bool)
+    s = None
+    if singular_values and good is None:
+        gram = xp.reshape(work[before_gram : before_gram + w * w], (1, w, w))[:, :n, :n]
+        working = xp.astype(a, xp.float64)
+        s = _certified.singular_values(xp, working, gram, additions, np.ones(1, bool), dtype != xp.float64)
+    elif singular_values:
+        s = squares[:, :1] + xp.zeros((1, n), dtype=dtype, device=where)  # Nobody reads it.
+    return Certified(x, squares, good, s, status[1:])
 
 
 def _bytes(a: Array) -> int:
     return 4 if dtype_name(a.dtype) == "float32" else 8
-
-
-def _empty(xp: Any, like: Array) -> Callable[[tuple[int, ...], Any], Array]:
-    where = device(like)
-    return lambda shape, dtype: xp.empty(shape, dtype=dtype, device=where)

@@ -66,15 +66,15 @@ def _solve(a: Array, b: Array, request: _Request, reductions: tuple[str, ...]) -
     xp, dtype, count, rank = request.xp, a.dtype, a.shape[0], min(a.shape[1:])
     real = xp.float32 if dtype in (xp.float32, xp.complex64) else xp.float64
     found = _certify(a, b, request, reductions[0])
-    answer = Solution(
-        xp.astype(found.x, dtype),
-        xp.astype(found.squares, real),
-        xp.full((count,), rank, dtype=xp.int32, device=device(a)),
-        None if found.s is None else xp.astype(found.s, real),
-    )
-    bad = np.flatnonzero(~lacking.to_host(found.good))
-    if not bad.size:
+    ranks = found.rank if found.rank is not None else xp.full((count,), rank, dtype=xp.int32, device=device(a))
+    if found.x.dtype == dtype:
+        answer = Solution(found.x, found.squares, ranks, found.s)
+    else:
+        s = None if found.s is None else xp.astype(found.s, real)
+        answer = Solution(xp.astype(found.x, dtype), xp.astype(found.squares, real), ranks, s)
+    if found.good is None:
         return answer
+    bad = np.flatnonzero(~lacking.to_host(found.good))
     indices = lacking.to_device(xp, bad, a)
     a_left, b_left = (array if bad.size == count else xp.take(array, indices, axis=0) for array in (a, b))
     left = _solve_uncertified(a_left, b_left, request, reductions[1:])
@@ -93,14 +93,15 @@ def _solve(a: Array, b: Array, request: _Request, reductions: tuple[str, ...]) -
 def _certify(a: Array, b: Array, request: _Request, reduction: str) -> _certified.Certified:
     """The certified way: by kernels where there are some, else by operations."""
     xp, rcond, _, singular_values = request
-    working = working_dtype(xp, a)
-    single = working != a.dtype
     kernels = None if is_complex(xp, a) else kernels_for(a)
     if kernels is not None:
         found = _fused.solve(xp, kernels, lacking.contiguous(a), lacking.contiguous(b), rcond, singular_values)
         if found is not None:
-            return found.with_singular_values(xp, a, working, single) if singular_values else found.answers
-    a, b = xp.astype(a, working), xp.astype(b, working)
+            return found
+    working = working_dtype(xp, a)
+    single = working != a.dtype
+    if single:
+        a, b = xp.astype(a, working), xp.astype(b, working)
     return _certified.solve(xp, a, b, rcond, single, singular_values, reduction)
 
 

@@ -26,6 +26,7 @@ constexpr double unit = 1.1102230246251565e-16;         // 2^-53
 constexpr double single_precision = 3.7252902984619e-9; // 2^-28
 constexpr bool single = sizeof(Real) == 4;
 constexpr int max_steps = 6;
+constexpr int unknown = -1;  // A rank.
 
 __device__ double largest(double a, double b) { return a > b || a != a ? a : b; }  // NaN stays.
 
@@ -90,22 +91,25 @@ __device__ Bounds prove(const double* g, double* l, double* t, double* p, double
     t[e] = i == j;
   }
   __syncthreads();
-  // Cholesky, and T = L^-1 with it: column j of L, and row j of T, are taken out of what is below.
+  // L D L^T, and the inverse of L with it: column j, and row j of the inverse, are taken out of what is below. D is what
+  // is left of the diagonal.
   for (int j = 0; j < n; ++j) {
-    double pivot = 1 / sqrt(l[j * n + j]);
-    __syncthreads();
-    for (int i = j + me; i < n; i += all) l[i * n + j] *= pivot;
-    for (int c = me; c <= j; c += all) t[j * n + c] *= pivot;
-    __syncthreads();
+    double over_pivot = 1 / l[j * n + j];
     for (int e = me; e < (n - j - 1) * n; e += all) {
       int below = quotient(e, one_over_n), i = j + 1 + below, c = e - below * n;
+      double factor = l[i * n + j] * over_pivot;
       if (c <= j)
-        t[i * n + c] -= l[i * n + j] * t[j * n + c];
+        t[i * n + c] -= factor * t[j * n + c];
       else if (c <= i)
-        l[i * n + c] -= l[i * n + j] * l[c * n + j];
+        l[i * n + c] -= factor * l[c * n + j];
     }
     __syncthreads();
   }
+  for (int e = me; e < n * n; e += all) {
+    int i = quotient(e, one_over_n);
+    t[e] /= sqrt(l[i * n + i]);
+  }
+  __syncthreads();
   for (int e = me; e < n * n; e += all) {
     int i = quotient(e, one_over_n), j = e - i * n;
     double dot = 0;
@@ -161,10 +165,9 @@ __device__ bool solved(const Bounds& bounds, double step, double size, double re
 }  // namespace
 
 // Problem blockIdx.x of a batch: a (m x n), b (m x k) in rows, m >= n. Writes x (n x k), the sums of squares of the
-// residuals (k), and whether that is proven; what is not is counted in *failures. Shared memory: see `_fused.py`.
+// residuals (k), and the rank if it is proven; what is not is counted in *failures. Shared memory: see `_fused.py`.
 extern "C" __global__ void solve_batch(const Real* a_in, const Real* b_in, Real* x_out, Real* squares_out,
-                                       unsigned char* good, int* failures, int m, int n, int k, double rcond,
-                                       int a_is_shared) {
+                                       int* rank, int* failures, int m, int n, int k, double rcond, int a_is_shared) {
   SHARED(shared);
   int me = threadIdx.x, all = blockDim.x;
   long long problem = blockIdx.x;
@@ -259,7 +262,7 @@ extern "C" __global__ void solve_batch(const Real* a_in, const Real* b_in, Real*
   for (int e = me; e < n * k; e += all) x_out[problem * n * k + e] = Real(x[e]);
   for (int column = me; column < k; column += all) squares_out[problem * k + column] = Real(norms[3 * k + column]);
   if (me == 0) {
-    good[problem] = done;
+    rank[problem] = done ? n : unknown;
     if (!done) atomicAdd(failures, 1);
   }
 }
@@ -269,8 +272,8 @@ namespace {
 // The same for a matrix of N columns by one thread, which has all that is N x N to itself: a block would wait for its
 // barriers most of the time. The rows are read again in each pass.
 template <int N>
-__device__ void solve_alone(const Real* a, const Real* b, Real* x_out, Real* squares_out, unsigned char* good,
-                            int* failures, int m, int k, double rcond) {
+__device__ void solve_alone(const Real* a, const Real* b, Real* x_out, Real* squares_out, int* rank, int* failures,
+                            int m, int k, double rcond) {
   double g[N][N], l[N][N], t[N][N], p[N][N], d[N];
   for (int i = 0; i < N; ++i)
     for (int j = 0; j < N; ++j) g[i][j] = 0;
@@ -399,20 +402,19 @@ __device__ void solve_alone(const Real* a, const Real* b, Real* x_out, Real* squ
 #pragma unroll
     for (int i = 0; i < N; ++i) x_out[i * k + column] = Real(x[i]);
   }
-  *good = all_done;
+  *rank = all_done ? N : unknown;
   if (!all_done) atomicAdd(failures, 1);
 }
 
 }  // namespace
 
-#define SOLVE_TINY(n)                                                                                                 \
-  extern "C" __global__ void solve_tiny_##n(const Real* a, const Real* b, Real* x, Real* squares,                     \
-                                            unsigned char* good, int* failures, int count, int m, int k,              \
-                                            double rcond) {                                                           \
-    long long problem = (long long)blockIdx.x * blockDim.x + threadIdx.x;                                             \
-    if (problem >= count) return;                                                                                     \
-    solve_alone<n>(a + problem * m * n, b + problem * m * k, x + problem * n * k, squares + problem * k,              \
-                   good + problem, failures, m, k, rcond);                                                            \
+#define SOLVE_TINY(n)                                                                                             \
+  extern "C" __global__ void solve_tiny_##n(const Real* a, const Real* b, Real* x, Real* squares, int* rank,      \
+                                            int* failures, int count, int m, int k, double rcond) {               \
+    long long problem = (long long)blockIdx.x * blockDim.x + threadIdx.x;                                         \
+    if (problem >= count) return;                                                                                 \
+    solve_alone<n>(a + problem * m * n, b + problem * m * k, x + problem * n * k, squares + problem * k,          \
+                   rank + problem, failures, m, k, rcond);                                                        \
   }
 
 SOLVE_TINY(1)
@@ -496,12 +498,30 @@ extern "C" __global__ void singular_values_batch(const Real* a_in, Real* s_out, 
   }
 }
 
-// The next four kernels solve for one long matrix. W = [a b] has w = n + k columns.
-//
+// The other kernels solve for one long matrix. W = [a b] has w = n + k columns.
+
+namespace {
+
+// What the kernels leave for each other, in double precision, and where: the bounds, the status and the steps taken; one
+// over the norms of the columns; P; x; the sizes of the last step and of that before it; W^T W; and the pieces of sums.
+struct Work {
+  double *bounds, *status, *taken, *d, *p, *x, *last, *before, *gram, *pieces;
+  __device__ Work(double* memory, int n, int k) {
+    bounds = memory, status = memory + 6, taken = memory + 7;
+    d = memory + 8, p = d + n, x = p + n * n, last = x + n * k, before = last + k;
+    gram = before + k, pieces = gram + (n + k) * (n + k);
+  }
+};
+
+constexpr double unproven = 0, proven = 1, given_up = 2;  // The status.
+
+}  // namespace
+
 // Block blockIdx.x sums W^T W over its share of the rows. A thread has four columns and four more, `across` apart so that
 // neighbours read neighbours, for every groups-th row; the pieces are [block][4 x 4][tile], tiles of the lower triangle.
-extern "C" __global__ void gram(const Real* a, const Real* b, double* pieces, long long m, int n, int k, int rows_each) {
+extern "C" __global__ void gram(const Real* a, const Real* b, double* work, int m, int n, int k, int rows_each) {
   SHARED(shared);
+  double* pieces = Work(work, n, k).pieces;
   int me = threadIdx.x, all = blockDim.x, w = n + k;
   int across = (w + 3) / 4, stride = 4 * across, tiles = across * (across + 1) / 2, groups = all / tiles;
   constexpr int height = 32;
@@ -547,7 +567,9 @@ extern "C" __global__ void gram(const Real* a, const Real* b, double* pieces, lo
 }
 
 // The sum of the pieces, as a matrix w x w.
-extern "C" __global__ void add_pieces(const double* pieces, double* gram, int count, int w) {
+extern "C" __global__ void add_pieces(double* work, int count, int n, int k) {
+  double *pieces = Work(work, n, k).pieces, *gram = Work(work, n, k).gram;
+  int w = n + k;
   int across = (w + 3) / 4, tiles = across * (across + 1) / 2;
   int e = blockIdx.x * blockDim.x + threadIdx.x;
   if (e >= 16 * tiles) return;
@@ -559,60 +581,43 @@ extern "C" __global__ void add_pieces(const double* pieces, double* gram, int co
   if (i < w && j < w) gram[i * w + j] = gram[j * w + i] = total;
 }
 
-namespace {
-
-// What the kernels leave for each other, in double precision, and where: the bounds, status and steps taken; 1 / the
-// norms of the columns; P; x; the sizes of the last step and of that before it.
-struct State {
-  double *bounds, *status, *taken, *d, *p, *x, *last, *before;
-  __device__ State(double* memory, int n, int k) {
-    bounds = memory, status = memory + 6, taken = memory + 7;
-    d = memory + 8, p = d + n, x = p + n * n, last = x + n * k, before = last + k;
-  }
-};
-
-constexpr double unproven = 0, proven = 1, given_up = 2;  // The status.
-
-}  // namespace
-
-// One block: what is to be known of the matrix, and the first solution.
-extern "C" __global__ void core(const double* gram, double* memory, int* status, int n, int k, double additions,
-                                double rcond) {
+// One block: what is to be known of the matrix, and the first solution. The status, and then the rank, are for the host.
+extern "C" __global__ void core(double* memory, int* status, int n, int k, double additions, double rcond) {
   SHARED(shared);
   int me = threadIdx.x, all = blockDim.x, w = n + k;
-  State state(memory, n, k);
+  Work work(memory, n, k);
+  const double* gram = work.gram;
   double *g = shared, *l = g + n * n, *t = l + n * n, *d = t + n * n, *scratch = d + n;
   for (int e = me; e < n * n; e += all) g[e] = gram[e / n * w + e % n];
   __syncthreads();
   Bounds bounds = prove(g, l, t, l, d, scratch, n, additions);
   bool sure = certain(bounds, rcond);
-  for (int e = me; e < n * n; e += all) state.p[e] = l[e];
-  for (int i = me; i < n; i += all) state.d[i] = d[i];
+  for (int e = me; e < n * n; e += all) work.p[e] = l[e];
+  for (int i = me; i < n; i += all) work.d[i] = d[i];
   for (int e = me; e < n * k; e += all) {
     int j = e / k, column = e % k;
     double dot = 0;
     for (int i = 0; i < n; ++i) dot += l[j * n + i] * gram[i * w + n + column];
-    state.x[e] = dot;
+    work.x[e] = dot;
   }
-  for (int c = me; c < k; c += all) state.last[c] = state.before[c] = 0;
+  for (int c = me; c < k; c += all) work.last[c] = work.before[c] = 0;
   if (me == 0) {
-    double* to = state.bounds;
+    double* to = work.bounds;
     to[0] = bounds.rho, to[1] = bounds.norm, to[2] = bounds.inverse;
     to[3] = bounds.condition, to[4] = bounds.shortest, to[5] = bounds.longest;
-    *state.status = sure ? unproven : given_up;
-    *status = int(*state.status);
-    *state.taken = 0;
+    *work.status = status[0] = sure ? unproven : given_up;
+    status[1] = unknown;
+    *work.taken = 0;
   }
 }
 
 // Block blockIdx.x, for its share of the rows: r = b - a x, then a^T r (n x k), the sums of squares of r (k) and the
 // largest number of b (k), in pieces[block].
-extern "C" __global__ void residual(const Real* a, const Real* b, double* memory, double* pieces, long long m, int n,
-                                    int k, int rows_each) {
+extern "C" __global__ void residual(const Real* a, const Real* b, double* memory, int m, int n, int k, int rows_each) {
   SHARED(shared);
   int me = threadIdx.x, all = blockDim.x;
-  State state(memory, n, k);
-  if (*state.status != unproven) return;
+  Work work(memory, n, k);
+  if (*work.status != unproven) return;
   int height = all < 64 ? all : 64;
   int stride = n | 1, outputs = n * k, groups = all / outputs < 1 ? 1 : all / outputs;
   double *x = shared, *r = x + n * k, *sums = r + height * k, *scratch = sums + groups * outputs;
@@ -620,7 +625,7 @@ extern "C" __global__ void residual(const Real* a, const Real* b, double* memory
   Real* tile = reinterpret_cast<Real*>(most + k);
   long long first = (long long)blockIdx.x * rows_each, last = first + rows_each < m ? first + rows_each : m;
   float one_over_n = 1.0f / n;
-  for (int e = me; e < n * k; e += all) x[e] = state.x[e];
+  for (int e = me; e < n * k; e += all) x[e] = work.x[e];
   for (int e = me; e < groups * outputs; e += all) sums[e] = 0;
   for (int c = me; c < 2 * k; c += all) squares[c] = 0;
   int team = all / height, part = me % team;
@@ -663,7 +668,7 @@ extern "C" __global__ void residual(const Real* a, const Real* b, double* memory
     }
   }
   __syncthreads();
-  double* to = pieces + (long long)blockIdx.x * (outputs + 2 * k);
+  double* to = work.pieces + (long long)blockIdx.x * (outputs + 2 * k);
   for (int e = me; e < outputs; e += all) {
     double total = 0;
     for (int group = 0; group < groups; ++group) total += sums[group * outputs + e];
@@ -673,19 +678,19 @@ extern "C" __global__ void residual(const Real* a, const Real* b, double* memory
 }
 
 // One block, with the pieces of `residual`: if the last step proves x, x is the answer; else one more step.
-extern "C" __global__ void refine(const double* pieces, double* memory, Real* x_out, Real* squares_out, int* status,
-                                   int count, int m_is_n, int n, int k) {
+extern "C" __global__ void refine(double* memory, Real* x_out, Real* squares_out, int* status, int count, int m_is_n,
+                                  int n, int k) {
   SHARED(shared);
   int me = threadIdx.x, all = blockDim.x;
-  State state(memory, n, k);
-  if (*state.status != unproven) return;
+  Work work(memory, n, k);
+  if (*work.status != unproven) return;
   int entries = n * k + 2 * k, groups = all / entries < 1 ? 1 : all / entries;
   double *sums = shared, *c = sums + groups * entries, *step = c + entries, *scratch = step + n * k;
   for (int e = me; e < groups * entries; e += all) {
     bool is_size = e % entries >= n * k + k;
     double total = 0;
     for (int piece = e / entries; piece < count; piece += groups) {
-      double value = pieces[(long long)piece * entries + e % entries];
+      double value = work.pieces[(long long)piece * entries + e % entries];
       total = is_size ? largest(total, value) : total + value;
     }
     sums[e] = total;
@@ -698,48 +703,48 @@ extern "C" __global__ void refine(const double* pieces, double* memory, Real* x_
     c[e] = total;
   }
   __syncthreads();
-  Bounds bounds = {state.bounds[0], state.bounds[1], state.bounds[2], state.bounds[3], state.bounds[4], state.bounds[5]};
-  int taken = int(*state.taken);
+  Bounds bounds = {work.bounds[0], work.bounds[1], work.bounds[2], work.bounds[3], work.bounds[4], work.bounds[5]};
+  int taken = int(*work.taken);
   bool done = taken > 0, stuck = taken == max_steps;
   for (int column = 0; column < k && taken > 0; ++column) {
     double of_x = 0;
     for (int j = me; j < n; j += all) {
-      double z = state.x[j * k + column] / state.d[j];
+      double z = work.x[j * k + column] / work.d[j];
       of_x += z * z;
     }
     of_x = sqrt(sum(of_x, scratch));
-    double last = state.last[column], left = sqrt(c[n * k + column]), size_b = c[n * k + k + column];
+    double last = work.last[column], left = sqrt(c[n * k + column]), size_b = c[n * k + k + column];
     if (!solved(bounds, last, of_x, left, size_b, m_is_n ? n : n + 1, n)) {
       done = false;
-      if (taken > 1 && !(last <= state.before[column] / 2)) stuck = true;
+      if (taken > 1 && !(last <= work.before[column] / 2)) stuck = true;
     }
   }
   __syncthreads();
   if (done || stuck) {
-    for (int e = me; e < n * k; e += all) x_out[e] = Real(state.x[e]);
+    for (int e = me; e < n * k; e += all) x_out[e] = Real(work.x[e]);
     for (int column = me; column < k; column += all) squares_out[column] = Real(c[n * k + column]);
     if (me == 0) {
-      *state.status = done ? proven : given_up;
-      *status = int(*state.status);
+      *work.status = status[0] = done ? proven : given_up;
+      status[1] = done ? n : unknown;
     }
     return;
   }
   for (int e = me; e < n * k; e += all) {
     int j = e / k, column = e % k;
     double dot = 0;
-    for (int i = 0; i < n; ++i) dot += state.p[j * n + i] * c[i * k + column];
+    for (int i = 0; i < n; ++i) dot += work.p[j * n + i] * c[i * k + column];
     step[e] = dot;
   }
   __syncthreads();
-  for (int e = me; e < n * k; e += all) state.x[e] += step[e];
+  for (int e = me; e < n * k; e += all) work.x[e] += step[e];
   for (int column = 0; column < k; ++column) {
     double of_step = 0;
     for (int j = me; j < n; j += all) {
-      double y = step[j * k + column] / state.d[j];
+      double y = step[j * k + column] / work.d[j];
       of_step += y * y;
     }
     of_step = sqrt(sum(of_step, scratch));
-    if (me == 0) state.before[column] = state.last[column], state.last[column] = of_step;
+    if (me == 0) work.before[column] = work.last[column], work.last[column] = of_step;
   }
-  if (me == 0) *state.taken = taken + 1;
+  if (me == 0) *work.taken = taken + 1;
 }

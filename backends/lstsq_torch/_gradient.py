@@ -53,6 +53,7 @@ from torch.autograd import forward_ad
 from torch.autograd.function import _SingleLevelFunction as Function
 
 from lstsq_torch import _operations as ops
+from lstsq_torch import _solve as numbers
 
 Maybe: TypeAlias = "Tensor | None"
 
@@ -62,8 +63,25 @@ NOISE = 100
 
 def solve(a: Tensor, b: Tensor, rcond: float, driver: str, with_s: bool) -> tuple[Tensor, ...]:
     """The operation ``solve``, with its derivatives."""
+    if _is_plain(a) and _is_plain(b) and not _is_anything_transformed() and not _is_differentiated(a, b):
+        # Not by torch's dispatcher, whose way to an operation in Python takes as long as a small problem.
+        return tuple(numbers.solve(a, b, rcond, driver, with_s))
     found: tuple[Tensor, ...] = ops.solve(a, b, rcond, driver, with_s)
     return found
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return type(tensor) in (Tensor, torch.nn.Parameter)
+
+
+def _is_anything_transformed() -> bool:
+    """Whether somebody watches what is done: a compiler, a tracer, a transformation, a mode that takes operations."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._functorch.maybe_current_level() is not None
+        or torch._C._get_tracing_state() is not None
+    )
 
 
 #: Whether torch records derivatives, of reverse and of forward mode.
