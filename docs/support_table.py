@@ -13,7 +13,7 @@ from lstsq import Backend
 README = Path(__file__).resolve().parents[1] / "README.md"
 BEGIN, END = "<!-- support table: written by docs/support_table.py -->", "<!-- end of support table -->"
 
-BACKENDS = ("numpy", "native", "jax", "mlx", "array_api")
+BACKENDS = ("numpy", "native", "jax", "torch", "mlx", "array_api")
 DTYPES = ("float32", "float64", "complex64", "complex128")
 TRANSFORMS = ("jit", "vmap", "grad", "vjp", "jvp", "jacfwd", "jacrev", "checkpoint")
 

@@ -84,7 +84,7 @@ def libraries() -> tuple[list[Library], list[str]]:
         ("JAX", "jax", "jax", use_jax),
         ("MLX", "mlx", "mlx.core", use_mlx),
         ("array-api strict", "array_api", "array_api_strict", use_standard),
-        ("torch", "array_api", "torch", use_standard),
+        ("torch", "torch", "torch", use_standard),
     ]:
         if backend not in installed:
             missing.append(f"{name}: the backend {backend!r} is not installed")

@@ -219,7 +219,13 @@ def _prepare(
     default_float = None
     if _contract.needs_default_float(a_dtype) or _contract.needs_default_float(b_dtype):
         default_float = owner.backend.default_float(a)
-    plan = _plan(solver, a.shape, b.shape, a_dtype, b_dtype, default_float, known, driver)
+    given = (solver, a.shape, b.shape, a_dtype, b_dtype, default_float, known, driver)
+    try:
+        plan = _plan(*given)
+    except (
+        TypeError
+    ):  # A dtype is refused, and again here; or a size is symbolic and cannot be remembered, as in torch.
+        plan = _plan.__wrapped__(*given)
     # Asked each time: the answer may depend on a setting of the library.
     reason = solver.refuse(plan.dtype, plan.driver)
     if reason is not None:

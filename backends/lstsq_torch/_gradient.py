@@ -102,7 +102,12 @@ def _recording(modes: Modes) -> Iterator[None]:
 
 def _primals(ctx: Any) -> Iterator[Tensor]:
     """What was saved for `jvp`, without the tangents of which the rule makes that of the result."""
-    return (forward_ad.unpack_dual(tensor).primal for tensor in ctx.saved_tensors)
+    return (_dual(tensor).primal for tensor in ctx.saved_tensors)
+
+
+def _dual(tensor: Tensor) -> Any:
+    """The tensor and its tangent, or None. There is one level, and in a compiled program torch does not ask which."""
+    return forward_ad.unpack_dual(tensor, level=0)
 
 
 class _Solve(Function):  # type: ignore[misc]
@@ -173,37 +178,40 @@ class _Point:
     def pull_back(self, x_bar: Maybe, residuals_bar: Maybe, with_a: bool) -> tuple[Maybe, Tensor]:
         """The gradients with respect to `a`, if that is wanted, and `b`."""
         a, x, r = self.a, self.x, self.r
-        b_bar = a_bar = z_bar = None
+        b_bar = torch.zeros_like(r)
+        # Ā and Z̄ as sums of products p qᴴ.
+        of_a, of_z = [], []
+        # Zero stays: what the caller leaves out, by a mask for instance, must not spoil what is left.
         spoilt = torch.zeros_like(self.lost)
         if x_bar is not None:
-            # Zero stays: what the caller leaves out, by a mask for instance, must not spoil what is left.
             spoilt = spoilt | (self.lost & (x_bar != 0).any(-2))
             x_bar = self.kept(x_bar)
-            b_bar = u = self.pinv_adjoint(x_bar)
+            u = self.pinv_adjoint(x_bar)
+            b_bar = b_bar + u
             if with_a and self.wide:
                 v = self.pinv_adjoint(x)
-                a_bar = v @ (x_bar - a.mH @ u).mH - u @ x.mH
-                z_bar = r @ u.mH + (a @ x_bar) @ v.mH
+                of_a += [(v, x_bar - a.mH @ u), (-u, x)]
+                of_z += [(r, u), (a @ x_bar, v)]
             elif with_a:
                 w = self.pinv(u)
-                a_bar = r @ w.mH - u @ x.mH
-                z_bar = (a.mH @ r) @ w.mH + x_bar @ x.mH
+                of_a += [(r, w), (-u, x)]
+                of_z += [(a.mH @ r, w), (x_bar, x)]
         if residuals_bar is not None:
             spoilt = spoilt | (self.lost & (residuals_bar != 0))
             r_bar = 2 * r * residuals_bar.masked_fill(self.lost, 0)[..., None, :]
-            b_bar = _sum(b_bar, r_bar)
-            if with_a and self.wide:
-                z_bar = _sum(z_bar, -r_bar @ (a @ x).mH)
-            elif with_a:
-                a_bar = _sum(a_bar, -r_bar @ x.mH)
-                z_bar = _sum(z_bar, -(a.mH @ r_bar) @ x.mH)
+            b_bar = b_bar + r_bar
+            if self.wide:
+                of_z += [(-r_bar, a @ x)]
+            else:
+                of_a += [(-r_bar, x)]
+                of_z += [(-a.mH @ r_bar, x)]
         b_bar = _nan_where(spoilt[..., None, :], b_bar)
         if not with_a:
             return None, b_bar
-        m_bar = self.turn(z_bar)
-        m_bar = m_bar + m_bar.mH
-        a_bar = _sum(a_bar, m_bar @ a if self.wide else a @ m_bar)
-        return _nan_where(spoilt.any(-1)[..., None, None], a_bar), b_bar
+        m_bar = _twice_hermitian(self.turn(_products(of_z)))
+        m_bar = _nan_where(spoilt.any(-1)[..., None, None], m_bar)  # Small, and it spoils all of Ā.
+        a_bar = m_bar @ a if self.wide else a @ m_bar
+        return a_bar + _products(of_a) if of_a else a_bar, b_bar
 
     def push_forward(self, da: Maybe, db: Maybe) -> tuple[Tensor, Tensor]:
         """The tangents of `x` and the residuals."""
@@ -272,7 +280,7 @@ class _Rotation(Function):  # type: ignore[misc]
         if ctx.needs_input_grad[0]:
             m_bar = _commutator(y, z.mH)
             m_bar = m_bar + ops.rotation(a, _commutator(c.mH, y) + _commutator(z_bar.mH, z), rank)
-            a_bar = _sum_to(a @ (m_bar + m_bar.mH), a.shape)
+            a_bar = _sum_to(a @ _twice_hermitian(m_bar), a.shape)
         return a_bar, _sum_to(y, c.shape), None, None
 
     @staticmethod
@@ -338,6 +346,12 @@ def _quotients(s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return one_over(j - i), one_over(j + i), one_over(j)
 
 
+def _products(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """The sum of all ``p qᴴ``, as one product."""
+    left, right = zip(*pairs)
+    return torch.cat(left, -1) @ torch.cat(right, -1).mH
+
+
 def _commutator(x: Tensor, y: Tensor) -> Tensor:
     return x @ y - y @ x
 
@@ -373,7 +387,7 @@ def _nan_where(lost: Tensor, tensor: Tensor) -> Tensor:
 
 def _is_differentiated(*tensors: Tensor) -> bool:
     recorded = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    return recorded or any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)
+    return recorded or any(_dual(tensor).tangent is not None for tensor in tensors)
 
 
 def _record(function: Any, *arguments: Any) -> Any:

@@ -48,14 +48,22 @@ def _native() -> Any:
 
 
 def _by_native(a: Tensor, b: Tensor, rcond: float, driver: str, singular_values: bool) -> Solution | None:
-    """The answer of the compiled core, which reads the tensors' memory; or None, where a matrix is not finite."""
+    """The answer of the compiled core, which reads the tensors' memory; or None, where it does not converge."""
     native = _native()
     solve = native.solve if singular_values else native.solve_without_s
     try:
         answer = solve(_in_numpy(a), _in_numpy(b), rcond, driver)
     except LinAlgError:
-        # It answers for all matrices of a batch or for none. Here the others keep their answers.
-        return None
+        # One matrix that is not finite is enough. Only here is it looked for, and the others are solved without it.
+        finite = a.isfinite().all(-1).all(-1)
+        if bool(finite.all()):
+            return None
+        solution = _by_native(a.masked_fill(~finite[..., None, None], 0), b, rcond, driver, singular_values)
+        if solution is not None:
+            for part in (solution.x, solution.residuals, solution.s):
+                if part is not None:
+                    part[~finite] = complex("nan+nanj") if part.is_complex() else torch.nan
+        return solution
     return Solution(*(None if part is None else torch.as_tensor(part) for part in answer))
 
 

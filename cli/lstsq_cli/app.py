@@ -94,7 +94,7 @@ def compare(
         int | None, typer.Option(help="Seed of the random problem. Default: 0.", min=0, show_default=False)
     ] = None,
     backend: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Only this backend, or library such as torch (repeatable).")
+        list[str] | None, typer.Option(metavar="NAME", help="Only this backend, or library such as cupy (repeatable).")
     ] = None,
     driver: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this driver (repeatable).")] = None,
     dtype: Annotated[

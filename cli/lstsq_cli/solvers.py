@@ -13,7 +13,7 @@ from lstsq import Backend
 from lstsq_cli.errors import UserError, first_line, without_full_stop
 
 #: Libraries that the array-API backend is tried on, and the distributions that they come in.
-STANDARD_LIBRARIES = {"torch": "torch", "cupy": "cupy", "array_api_strict": "array-api-strict"}
+STANDARD_LIBRARIES = {"cupy": "cupy", "array_api_strict": "array-api-strict"}
 
 
 class Solver(NamedTuple):
