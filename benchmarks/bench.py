@@ -6,16 +6,20 @@ Run it with ``nox -s bench``; ``nox -s bench -- --help`` lists the options.
 from __future__ import annotations
 
 import json
+import math
 import platform
 import sys
+import time
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
+import device_solvers
 import measure
 import numpy as np
 import typer
-from problems import PROBLEMS, Problem
+from problems import ON_DEVICES, PROBLEMS, Problem
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -26,6 +30,9 @@ console = Console(width=None if sys.stdout.isatty() else 170)
 Row = dict[str, Any]
 #: The solvers whose figures are quoted, by whose arrays they are on.
 QUOTED = {"MLX": "lstsq mlx auto", "NumPy": "lstsq native"}
+#: On a device most libraries' decompositions loop over a batch. A call that takes longer than the first of these, in
+#: seconds, is timed once; if it takes longer than the second while its answer is checked, that is its time.
+SLOW, VERY_SLOW = 1.0, 5.0
 
 
 def main(
@@ -34,50 +41,82 @@ def main(
         list[str] | None, typer.Option(help="problems whose label contains this, such as 100000×64")
     ] = None,
     solver: Annotated[list[str] | None, typer.Option(help="names of solvers, such as numpy or 'torch gelsy'")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="on the arrays of each library that has this device: cpu, gpu (or cuda)")
+    ] = None,
     outputs: Annotated[list[str] | None, typer.Option(help="x, all (repeat for both)")] = None,
     rounds: Annotated[int, typer.Option(help="rounds of each problem, at most")] = 15,
     seconds: Annotated[float, typer.Option(help="seconds for each problem, about")] = 15.0,
     out: Annotated[Path, typer.Option(help="folder for bench.json, bench.md and bench.png")] = Path("build/bench"),
 ) -> None:
     """Time every installed solver, interleaved in one process, and compare medians."""
-    chosen = [p for p in PROBLEMS if not only or any(part in p.label for part in only)]
+    known = PROBLEMS if device is None else ON_DEVICES
+    chosen = [p for p in known if not only or any(part in p.label for part in only)]
     if not chosen:
-        raise typer.BadParameter(f"no such problem; there are: {', '.join(p.label for p in PROBLEMS)}")
-    solvers = installed(solver or ())
+        raise typer.BadParameter(f"no such problem; there are: {', '.join(p.label for p in known)}")
+    find = installed if device is None else partial(device_solvers.find, {"cuda": "gpu"}.get(device, device))
+    solvers = find(solver or ())
     if not solvers:
-        raise typer.BadParameter(f"no such solver; there are: {', '.join(s.name for s in installed())}")
-    rates = {name: measure.matrix_product_rate(name) for name in ("float32", "float64")}
-    bandwidth = measure.copy_bandwidth()
-    rows: list[Row] = []
-    work = [(p, d, w) for d in dtype or ["float32", "float64"] for w in outputs or ["x", "all"] for p in chosen]
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("", total=len(work))
-        for problem, precision, wanted in work:
-            progress.update(task, description=f"{problem.label} {precision}, {wanted}")
-            floor = max(
-                problem.floor_flops() / rates[precision],
-                problem.floor_bytes(np.dtype(precision).itemsize) / bandwidth,
-            )
-            rows += _time(problem, precision, wanted == "x", solvers, rounds, seconds, floor)
-            progress.advance(task)
+        there = ", ".join(s.name for s in find()) or "none, since no library that is installed has this device here"
+        raise typer.BadParameter(f"no such solver; there are: {there}")
     facts: dict[str, Any] = {"machine": platform.processor() or platform.machine(), "python": platform.python_version()}
     facts |= {name: _version(name) for name in ("lstsq", "lstsq-native", "mlx", "numpy", "scipy", "jax", "torch")}
-    facts |= {"matrix product, GFLOP/s": {d: round(r / 1e9, 1) for d, r in rates.items()}}
-    facts |= {"copy, GB/s": round(bandwidth / 1e9, 1)}
+    floor = None
+    if device is None:
+        floor = _Floor({name: measure.matrix_product_rate(name) for name in ("float32", "float64")})
+        facts |= {"matrix product, GFLOP/s": {d: round(r / 1e9, 1) for d, r in floor.rates.items()}}
+        facts |= {"copy, GB/s": round(floor.bandwidth / 1e9, 1)}
+    else:
+        facts |= {"device": device_solvers.described({"cuda": "gpu"}.get(device, device))}
+        facts |= {name: _version(name) for name in ("cupy-cuda13x", "cupy-cuda12x", "triton")}
+    rows: list[Row] = []
+    work = [(p, d) for d in dtype or ["float32", "float64"] for p in chosen]
+    wanted = outputs or ["x", "all"]
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("", total=len(work) * len(wanted))
+        for problem, precision in work:
+            a, b = problem.data(precision)
+            truth = _truth(a, b)
+            for what in wanted:
+                progress.update(task, description=f"{problem.label} {precision}, {what}")
+                timed = _time(problem, a, b, truth, what == "x", solvers, rounds, seconds, device is not None)
+                least = None if floor is None else floor.seconds(problem, precision)
+                rows += [{**row, "times the floor": row["seconds"] / least if least else None} for row in timed]
+                progress.advance(task)
     _print(rows)
-    small = _small_solve()
-    if small:
+    if device is None and (small := _small_solve()):
         facts |= small
         console.print(", ".join(f"{what}: {value:.3g}" for what, value in small.items()))
     out.mkdir(parents=True, exist_ok=True)
     (out / "bench.json").write_text(json.dumps({"facts": facts, "rows": rows}, indent=1, ensure_ascii=False))
-    (out / "bench.md").write_text(_markdown(rows))
-    _plot([row for row in rows if row["outputs"] == rows[0]["outputs"]], out / "bench.png")
-    console.print(f"{facts}\nwritten: {', '.join(str(out / name) for name in ('bench.json', 'bench.md', 'bench.png'))}")
+    (out / "bench.md").write_text(_markdown(rows) if device is None else _device_markdown(rows))
+    if device is None:
+        _plot([row for row in rows if row["outputs"] == rows[0]["outputs"]], out / "bench.png")
+    console.print(f"{facts}\nwritten: {', '.join(str(path) for path in sorted(out.glob('bench.*')))}")
     wrong = [row for row in rows if row["ours"] and not row["right"]]
     if wrong:
         console.print(f"[red]WRONG: {[(row['problem'], row['solver'], row['error']) for row in wrong]}")
         sys.exit(1)
+
+
+class _Floor:
+    """What no solver on this processor can be faster than."""
+
+    def __init__(self, rates: dict[str, float]):
+        self.rates = rates
+        self.bandwidth = measure.copy_bandwidth()
+
+    def seconds(self, problem: Problem, dtype: str) -> float:
+        """The time of its operations in a matrix product, or of reading and writing its numbers in a copy."""
+        by_flops = problem.floor_flops() / self.rates[dtype]
+        return max(by_flops, problem.floor_bytes(np.dtype(dtype).itemsize) / self.bandwidth)
+
+
+class _Truth(NamedTuple):
+    """The solution in double precision, and how far off a solution may be, in units of the spacing of its numbers."""
+
+    x: np.ndarray[Any, Any]
+    limit: float
 
 
 def _version(name: str) -> str:
@@ -88,28 +127,37 @@ def _version(name: str) -> str:
 
 
 def _time(
-    problem: Problem, dtype: str, x_only: bool, solvers: list[Solver], rounds: int, seconds: float, floor: float
+    problem: Problem,
+    a: np.ndarray[Any, Any],
+    b: np.ndarray[Any, Any],
+    truth: _Truth,
+    x_only: bool,
+    solvers: list[Solver],
+    rounds: int,
+    seconds: float,
+    on_device: bool,
 ) -> list[Row]:
-    a, b = problem.data(dtype)
-    truth, condition = _truth(a, b)
-    calls, errors = {}, {}
+    calls, errors, times = {}, {}, {}
     for solver in solvers:
         call = solver.prepare(a, b, x_only)
         if call is not None:
-            calls[solver.name] = _repeated(call, problem.repeats)
-            errors[solver.name] = _error(solver.to_numpy(call()), truth)
-    times = measure.interleaved(calls, rounds=rounds, seconds=seconds)
+            start = time.perf_counter()
+            answer = call()
+            checking = time.perf_counter() - start
+            errors[solver.name] = _error(solver.to_numpy(answer), truth.x)
+            if on_device and checking > VERY_SLOW:
+                times[solver.name] = [checking * problem.repeats]
+            else:
+                calls[solver.name] = _repeated(call, problem.repeats)
+    times |= measure.interleaved(calls, rounds=rounds, seconds=seconds, slow=SLOW if on_device else math.inf)
     medians = {name: measure.median(taken) / problem.repeats for name, taken in times.items()}
     peers = [medians[s.name] for s in solvers if not s.ours and s.name in medians]
     best_peer = min(peers) if peers else None
     numpys = medians.get("numpy")
-    # Björck 1996, 1.4.3: the error of a backward stable solver is a small multiple of κ eps where b is consistent,
-    # and up to κ² eps ‖r‖/(‖A‖‖x‖) more where it is not; these matrices are well conditioned.
-    bound = 10 * max(condition, 10.0) ** 2 * float(np.finfo(dtype).eps)
     return [
         {
             "problem": problem.label,
-            "dtype": dtype,
+            "dtype": a.dtype.name,
             "outputs": "x" if x_only else "all",
             "solver": s.name,
             "ours": s.ours,
@@ -117,9 +165,8 @@ def _time(
             "calls": len(times[s.name]),
             "ratio to best peer": best_peer / medians[s.name] if best_peer else None,
             "ratio to numpy": numpys / medians[s.name] if numpys else None,
-            "times the floor": medians[s.name] / floor,
             "error": errors[s.name],
-            "right": errors[s.name] <= bound,
+            "right": errors[s.name] <= truth.limit * float(np.finfo(a.dtype).eps),
         }
         for s in solvers
         if s.name in medians
@@ -130,15 +177,28 @@ def _repeated(call: Call, count: int) -> Call:
     return call if count == 1 else lambda: [call() for _ in range(count)]
 
 
-def _truth(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], float]:
-    """The solution and the largest condition number, by NumPy's SVD in double precision."""
-    double_a, double_b = a.astype(np.float64), b.astype(np.float64)
-    if a.ndim == 2:
-        x, _, _, s = np.linalg.lstsq(double_a, double_b)
-        return x, float(s[0] / s[-1])
-    x = np.linalg.pinv(double_a) @ double_b
-    s = np.linalg.svdvals(double_a)
-    return x, float((s[:, 0] / s[:, -1]).max())
+def _truth(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> _Truth:
+    """By LU or QR in double precision, which is enough: these matrices are well conditioned.
+
+    The error of a backward stable solver is a small multiple of κ eps where b is consistent, and up to
+    κ² eps ‖r‖ / (‖A‖ ‖x‖) more where it is not (Björck 1996, 1.4.3).
+    """
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    m, n = a.shape[-2:]
+    if m == n:
+        inverse = np.linalg.inv(a)
+        x = np.linalg.solve(a, b)
+        # The norms of Frobenius bound those of the largest singular value, that of the inverse closely.
+        condition = np.linalg.norm(inverse, axis=(-2, -1)) * np.linalg.norm(a, axis=(-2, -1)) / math.sqrt(n) * 2
+        return _Truth(x, float(10 * np.max(condition) * math.sqrt(n)))
+    tall = a if m > n else np.swapaxes(a, -1, -2)
+    q, triangle = np.linalg.qr(tall)
+    if m > n:
+        x = np.linalg.solve(triangle, np.swapaxes(q, -1, -2) @ b)
+    else:
+        x = q @ np.linalg.solve(np.swapaxes(triangle, -1, -2), b)
+    s = np.linalg.svdvals(triangle)
+    return _Truth(x, float(10 * max(np.max(s[..., 0] / s[..., -1]), 10.0) ** 2))
 
 
 def _error(x: np.ndarray[Any, Any], truth: np.ndarray[Any, Any]) -> float:
@@ -173,20 +233,21 @@ def _print(rows: list[Row]) -> None:
         table.add_column("problem", no_wrap=True)
         for name in ours:
             table.add_column(name.removeprefix("lstsq "), justify="right")
-        for name in ("numpy", "fastest other", "floor"):
+        on_device = some[0]["times the floor"] is None
+        for name in ("fastest other",) if on_device else ("numpy", "fastest other", "floor"):
             table.add_column(name, justify="right")
         for problem in dict.fromkeys(row["problem"] for row in some):
             cells = {row["solver"]: row for row in some if row["problem"] == problem}
             others = [row for row in cells.values() if not row["ours"]]
             best = min(others, key=lambda row: row["seconds"]) if others else None
             first = next(iter(cells.values()))
-            table.add_row(
-                problem,
-                *(_cell(cells.get(name)) for name in ours),
-                _cell(cells.get("numpy")),
-                f"{_cell(best)} {best['solver']}" if best else "–",
-                _figure(first["seconds"] / first["times the floor"]),
-            )
+            line = [_cell(cells.get(name)) for name in ours]
+            fastest = f"{_cell(best)} {best['solver']}" if best else "–"
+            if on_device:
+                line.append(fastest)
+            else:
+                line += [_cell(cells.get("numpy")), fastest, _figure(first["seconds"] / first["times the floor"])]
+            table.add_row(problem, *line)
         console.print(table)
     _print_same_driver(rows)
 
@@ -218,6 +279,31 @@ def _markdown(rows: list[Row]) -> str:
                 what = "x" if outputs == "x" else "all four outputs"
                 tables.append(f"{arrays} arrays, {what}:\n\n{_table(mine)}")
     return "\n".join(tables) or f"None of {', '.join(QUOTED.values())} was timed.\n"
+
+
+def _device_markdown(rows: list[Row]) -> str:
+    """Ours on the arrays of each library beside the fastest of its own solvers, as tables for a page."""
+    libraries = list(dict.fromkeys(row["solver"].split()[1] for row in rows if row["ours"]))
+    tables = []
+    for dtype, outputs in dict.fromkeys((row["dtype"], row["outputs"]) for row in rows):
+        some = [row for row in rows if (row["dtype"], row["outputs"]) == (dtype, outputs)]
+        lines = [f"{dtype}, {'x' if outputs == 'x' else 'all four outputs'}, ms:", ""]
+        lines.append("| | " + " | ".join(f"{name}: ours | its own | ratio" for name in libraries) + " |")
+        lines.append("| --- |" + " ---: | ---: | ---: |" * len(libraries))
+        for problem in dict.fromkeys(row["problem"] for row in some):
+            line = [problem]
+            for library in libraries:
+                ours = [row for row in some if (row["problem"], row["solver"]) == (problem, f"lstsq {library}")]
+                own = [row for row in some if row["problem"] == problem and row["solver"].split()[0] == library]
+                line += _pair(*(min(found, key=lambda row: row["seconds"], default=None) for found in (ours, own)))
+            lines.append(f"| {' | '.join(line)} |")
+        tables.append("\n".join(lines) + "\n")
+    return "\n".join(tables)
+
+
+def _pair(ours: Row | None, other: Row | None) -> list[str]:
+    times = [_figure(row["seconds"]) + ("" if row["right"] else " (wrong)") if row else "–" for row in (ours, other)]
+    return [*times, f"{other['seconds'] / ours['seconds']:.3g}×" if ours and other else "–"]
 
 
 def _table(rows: list[Row]) -> str:

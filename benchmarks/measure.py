@@ -13,12 +13,14 @@ import numpy as np
 from lstsq_cli.idle import wait_until_idle
 
 
-def interleaved(calls: Mapping[str, Callable[[], Any]], *, rounds: int, seconds: float) -> dict[str, list[float]]:
+def interleaved(
+    calls: Mapping[str, Callable[[], Any]], *, rounds: int, seconds: float, slow: float = float("inf")
+) -> dict[str, list[float]]:
     """Time each call in every round, in an order that changes, for `rounds` rounds or until `seconds` have passed.
 
     Each turn waits until the threads of the solver before sleep, makes one call that is not counted, which wakes this
     solver's threads and fills the cache, and then one that is, or up to five if they take less than 0.2 seconds.
-    At least three rounds are run.
+    At least three rounds are run. A call that takes longer than `slow` seconds is timed once.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
     order = list(calls)
@@ -28,16 +30,24 @@ def interleaved(calls: Mapping[str, Callable[[], Any]], *, rounds: int, seconds:
         if done >= 3 and time.perf_counter() - started > seconds:
             break
         shuffle.shuffle(order)
-        for name in order:
+        for name in tuple(order):
             wait_until_idle()
-            calls[name]()
+            waking = _seconds(calls[name])
+            if waking > slow and not times[name]:
+                times[name].append(waking)
+                order.remove(name)
+                continue
             turn: list[float] = []
             while not turn or (len(turn) < 5 and sum(turn) < 0.2):
-                start = time.perf_counter()
-                calls[name]()
-                turn.append(time.perf_counter() - start)
+                turn.append(_seconds(calls[name]))
             times[name] += turn
     return times
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
 
 
 def median(times: list[float]) -> float:
@@ -61,9 +71,4 @@ def copy_bandwidth() -> float:
 
 
 def _times(call: Callable[[], Any], count: int) -> list[float]:
-    times = []
-    for _ in range(count):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return times
+    return [_seconds(call) for _ in range(count)]

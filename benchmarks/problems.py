@@ -72,3 +72,16 @@ PROBLEMS = (
     Problem(256, 32, batch=512),
     Problem(8, 4, batch=50_000),
 )
+#: What is timed on a device: larger, as whoever has a GPU has such.
+ON_DEVICES = (
+    Problem(100_000, 64),
+    Problem(1_000_000, 8),
+    Problem(1_000_000, 64),
+    Problem(200_000, 512),
+    Problem(2048, 2048),
+    Problem(4096, 4096),
+    Problem(32, 8, batch=10_000),
+    Problem(64, 16, k=4, batch=4096),
+    Problem(256, 32, batch=512),
+    Problem(8, 4, batch=50_000),
+)

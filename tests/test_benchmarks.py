@@ -1,13 +1,63 @@
-"""The problems of the plot of errors are what it says of them."""
+"""The problems of the plot of errors are what it says of them, and the benchmark checks and calls as it says."""
 
 import runpy
+import sys
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-ACCURACY = runpy.run_path(str(Path(__file__).resolve().parents[1] / "benchmarks" / "accuracy.py"))
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+ACCURACY = runpy.run_path(str(BENCHMARKS / "accuracy.py"))
+
+
+@pytest.fixture
+def benchmarks(monkeypatch):
+    """The modules of the benchmark, which are found where it is run from."""
+    pytest.importorskip("typer")
+    monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
+    import bench
+    import device_solvers
+    import measure
+    import problems
+
+    yield {module.__name__: module for module in (bench, device_solvers, measure, problems)}
+    for name in ("bench", "device_solvers", "measure", "problems", "solvers"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize(("m", "n", "batch"), [(20, 5, 0), (7, 7, 0), (5, 20, 0), (20, 5, 3), (7, 7, 3)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_answers_are_checked_against(benchmarks, m, n, batch, dtype):
+    problem = benchmarks["problems"].Problem(m, n, k=2, batch=batch)
+    a, b = problem.data(dtype)
+    truth = benchmarks["bench"]._truth(a, b)
+    x = np.linalg.pinv(a.astype(float)) @ b.astype(float)
+    np.testing.assert_allclose(truth.x, x, rtol=1e-9, atol=1e-12)
+    condition = np.max(np.linalg.cond(a.astype(float)))
+    assert 10 * condition <= truth.limit <= 1e3 * max(condition, 10.0) ** 2
+    error = benchmarks["bench"]._error(np.linalg.pinv(a) @ b, truth.x)
+    assert error <= truth.limit * np.finfo(dtype).eps
+
+
+def test_a_slow_call_is_made_once(benchmarks):
+    called = []
+    calls = {name: lambda name=name: called.append(name) for name in ("one", "other")}
+    times = benchmarks["measure"].interleaved(calls, rounds=3, seconds=60, slow=-1.0)
+    assert sorted(called) == ["one", "other"]
+    assert {name: len(taken) for name, taken in times.items()} == {"one": 1, "other": 1}
+
+
+def test_solvers_of_each_library_on_the_processor(benchmarks):
+    a, b = benchmarks["problems"].Problem(20, 5, k=2, batch=3).data("float32")
+    truth = np.linalg.pinv(a.astype(float)) @ b
+    found = benchmarks["device_solvers"].find("cpu")
+    assert {"lstsq jax", "jax", "lstsq mlx"} <= {solver.name for solver in found}
+    for solver in found:
+        for x_only in (True, False):
+            x = solver.to_numpy(solver.prepare(a, b, x_only)())
+            np.testing.assert_allclose(x, truth, rtol=1e-4, atol=1e-5, err_msg=solver.name)
 
 
 @pytest.fixture(scope="module")

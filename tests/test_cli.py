@@ -303,6 +303,25 @@ class TestCompare:
             if "float64" in claims.dtypes:
                 assert {solvers.Solver(name, namespace, driver).label for driver in claims.drivers} <= set(labels)
 
+    def test_device(self):
+        options = ["--nist", "Norris", "--backend", "numpy", "--backend", "mlx", "--driver", "svd", "--no-memory"]
+        result = json.loads(invoke("compare", *options, "--device", "cpu", "--json").stdout)
+        assert [(solver["label"], solver["device"]) for solver in result["solvers"]] == [
+            ("numpy svd", "cpu"),
+            ("mlx svd", "cpu"),
+        ]
+        assert "float64, on the cpu, rank 2" in " ".join(invoke("compare", *options, "--device", "cpu").stdout.split())
+        for device in ("gpu", "cuda"):
+            message = invoke("compare", "--nist", "Norris", "--backend", "numpy", "--device", device, code=2).stderr
+            assert "no backend is left to solve with (numpy: it solves on no gpu)" in message
+        message = invoke("compare", "--random", 5, 2, "--backend", "array_api_strict", "--device", "gpu", code=2).stderr
+        assert "array_api_strict finds no gpu on this machine" in message
+
+    def test_memory_of_a_gpu_is_not_measured(self):
+        found = peak.measure(problems.random(5, 2, 1, 0), solvers.Solver("mlx", None, "svd", "gpu"), None)
+        assert found.bytes is None
+        assert "a GPU has its own" in found.note
+
     def test_unknown_names_list_those_there_are(self):
         for options, message in [
             (["--backend", "nonesuch"], "unknown backend 'nonesuch'; installed backends: .*numpy"),
@@ -490,7 +509,7 @@ class TestConformance:
         stranger("import os; os.abort()")
         matrix = conformance.Matrix()
         monkeypatch.setattr(conformance, "SUITE", ("--pyargs", "lstsq_conformance.test_empty"))
-        conformance.run(matrix, ("strange", None), ["gelsd"], [], None, 1, lambda label, left: None)
+        conformance.run(matrix, ("strange", None), ["gelsd"], [], None, None, 1, lambda label, left: None)
         ((_, cell),) = [(place, cell) for place, cell in matrix.cells.items() if cell.failures]
         assert cell.failures[0].test.startswith("test_empty.py::")
         assert "the process ended here with signal 6" in cell.failures[0].message
@@ -500,6 +519,10 @@ class TestConformance:
             (["--backend", "nonesuch"], "unknown backend 'nonesuch'; installed backends: "),
             (["--backend", "numpy", "--driver", "nonesuch"], "nonesuch is not claimed by the backend; it claims gelsd"),
             (["--backend", "numpy", "--driver", "nonesuch"], "numpy: --driver: nonesuch"),
+            (
+                ["--backend", "numpy", "--device", "gpu"],
+                "numpy: --device: gpu is not claimed by the backend; it claims cpu",
+            ),
             (["--namespace", "torch"], "--namespace is for one --backend"),
             (["--backend", "numpy", "--namespace", "torch"], "the backend numpy serves numpy; got 'torch'"),
             (["--backend", "numpy", "--html", "/nonesuch/page.html"], "cannot be written"),
@@ -516,6 +539,16 @@ class TestBackends:
             # Either there, with a version, or missing, with what to do.
             assert bool(library["missing"]) != bool(library["drivers"])
         assert "numpy" in invoke("backends").stdout
+
+    def test_lists_the_devices_that_are_here(self):
+        from lstsq_cli import solvers
+
+        by_name = {library["name"]: library for library in json.loads(invoke("backends", "--json").stdout)["backends"]}
+        for name in ("numpy", "jax", "mlx"):
+            assert by_name[name]["devices"] == list(solvers.devices(name, None))
+            assert by_name[name]["devices"][0] == "cpu"
+        lines = [line.strip() for line in invoke("backends").stdout.splitlines()]
+        assert any(line.split()[:1] == ["cpu"] for line in lines)
 
     def test_names_the_line_that_installs(self, monkeypatch):
         from lstsq_cli import backends

@@ -34,6 +34,19 @@ class Dtype(str, enum.Enum):
     complex128 = "complex128"
 
 
+class Device(str, enum.Enum):
+    """The kinds of device."""
+
+    cpu = "cpu"
+    gpu = "gpu"
+    cuda = "cuda"
+
+    @property
+    def kind(self) -> str:
+        """What backends call it."""
+        return "gpu" if self is Device.cuda else self.value
+
+
 def run() -> int:
     """Run the command line; the exit code."""
     try:
@@ -97,6 +110,10 @@ def compare(
         list[str] | None, typer.Option(metavar="NAME", help="Only this backend, or library such as cupy (repeatable).")
     ] = None,
     driver: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this driver (repeatable).")] = None,
+    device: Annotated[
+        Device | None,
+        typer.Option(help="What to solve on. Default: where each library puts its arrays.", case_sensitive=False),
+    ] = None,
     dtype: Annotated[
         Dtype | None, typer.Option(help="What to solve in. Default: the file's, or float64.", case_sensitive=False)
     ] = None,
@@ -137,7 +154,8 @@ def compare(
         condition = 100.0 if cond is None else cond
         problem = problems.random(*random, condition, seed or 0, dtype.value if dtype else "float64")
     problem = problem.astype(dtype.value if dtype else problems.default_dtype(problem))
-    found, refused = solvers.find(backend or [], driver or [], problem.a.dtype.name)
+    kind = device.kind if device else None
+    found, refused = solvers.find(backend or [], driver or [], problem.a.dtype.name, kind)
     with _Progress(f"{len(found)} solvers") as progress:
         result = comparison.compare(problem, found, refused, rcond, repeats, memory, progress.step)
     if not result.entries:
@@ -164,6 +182,10 @@ def conformance(
     ] = None,
     driver: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this driver (repeatable).")] = None,
     dtype: Annotated[list[Dtype] | None, typer.Option(help="Only this dtype (repeatable).")] = None,
+    device: Annotated[
+        Device | None,
+        typer.Option(help="Put every array there. Default: where each library puts it.", case_sensitive=False),
+    ] = None,
     namespace: Annotated[
         str | None,
         typer.Option(
@@ -197,7 +219,8 @@ def conformance(
     for subject in subjects:
         with _Progress(subject[1] or subject[0]) as progress:
             dtypes = [one.value for one in dtype or []]
-            suite.run(matrix, subject, driver or [], dtypes, xfail, jobs, progress.step)
+            kind = device.kind if device else None
+            suite.run(matrix, subject, driver or [], dtypes, kind, xfail, jobs, progress.step)
     try:
         if html is not None:
             _write(html, conformance_page.page(matrix))

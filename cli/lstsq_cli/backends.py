@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich import box
@@ -13,7 +15,7 @@ from rich.text import Text
 
 import lstsq
 from lstsq._registry import distribution, not_installed
-from lstsq_cli.solvers import STANDARD_LIBRARIES
+from lstsq_cli.solvers import STANDARD_LIBRARIES, devices
 
 #: What parts of this command line need: the purpose by the package's name.
 _PARTS = {
@@ -24,6 +26,10 @@ _PARTS = {
 }
 
 
+#: One of these is there on Linux where a GPU may be: NVIDIA's, AMD's, that of Windows beneath, anybody's.
+_GPU_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg", "/dev/dri")
+
+
 class Library(NamedTuple):
     """A backend on one library, or a part of the command line."""
 
@@ -32,6 +38,8 @@ class Library(NamedTuple):
     versions: str
     drivers: tuple[str, ...]
     dtypes: tuple[str, ...]
+    #: The kinds of device that it claims and its library finds on this machine.
+    devices: tuple[str, ...]
     transforms: tuple[str, ...]
     #: Why it is not available, and what to do; empty where it is.
     missing: str
@@ -43,31 +51,39 @@ def survey() -> tuple[list[Library], list[Library]]:
     for info in lstsq.backends():
         package = f"{distribution(info.name)} {info.version}"
         if not info.available:
-            backends.append(Library(info.name, package, (), (), (), info.reason))
+            backends.append(Library(info.name, package, (), (), (), (), info.reason))
         elif "*" in info.serves:
             for library, needed in STANDARD_LIBRARIES.items():
-                installed = importlib.util.find_spec(library) is not None
-                backends.append(
-                    Library(
-                        f"{info.name} on {library}",
-                        f"{package}, {needed} {_version(needed)}" if installed else "",
-                        info.drivers if installed else (),
-                        info.dtypes if installed else (),
-                        info.transforms if installed else (),
-                        "" if installed else f"pip install {needed}",
-                    )
-                )
+                name = f"{info.name} on {library}"
+                if importlib.util.find_spec(library) is None:
+                    backends.append(Library(name, "", (), (), (), (), f"pip install {needed}"))
+                    continue
+                versions, here = f"{package}, {needed} {_version(needed)}", _devices(info, library)
+                if not here:
+                    backends.append(Library(name, "", (), (), (), (), f"{library} finds no device on this machine"))
+                    continue
+                backends.append(Library(name, versions, info.drivers, info.dtypes, here, info.transforms, ""))
         else:
             modules = [f"{module} {_version(module)}" for module in lstsq.get_backend(info.name).requires]
             versions = ", ".join([package, *modules])
-            backends.append(Library(info.name, versions, info.drivers, info.dtypes, info.transforms, ""))
-    backends += [Library(name, "", (), (), (), line) for name, line in not_installed().items()]
+            here = _devices(info, None)
+            backends.append(Library(info.name, versions, info.drivers, info.dtypes, here, info.transforms, ""))
+    backends += [Library(name, "", (), (), (), (), line) for name, line in not_installed().items()]
     parts = []
     for package, purpose in _PARTS.items():
         installed = importlib.util.find_spec(package) is not None
         versions = f"{package} {_version(package)}" if installed else ""
-        parts.append(Library(purpose, versions, (), (), (), "" if installed else f"pip install {package}"))
+        parts.append(Library(purpose, versions, (), (), (), (), "" if installed else f"pip install {package}"))
     return backends, parts
+
+
+def _devices(info: lstsq.BackendInfo, library: str | None) -> tuple[str, ...]:
+    """The kinds of device here. A library that is not loaded, which takes a second, is asked where a GPU may be."""
+    somewhere = sys.platform != "linux" or any(Path(driver).exists() for driver in _GPU_DRIVERS)
+    # CuPy has nothing else.
+    if "gpu" in info.devices and (somewhere or library == "cupy" or (library or info.name) in sys.modules):
+        return tuple(devices(info.name, library))
+    return tuple(kind for kind in info.devices if kind == "cpu")
 
 
 def to_json() -> dict[str, Any]:
@@ -84,7 +100,7 @@ def show(console: Console) -> None:
     """Print the survey."""
     backends, parts = survey()
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
-    for head in ("backend", "versions"):
+    for head in ("backend", "versions, devices here"):
         table.add_column(head, no_wrap=True)
     for head in ("drivers", "dtypes", "transforms"):
         table.add_column(head)
@@ -93,7 +109,8 @@ def show(console: Console) -> None:
         if not library.missing:
             lists = (library.drivers, library.dtypes, library.transforms)
             name, versions = library.name.replace(" on ", "\non "), library.versions.replace(", ", "\n")
-            table.add_row(Text(name), Text(versions), *(", ".join(items) or "–" for items in lists))
+            about = f"{versions}\n{' and '.join(library.devices) or 'no device'}"
+            table.add_row(Text(name), Text(about), *(", ".join(items) or "–" for items in lists))
     console.print(f"lstsq {lstsq.__version__}: backends, and their drivers with the default first", style="bold")
     console.print(table)
     console.print()

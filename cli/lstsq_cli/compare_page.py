@@ -26,7 +26,8 @@ def _body(comparison: Comparison) -> Iterator[str]:
     k = comparison.problem.b.shape[1]
     yield f"<h1>{html.escape(comparison.problem.name)}</h1>"
     sides = f", {k} right-hand sides" if k > 1 else ""
-    facts = f"{m} × {n}{sides}, {comparison.dtype}; rank {comparison.rank}, cutoff {comparison.rcond:.3g} σ₁"
+    facts = f"{m} × {n}{sides}, {comparison.dtype}{comparison.where}"
+    facts += f"; rank {comparison.rank}, cutoff {comparison.rcond:.3g} σ₁"
     yield f'<p class="soft">{facts}; lstsq {html.escape(lstsq.__version__)}</p>'
     yield "<h2>Solvers</h2>"
     yield _solvers(comparison)

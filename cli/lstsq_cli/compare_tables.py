@@ -27,7 +27,8 @@ def show(comparison: Comparison, console: Console, rows: int) -> None:
     console.print(
         Text.assemble(
             (comparison.problem.name, "bold"),
-            f": {m} × {n}{sides}, {comparison.dtype}, rank {comparison.rank}, cutoff {comparison.rcond:.3g} σ₁",
+            f": {m} × {n}{sides}, {comparison.dtype}{comparison.where}, ",
+            f"rank {comparison.rank}, cutoff {comparison.rcond:.3g} σ₁",
         )
     )
     _print(console, "Solvers", _solvers(comparison, console.width >= _WIDE))

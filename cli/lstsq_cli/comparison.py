@@ -81,6 +81,12 @@ class Comparison:
     load: float | None
 
     @property
+    def where(self) -> str:
+        """The device that was asked for, as part of a line."""
+        device = self.entries[0].solver.device
+        return f", on the {device}" if device else ""
+
+    @property
     def eps(self) -> float:
         """Of the dtype of the problem."""
         return float(np.finfo(self.dtype).eps)
@@ -193,6 +199,7 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
                 "label": entry.label,
                 "backend": entry.solver.backend,
                 "library": entry.solver.namespace or entry.solver.backend,
+                "device": entry.solver.device,
                 "driver": entry.solver.driver,
                 "x": _plain(entry.x),
                 "residuals": _plain(entry.residuals),

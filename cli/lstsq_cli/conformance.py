@@ -109,6 +109,7 @@ def run(
     subject: tuple[str, str | None],
     drivers: Sequence[str],
     dtypes: Sequence[str],
+    device: str | None,
     xfail: Path | None,
     jobs: int,
     step: Callable[[str, int | None], None],
@@ -127,6 +128,7 @@ def run(
     options += ["--lstsq-namespace", namespace] if namespace else []
     options += [part for driver in drivers for part in ("--lstsq-driver", driver)]
     options += [part for dtype in dtypes for part in ("--lstsq-dtype", dtype)]
+    options += ["--lstsq-device", device] if device else []
     options += ["--lstsq-xfail", str(xfail.absolute())] if xfail else []
     options += [] if matrix.full else ["--lstsq-quick"]
     options += ["-n", str(jobs)] if jobs > 1 else []

@@ -14,7 +14,7 @@ import lstsq
 from lstsq_cli.errors import first_line
 from lstsq_cli.idle import wait_until_idle
 from lstsq_cli.problems import NumpyArray, Problem
-from lstsq_cli.solvers import Solver
+from lstsq_cli.solvers import Solver, on_its_device
 
 #: Where no number of repeats is asked for: this many at least and at most, and in between as the time allows.
 FEWEST, MOST, SECONDS = 3, 25, 2.0
@@ -47,22 +47,24 @@ class Run:
         self._seconds = math.inf
         try:
             self._backend = lstsq.get_backend(solver.backend)
-            self._a = self._backend.from_numpy(problem.a, solver.namespace)
-            self._b = self._backend.from_numpy(problem.b, solver.namespace)
+            with on_its_device(solver) as put:
+                self._a = put(self._backend.from_numpy(problem.a, solver.namespace))
+                self._b = put(self._backend.from_numpy(problem.b, solver.namespace))
         except Exception as error:
             self._fail(error)
 
     def call(self) -> tuple[float, float]:
         """Solve once; the first call keeps the answer. Returns the seconds to x and to everything."""
         read = self._backend.to_numpy
-        start = time.perf_counter()
-        x, residuals, rank, s = lstsq.lstsq(
-            self._a, self._b, self._rcond, driver=self._solver.driver, backend=self._solver.backend
-        )
-        x = np.asarray(read(x))
-        x_done = time.perf_counter()
-        residuals, rank, s = (np.asarray(read(array)) for array in (residuals, rank, s))
-        all_done = time.perf_counter()
+        with on_its_device(self._solver):
+            start = time.perf_counter()
+            x, residuals, rank, s = lstsq.lstsq(
+                self._a, self._b, self._rcond, driver=self._solver.driver, backend=self._solver.backend
+            )
+            x = np.asarray(read(x))
+            x_done = time.perf_counter()
+            residuals, rank, s = (np.asarray(read(array)) for array in (residuals, rank, s))
+            all_done = time.perf_counter()
         if not self.answer.x.size:
             self.answer.x, self.answer.residuals, self.answer.s = x.copy(), residuals.copy(), s.copy()
             self.answer.rank = int(rank)

@@ -34,6 +34,8 @@ class Peak(NamedTuple):
 
 def measure(problem: Problem, solver: Solver, rcond: float | None, timeout: float = 600.0) -> Peak:
     """Solve once in another process."""
+    if solver.device == "gpu":
+        return Peak(None, "not measured: this is the processor's memory, and a GPU has its own")
     pipe = subprocess.PIPE
     with interrupt.temporary_folder() as folder:
         np.save(folder / "a.npy", problem.a)
@@ -55,7 +57,7 @@ def measure(problem: Problem, solver: Solver, rcond: float | None, timeout: floa
 
 def _solve(folder: Path, solver: Solver, rcond: float | None) -> Peak:
     import lstsq
-    from lstsq_cli.solvers import prepare
+    from lstsq_cli.solvers import on_its_device, prepare
 
     a, b = np.load(folder / "a.npy"), np.load(folder / "b.npy")
     prepare(np.result_type(a, b).name)
@@ -67,7 +69,8 @@ def _solve(folder: Path, solver: Solver, rcond: float | None) -> Peak:
             np.asarray(backend.to_numpy(array))
 
     def convert(array: Any) -> Any:
-        converted = backend.from_numpy(array, solver.namespace)
+        with on_its_device(solver) as put:
+            converted = put(backend.from_numpy(array, solver.namespace))
         # Reading it waits for a library that copies in the background.
         np.asarray(backend.to_numpy(converted))
         return converted

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import lstsq
 from lstsq import Backend
@@ -23,6 +25,8 @@ class Solver(NamedTuple):
     #: The library, where the backend serves several.
     namespace: str | None
     driver: str
+    #: The kind of device that its arrays are put on, or None to leave that to the library.
+    device: str | None = None
 
     @property
     def label(self) -> str:
@@ -37,8 +41,12 @@ class Refusal(NamedTuple):
     reason: str
 
 
-def find(backends: Sequence[str], drivers: Sequence[str], dtype: str) -> tuple[tuple[Solver, ...], tuple[Refusal, ...]]:
+def find(
+    backends: Sequence[str], drivers: Sequence[str], dtype: str, device: str | None = None
+) -> tuple[tuple[Solver, ...], tuple[Refusal, ...]]:
     """The solvers of these backends (default: all that are installed) with these drivers (default: all).
+
+    With a kind of device, "cpu" or "gpu": those that have one here.
 
     Raises
     ------
@@ -57,6 +65,8 @@ def find(backends: Sequence[str], drivers: Sequence[str], dtype: str) -> tuple[t
             refused.append(Refusal(label, f"it cannot be loaded: {first_line(error)}"))
             continue
         reason = unavailable(backend, namespace)
+        if reason is None and device is not None:
+            reason = _without(device, name, namespace)
         if reason is not None:
             refused.append(Refusal(label, reason))
             continue
@@ -65,7 +75,7 @@ def find(backends: Sequence[str], drivers: Sequence[str], dtype: str) -> tuple[t
             known_drivers.append(driver)
             if drivers and driver not in drivers:
                 continue
-            solver = Solver(name, namespace, driver)
+            solver = Solver(name, namespace, driver, device)
             reason = backend.refuse(dtype, driver)
             if reason is None:
                 found.append(solver)
@@ -78,6 +88,32 @@ def find(backends: Sequence[str], drivers: Sequence[str], dtype: str) -> tuple[t
     if not found:
         raise UserError(f"no backend is left to solve with ({'; '.join(gathered(refused))}).")
     return tuple(found), tuple(refused)
+
+
+@functools.cache
+def devices(name: str, namespace: str | None) -> dict[str, Any]:
+    """Of the kinds of device that this backend claims: the first that its library has here."""
+    backend = lstsq.get_backend(name)
+    found = backend.devices(namespace)
+    return {kind: found[kind] for kind in backend.capabilities.devices if kind in found}
+
+
+@contextmanager
+def on_its_device(solver: Solver) -> Iterator[Callable[[Any], Any]]:
+    """A context for work on the device of this solver, and the function that puts an array there."""
+    if solver.device is None:
+        yield lambda array: array
+    else:
+        device = devices(solver.backend, solver.namespace)[solver.device]
+        with lstsq.get_backend(solver.backend).on_device(device) as put:
+            yield put
+
+
+def _without(kind: str, name: str, namespace: str | None) -> str | None:
+    """Why this backend cannot solve on a device of this kind, or None."""
+    if kind not in lstsq.get_backend(name).capabilities.devices:
+        return f"it solves on no {kind}"
+    return None if kind in devices(name, namespace) else f"{namespace or name} finds no {kind} on this machine"
 
 
 def gathered(refused: Sequence[Refusal]) -> list[str]:
