@@ -6,12 +6,13 @@ library's factorisations are not trusted: F = I − P G is computed, and with wh
 
     ρ = ‖F‖_F + trace(P) N (q + 3 N + 10) u        (q: additions behind one entry of G; u = 2⁻⁵³)
 
-bounds ‖I − P G‖ for the exact G, where N is at most 128; beyond, rounding errors are bounded as independent ones. If
-ρ < 1 then ‖A⁺‖² <= Σ Pᵢᵢ / gᵢᵢ / (1 − ρ), where gᵢᵢ is the square of the norm of column i; and ‖A‖² is at most the
-Frobenius norm of the Gram matrix. Where their product times rcond is below 1, every singular value counts and the rank
-is full. Iterative refinement with the residual of A itself contracts by ρ, so that a step leaves at most ρ / (1 − ρ)
-times itself of the error. A Gram matrix would square the condition number of a square matrix, which is large if it has
-many columns: on the CPU such a matrix is factorised as L U instead (`_square`).
+bounds ‖I − P G‖ for the exact G, where N is at most 128; beyond, rounding errors are bounded as independent ones, or
+‖I − P G‖ is measured with products of A itself (`_probes`). If ρ < 1 then ‖A⁺‖² <= Σ Pᵢᵢ / gᵢᵢ / (1 − ρ), where gᵢᵢ
+is the square of the norm of column i; and ‖A‖² is at most the Frobenius norm of the Gram matrix. Where their product
+times rcond is below 1, every singular value counts and the rank is full. Iterative refinement with the residual of A
+itself contracts by ρ, so that a step leaves at most ρ / (1 − ρ) times itself of the error. A Gram matrix would square
+the condition number of a square matrix, which is large if it has many columns: on the CPU such a matrix is factorised
+as L U instead (`_square`).
 
 The page "The certificate of the fast default" has the proofs, and the limits of size within which they hold.
 
@@ -34,6 +35,7 @@ import numpy as np
 from lstsq._backend import Array
 from lstsq_array_api import _lacking as lacking
 from lstsq_array_api._arithmetic import adjoint, is_complex, largest
+from lstsq_array_api._probes import bound_of_square, probes
 
 #: The unit roundoff of double precision, in which all of this is computed.
 UNIT = 2.0**-53
@@ -194,13 +196,21 @@ def _reduce(xp: Any, a: Array, single: bool, gram_and_additions: tuple[Array, in
     triangle = lacking.cholesky(xp, g)
     t = lacking.inverse_of_triangle(xp, triangle, identity)
     p = xp.matmul(adjoint(xp, t), t)
-    f = identity - xp.matmul(p, g)
     diagonal_p = _diagonal(xp, p)
-    facts = [_norm_of_matrix(xp, f), *(_column(xp.sum, v) for v in (diagonal_p, diagonal_p / squares))]
+    error = _rounding(size, additions) * (4 if is_complex(xp, a) else 1)
+    if size > LARGE and max(m, n) <= 4 * size:
+        # Two passes over A are less work than P G, and tell what rounding has done to G, too.
+        z = probes(xp, g)
+        tall = a_adjoint if wide else a
+        image = xp.matmul(tall, scale[:, :, None] * z)
+        image = xp.matmul(p, scale[:, :, None] * xp.matmul(adjoint(xp, tall), image))
+        defect, in_defect = xp.sqrt(bound_of_square(xp, z - image)), 0.0
+    else:
+        defect, in_defect = _norm_of_matrix(xp, identity - xp.matmul(p, g)), error
+    facts = [defect, *(_column(xp.sum, v) for v in (diagonal_p, diagonal_p / squares))]
     facts += [_norm_of_matrix(xp, gram), _column(xp.max, diagonal_p)]
     if not single:
         facts += [_column(xp.min, squares), _column(xp.max, squares)]
-    error = _rounding(size, additions) * (4 if is_complex(xp, a) else 1)
     p = p * (scale[:, :, None] * scale[:, None, :])
 
     def correct(r: Array) -> Array:
@@ -208,7 +218,7 @@ def _reduce(xp: Any, a: Array, single: bool, gram_and_additions: tuple[Array, in
 
     def bounds(xp: Any, facts: Sequence[Array]) -> Bounds:
         defect, trace, inverse, norm, largest_p, *range_ = facts
-        rho = defect + trace * error
+        rho = defect + trace * in_defect
         shortest, longest = (xp.sqrt(v) for v in range_) if range_ else (None, None)
         # The square root of what is negative, where rho is beyond 1, is NaN, and so is what is made of it.
         inverse = xp.sqrt(inverse / (1 - rho))

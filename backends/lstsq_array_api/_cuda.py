@@ -107,6 +107,11 @@ class _TorchKernels(Kernels):
             attribute = driver.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
             self.shared_limit = _done(driver.cuDeviceGetAttribute(attribute, _done(driver.cuDeviceGet(device))))
         self._functions: dict[str, Any] = {}
+        # The short way is not public; what is takes as long as half a launch.
+        self._stream = getattr(torch._C, "_cuda_getCurrentRawStream", None) or self._current_stream
+
+    def _current_stream(self, device: int) -> int:
+        return int(self._torch.cuda.current_stream(device).cuda_stream)
 
     def _function(self, name: str) -> Any:
         driver = self._driver
@@ -121,7 +126,7 @@ class _TorchKernels(Kernels):
         if torch.cuda.current_device() != self._device:
             with torch.cuda.device(self._device):
                 return self.launch(name, blocks, threads, shared, arguments)
-        stream = torch.cuda.current_stream().cuda_stream
+        stream = self._stream(self._device)
         values = (ctypes.c_uint64 * len(arguments))(*map(as_bits, arguments))
         first = ctypes.addressof(values)
         places = (ctypes.c_uint64 * len(arguments))(*range(first, first + 8 * len(arguments), 8))
@@ -132,7 +137,7 @@ class _TorchKernels(Kernels):
         _done(status)
 
     def clear(self, array: Array) -> None:
-        stream = self._torch.cuda.current_stream(self._device).cuda_stream
+        stream = self._stream(self._device)
         _done(self._driver.cuMemsetD32Async(array.data_ptr(), 0, 1, stream))
 
 

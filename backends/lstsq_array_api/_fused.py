@@ -23,7 +23,7 @@ RIGHT_HAND_SIDES = 16
 #: Numbers of a matrix up to which one block of threads reads it alone.
 SMALL = 65536
 #: Columns of a matrix that one thread solves with alone, if there are at least so many.
-TINY = 6
+TINY = 8
 MANY = 2000
 #: Shared memory up to which several blocks run at the same time on a processor of the GPU.
 CROWDED = 96 * 1024

@@ -423,6 +423,8 @@ SOLVE_TINY(3)
 SOLVE_TINY(4)
 SOLVE_TINY(5)
 SOLVE_TINY(6)
+SOLVE_TINY(7)
+SOLVE_TINY(8)
 
 // The singular values of matrix blockIdx.x of a batch, a (m x n) in rows with m >= n, descending: rotations of pairs of
 // columns until all are orthogonal (Hestenes 1958; Golub and Van Loan 2013, section 8.6.3). n / 2 pairs are rotated at
@@ -568,7 +570,8 @@ extern "C" __global__ void gram(const Real* a, const Real* b, double* work, int 
 
 // The sum of the pieces, as a matrix w x w.
 extern "C" __global__ void add_pieces(double* work, int count, int n, int k) {
-  double *pieces = Work(work, n, k).pieces, *gram = Work(work, n, k).gram;
+  const double* __restrict__ pieces = Work(work, n, k).pieces;
+  double* __restrict__ gram = Work(work, n, k).gram;
   int w = n + k;
   int across = (w + 3) / 4, tiles = across * (across + 1) / 2;
   int e = blockIdx.x * blockDim.x + threadIdx.x;
