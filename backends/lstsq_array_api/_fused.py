@@ -23,7 +23,7 @@ RIGHT_HAND_SIDES = 16
 #: Numbers of a matrix up to which one block of threads reads it alone.
 SMALL = 65536
 #: Columns of a matrix that one thread solves with alone, if there are at least so many.
-TINY = 8
+TINY = 6
 MANY = 2000
 #: Shared memory up to which several blocks run at the same time on a processor of the GPU.
 CROWDED = 96 * 1024
@@ -88,7 +88,7 @@ def _solve_long(xp: Any, kernels: Kernels, a: Array, b: Array, rcond: float, sin
 
     shared = 8 * (32 * 4 * across + 16 * tiles * (threads // tiles))
     kernels.launch("gram", blocks, threads, shared, (a, b, work, m, n, k, rows))
-    kernels.launch("add_pieces", -(-16 * tiles // threads), threads, 0, (work, blocks, n, k))
+    kernels.launch("add_pieces", tiles, threads, 8 * threads, (work, blocks, n, k))
     additions = rows + threads + blocks
     most = kernels.most_threads
     if 8 * (3 * n * n + n + most) > kernels.shared_limit:

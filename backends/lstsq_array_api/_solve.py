@@ -24,15 +24,23 @@ def solve(xp: Any, a: Array, b: Array, rcond: float, driver: str, singular_value
     if driver != "svd":
         reason = _why_not_certified(xp, a, b)
         if reason is None:
-            batch, (m, n), k = a.shape[:-2], a.shape[-2:], b.shape[-1]
-            request = _Request(xp, rcond, driver, singular_values)
-            if len(batch) == 1:
-                return _solve(a, b, request, _reductions(a))
-            flat = _solve(xp.reshape(a, (-1, m, n)), xp.reshape(b, (-1, m, k)), request, _reductions(a))
-            return Solution(*(None if part is None else xp.reshape(part, (*batch, *part.shape[1:])) for part in flat))
+            return solve_certified(xp, a, b, rcond, driver, singular_values)
         if driver == "cholesky":
             raise TypeError(f"the driver 'cholesky' certifies its answer, and {reason}. Use the driver 'svd'.")
     return _svd.solve(xp, a, b, rcond)
+
+
+def solve_certified(xp: Any, a: Array, b: Array, rcond: float, driver: str, singular_values: bool) -> Solution:
+    """Solve by the certified way, and by the driver "auto" what has no certificate by the SVD.
+
+    The numbers are known, and the device has double precision.
+    """
+    batch, (m, n), k = a.shape[:-2], a.shape[-2:], b.shape[-1]
+    request = _Request(xp, rcond, driver, singular_values)
+    if len(batch) == 1:
+        return _solve(a, b, request, _reductions(a))
+    flat = _solve(xp.reshape(a, (-1, m, n)), xp.reshape(b, (-1, m, k)), request, _reductions(a))
+    return Solution(*(None if part is None else xp.reshape(part, (*batch, *part.shape[1:])) for part in flat))
 
 
 def _why_not_certified(xp: Any, a: Array, b: Array) -> str | None:

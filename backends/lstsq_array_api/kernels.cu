@@ -97,11 +97,9 @@ __device__ Bounds prove(const double* g, double* l, double* t, double* p, double
     double over_pivot = 1 / l[j * n + j];
     for (int e = me; e < (n - j - 1) * n; e += all) {
       int below = quotient(e, one_over_n), i = j + 1 + below, c = e - below * n;
-      double factor = l[i * n + j] * over_pivot;
-      if (c <= j)
-        t[i * n + c] -= factor * t[j * n + c];
-      else if (c <= i)
-        l[i * n + c] -= factor * l[c * n + j];
+      // All of l is kept up to date, so that a row serves as the column: its numbers are in different banks.
+      double factor = l[i * n + j] * over_pivot, above = c <= j ? t[j * n + c] : l[j * n + c];
+      (c <= j ? t : l)[i * n + c] -= factor * above;
     }
     __syncthreads();
   }
@@ -223,7 +221,7 @@ extern "C" __global__ void solve_batch(const Real* a_in, const Real* b_in, Real*
     for (int e = me; e < n * k; e += all) {
       int j = e / k, column = e % k;
       double dot = 0;
-      for (int i = 0; i < n; ++i) dot += p[j * n + i] * c[i * k + column];
+      for (int i = 0; i < n; ++i) dot += p[i * n + j] * c[i * k + column];  // P is symmetric.
       step[e] = dot;
       x[e] += dot;
     }
@@ -423,8 +421,8 @@ SOLVE_TINY(3)
 SOLVE_TINY(4)
 SOLVE_TINY(5)
 SOLVE_TINY(6)
-SOLVE_TINY(7)
-SOLVE_TINY(8)
+
+
 
 // The singular values of matrix blockIdx.x of a batch, a (m x n) in rows with m >= n, descending: rotations of pairs of
 // columns until all are orthogonal (Hestenes 1958; Golub and Van Loan 2013, section 8.6.3). n / 2 pairs are rotated at
@@ -568,20 +566,23 @@ extern "C" __global__ void gram(const Real* a, const Real* b, double* work, int 
   }
 }
 
-// The sum of the pieces, as a matrix w x w.
-extern "C" __global__ void add_pieces(double* work, int count, int n, int k) {
-  const double* __restrict__ pieces = Work(work, n, k).pieces;
-  double* __restrict__ gram = Work(work, n, k).gram;
-  int w = n + k;
-  int across = (w + 3) / 4, tiles = across * (across + 1) / 2;
-  int e = blockIdx.x * blockDim.x + threadIdx.x;
-  if (e >= 16 * tiles) return;
+// The sum of the pieces, as a matrix w x w. A block sums sixteen entries, with a team of threads that share the pieces
+// of each.
+extern "C" __global__ void add_pieces(double* memory, int count, int n, int k) {
+  SHARED(sums);
+  Work work(memory, n, k);
+  int w = n + k, across = (w + 3) / 4, tiles = across * (across + 1) / 2;
+  int me = threadIdx.x, team = blockDim.x / 16, part = me / 16, e = blockIdx.x * 16 + me % 16;
   double total = 0;
-  for (int piece = 0; piece < count; ++piece) total += pieces[(long long)piece * 16 * tiles + e];
+  for (int piece = part; piece < count; piece += team) total += work.pieces[(long long)piece * 16 * tiles + e];
+  sums[me] = total;
+  __syncthreads();
+  if (part > 0) return;
+  for (int other = 1; other < team; ++other) total += sums[16 * other + me];
   int i, j, u = e / tiles / 4, v = e / tiles % 4;
   place(e % tiles, i, j);
   i += u * across, j += v * across;
-  if (i < w && j < w) gram[i * w + j] = gram[j * w + i] = total;
+  if (i < w && j < w) work.gram[i * w + j] = work.gram[j * w + i] = total;
 }
 
 // One block: what is to be known of the matrix, and the first solution. The status, and then the rank, are for the host.
@@ -600,7 +601,7 @@ extern "C" __global__ void core(double* memory, int* status, int n, int k, doubl
   for (int e = me; e < n * k; e += all) {
     int j = e / k, column = e % k;
     double dot = 0;
-    for (int i = 0; i < n; ++i) dot += l[j * n + i] * gram[i * w + n + column];
+    for (int i = 0; i < n; ++i) dot += l[i * n + j] * gram[i * w + n + column];
     work.x[e] = dot;
   }
   for (int c = me; c < k; c += all) work.last[c] = work.before[c] = 0;
@@ -735,7 +736,7 @@ extern "C" __global__ void refine(double* memory, Real* x_out, Real* squares_out
   for (int e = me; e < n * k; e += all) {
     int j = e / k, column = e % k;
     double dot = 0;
-    for (int i = 0; i < n; ++i) dot += work.p[j * n + i] * c[i * k + column];
+    for (int i = 0; i < n; ++i) dot += work.p[i * n + j] * c[i * k + column];
     step[e] = dot;
   }
   __syncthreads();

@@ -29,6 +29,8 @@ def solve(a: Tensor, b: Tensor, rcond: float, driver: str, singular_values: bool
         solution = _by_native(a, b, rcond, driver, singular_values)
         if solution is not None:
             return solution
+    if driver in ("auto", "cholesky") and a.device.type != "mps":
+        return standard.solve_certified(xp, a, b, rcond, driver, singular_values)
     if driver == "qr":
         return _svd.solve(xp, a, b, rcond, by_qr if singular_values else by_qr_without_s)
     if driver == "gelsd":
