@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -487,3 +489,11 @@ def test_each_element_of_a_batch_is_answered_as_it_is_alone(driver):
             torch.testing.assert_close(got[i], wanted, rtol=1e-13, atol=1e-13)
     assert together.rank.tolist() == [3, 0 if driver == "cholesky" else 2, 3, 0]
     assert together.x[3].isnan().all()
+
+
+def test_a_torch_that_lacks_something_is_told(monkeypatch):
+    assert BACKEND.unavailable() is None
+    monkeypatch.setitem(sys.modules, "lstsq_torch._gradient", None)
+    reason = BACKEND.unavailable()
+    assert reason.startswith(f"the torch backend needs what torch {torch.__version__} does not have (import of")
+    assert reason.endswith("Run `pip install --upgrade torch`")

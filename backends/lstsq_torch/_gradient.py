@@ -46,11 +46,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 from torch._functorch.utils import enable_single_level_autograd_function
-from torch.autograd import forward_ad
-
-# `torch.autograd.Function` is this class and a way of its own into the transformations of `torch.func`. Here each of
-# them comes by itself, since it meets an operation.
-from torch.autograd.function import _SingleLevelFunction as Function
+from torch.autograd import Function, forward_ad
 
 from lstsq_torch import _operations as ops
 
@@ -368,13 +364,18 @@ def _nan_where(lost: Tensor, tensor: Tensor) -> Tensor:
 
 
 def _is_differentiated(*tensors: Tensor) -> bool:
-    recorded = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    return recorded or any(_dual(tensor).tangent is not None for tensor in tensors)
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        return True
+    # In a compiled program that transforms, the level stays -1.
+    may_have_tangents = forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
+    return may_have_tangents and any(_dual(tensor).tangent is not None for tensor in tensors)
 
 
 def _record(function: Any, *arguments: Any) -> Any:
+    # `Function` has a way of its own into the transformations of `torch.func`. Here each of them comes by itself, since
+    # it meets an operation, and the class that `Function` derives from records for one.
     with enable_single_level_autograd_function():
-        return function.apply(*arguments, (torch.is_grad_enabled(), forward_ad._is_fwd_grad_enabled()))
+        return super(Function, function).apply(*arguments, (torch.is_grad_enabled(), forward_ad._is_fwd_grad_enabled()))
 
 
 def _solve_rule(a: Tensor, b: Tensor, rcond: float, driver: str, with_s: bool) -> Any:
