@@ -286,6 +286,16 @@ class TestKindsOfTensors:
         x.sum().backward()
         torch.testing.assert_close(head.grad, grad(lambda a: lstsq(a, b).x.sum())(a))
 
+    @pytest.mark.parametrize("driver", BACKEND.capabilities.all_drivers)
+    def test_stay_where_they_are_whatever_the_default_device(self, problem, driver):
+        a, b, rcond = problem
+        expected, gradient = lstsq(a, b, rcond, driver=driver), grad(loss)(a, b, rcond)
+        with torch.device("meta"):
+            answer = lstsq(a, b, rcond, driver=driver)
+            torch.testing.assert_close(grad(loss)(a, b, rcond), gradient)
+        for got, wanted in zip(answer, expected):
+            torch.testing.assert_close(got, wanted, equal_nan=True)
+
     @pytest.mark.parametrize(("m", "n"), [(6, 3), (3, 6)])
     @pytest.mark.parametrize("singular_values", [True, False])
     def test_without_numbers(self, m, n, singular_values):
@@ -404,6 +414,17 @@ class TestTransformations:
         sizes = {0: torch.export.Dim("count", min=2, max=100)}
         program = torch.export.export(Fit(), (a, b), dynamic_shapes=(sizes, sizes)).module()
         torch.testing.assert_close(program(a[:2], b[:2]), lstsq(a[:2], b[:2]).x)
+
+    def test_exported_for_any_number_of_rows(self, full):
+        a, b, _ = full
+
+        class Fit(torch.nn.Module):
+            def forward(self, a, b):
+                return lstsq(a, b, 1e-10).x
+
+        sizes = {0: torch.export.Dim("rows", min=3, max=100)}
+        program = torch.export.export(Fit(), (a, b), dynamic_shapes=(sizes, sizes)).module()
+        torch.testing.assert_close(program(a[:4], b[:4]), lstsq(a[:4], b[:4]).x)
 
     @pytest.mark.parametrize(
         "trace", [make_fx, lambda f: lambda *given: torch.jit.trace(f, given)], ids=["make_fx", "jit"]
