@@ -136,6 +136,18 @@ class TestDerivatives:
             torch.testing.assert_close(nest(a), expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))
         torch.testing.assert_close(hessian(value)(a), expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))
 
+    def test_batches_of_cotangents_and_of_tangents(self, full):
+        """torch maps over these in a way of its own, which is older than `torch.func`."""
+        a, b, _ = full
+
+        def solve(a):
+            return lstsq(a, b).x
+
+        expected = jacrev(solve)(a)
+        for strategy in ("reverse-mode", "forward-mode"):
+            found = torch.autograd.functional.jacobian(solve, a, vectorize=True, strategy=strategy)
+            torch.testing.assert_close(found, expected)
+
     def test_third_order(self, problem):
         a, b, rcond = problem
         direction = with_spectrum(14, *a.shape[-2:], [1.0], *a.shape[:-2], dtype=a.dtype)[0]

@@ -49,6 +49,7 @@ from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import Function, forward_ad
 
 from lstsq_torch import _operations as ops
+from lstsq_torch import _solve as numbers
 
 Maybe: TypeAlias = "Tensor | None"
 
@@ -58,8 +59,21 @@ NOISE = 100
 
 def solve(a: Tensor, b: Tensor, rcond: float, driver: str, with_s: bool) -> tuple[Tensor, ...]:
     """The operation ``solve``, with its derivatives."""
+    if not torch.compiler.is_compiling() and _is_plain(a, b) and not _is_differentiated(a, b):
+        # Not by torch's dispatcher, whose way to an operation in Python takes as long as a small problem.
+        return tuple(numbers.solve(a.detach(), b.detach(), rcond, driver, with_s))
     found: tuple[Tensor, ...] = ops.solve(a, b, rcond, driver, with_s)
     return found
+
+
+#: Where the dispatcher comes first, where no mode, transformation, tracer or subclass has a word.
+_PLAIN = (torch._C.DispatchKey.AutogradCPU, torch._C.DispatchKey.AutogradCUDA)
+
+
+def _is_plain(a: Tensor, b: Tensor) -> bool:
+    keys = torch._C._dispatch_keys(a) | torch._C._dispatch_keys(b) | torch._C._dispatch_tls_local_include_set()
+    first = (keys - torch._C._dispatch_tls_local_exclude_set()).highestPriorityTypeId()
+    return first in _PLAIN and all(type(tensor) in (Tensor, torch.nn.Parameter) for tensor in (a, b))
 
 
 #: Whether torch records derivatives, of reverse and of forward mode.
@@ -142,11 +156,13 @@ class _Point:
 
     def pinv(self, rhs: Tensor) -> Tensor:
         """The solution for this right-hand side."""
-        return solve(self.a, rhs, self.rcond, "auto", False)[0]
+        x: Tensor = ops.solve(self.a, rhs, self.rcond, "auto", False)[0]
+        return x
 
     def pinv_adjoint(self, rhs: Tensor) -> Tensor:
         """The solution of the adjoint problem."""
-        return solve(self.a.mH, rhs, self.rcond, "auto", False)[0]
+        x: Tensor = ops.solve(self.a.mH, rhs, self.rcond, "auto", False)[0]
+        return x
 
     def turn(self, c: Tensor) -> Tensor:
         """S(c), in the shorter of the two dimensions of the matrix."""

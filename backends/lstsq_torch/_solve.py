@@ -22,17 +22,19 @@ def solve(a: Tensor, b: Tensor, rcond: float, driver: str, singular_values: bool
 
     `s` is None where `singular_values` is False.
     """
+    if torch.is_autocast_enabled(a.device.type):
+        # It adds nothing to double precision, but to single on a device without double.
+        with torch.autocast(a.device.type, enabled=False):
+            return solve(a, b, rcond, driver, singular_values)
     if driver in ("auto", "cholesky") and a.device.type == "cpu" and _native() is not None:
         solution = _by_native(a, b, rcond, driver, singular_values)
         if solution is not None:
             return solution
-    # Double precision it leaves alone, but not single, in which a device without double solves.
-    with torch.autocast(a.device.type, enabled=False):
-        if driver == "qr":
-            return _svd.solve(xp, a, b, rcond, by_qr if singular_values else by_qr_without_s)
-        if driver == "gelsd":
-            return _svd.solve(xp, a, b, rcond, by_gelsd)
-        return standard.solve(xp, a, b, rcond, driver, singular_values)
+    if driver == "qr":
+        return _svd.solve(xp, a, b, rcond, by_qr if singular_values else by_qr_without_s)
+    if driver == "gelsd":
+        return _svd.solve(xp, a, b, rcond, by_gelsd)
+    return standard.solve(xp, a, b, rcond, driver, singular_values)
 
 
 @cache
