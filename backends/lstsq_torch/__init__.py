@@ -34,18 +34,7 @@ class TorchBackend(Backend):
     tensors are.
 
     Everything is solved in double precision where the device has it, and so are derivatives: neither autocast nor TF32
-    touches them.
-
-    Examples
-    --------
-    >>> import torch
-    >>> a = torch.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]])
-    >>> b = torch.tensor([[1.0], [3.0], [5.0]], requires_grad=True)
-    >>> x = TorchBackend().solve(a, b, rcond=1e-6, driver="auto").x
-    >>> [round(number, 4) for number in x.flatten().tolist()]
-    [1.0, 2.0]
-    >>> [round(number, 4) for number in torch.autograd.grad(x[1, 0], b)[0].flatten().tolist()]
-    [-0.5, 0.0, 0.5]
+    touches them. There is an example at `lstsq_torch._gradient.solve`.
     """
 
     name = "torch"

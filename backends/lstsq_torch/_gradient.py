@@ -58,7 +58,18 @@ NOISE = 100
 
 
 def solve(a: Tensor, b: Tensor, rcond: float, driver: str, with_s: bool) -> tuple[Tensor, ...]:
-    """The operation ``solve``, with its derivatives."""
+    """The operation ``solve``, with its derivatives.
+
+    Examples
+    --------
+    >>> a = torch.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]])
+    >>> b = torch.tensor([[1.0], [3.0], [5.0]], requires_grad=True)
+    >>> x, residuals, rank, s = solve(a, b, rcond=1e-6, driver="auto", with_s=True)
+    >>> [round(number, 4) for number in x.flatten().tolist()]
+    [1.0, 2.0]
+    >>> [round(number, 4) + 0.0 for number in torch.autograd.grad(x[1, 0], b)[0].flatten().tolist()]
+    [-0.5, 0.0, 0.5]
+    """
     if not torch.compiler.is_compiling() and _is_plain(a, b) and not _is_differentiated(a, b):
         # Not by torch's dispatcher, whose way to an operation in Python takes as long as a small problem.
         return tuple(numbers.solve(a.detach(), b.detach(), rcond, driver, with_s))
@@ -66,7 +77,7 @@ def solve(a: Tensor, b: Tensor, rcond: float, driver: str, with_s: bool) -> tupl
     return found
 
 
-#: Where the dispatcher comes first, where no mode, transformation, tracer or subclass has a word.
+#: Whom torch's dispatcher asks first where no mode, transformation, tracer or subclass takes part.
 _PLAIN = (torch._C.DispatchKey.AutogradCPU, torch._C.DispatchKey.AutogradCUDA)
 
 
@@ -216,9 +227,10 @@ class _Point:
         elif self.wide:
             da = da.masked_fill(self.lost.all(-1)[..., None, None], 0)
             z = self.turn(_twice_hermitian(a @ da.mH))
-            turned = da.mH @ self.pinv_adjoint(x)
+            v = self.pinv_adjoint(x)
+            turned = da.mH @ v
             moved = db - da @ x + z.mH @ r - a @ turned
-            dx = self.pinv(moved) + turned + a.mH @ (z @ self.pinv_adjoint(x))
+            dx = self.pinv(moved) + turned + a.mH @ (z @ v)
             d_residuals = _real_dot(r, db - z @ (a @ x))
         else:
             da = da.masked_fill(self.lost.all(-1)[..., None, None], 0)
