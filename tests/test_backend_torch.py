@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -133,6 +135,18 @@ class TestDerivatives:
         for nest in (jacfwd(jacrev(value)), jacrev(jacrev(value)), jacrev(jacfwd(value)), jacfwd(jacfwd(value))):
             torch.testing.assert_close(nest(a), expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))
         torch.testing.assert_close(hessian(value)(a), expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))
+
+    def test_batches_of_cotangents_and_of_tangents(self, full):
+        """torch maps over these in a way of its own, which is older than `torch.func`."""
+        a, b, _ = full
+
+        def solve(a):
+            return lstsq(a, b).x
+
+        expected = jacrev(solve)(a)
+        for strategy in ("reverse-mode", "forward-mode"):
+            found = torch.autograd.functional.jacobian(solve, a, vectorize=True, strategy=strategy)
+            torch.testing.assert_close(found, expected)
 
     def test_third_order(self, problem):
         a, b, rcond = problem
@@ -284,6 +298,16 @@ class TestKindsOfTensors:
         x.sum().backward()
         torch.testing.assert_close(head.grad, grad(lambda a: lstsq(a, b).x.sum())(a))
 
+    @pytest.mark.parametrize("driver", BACKEND.capabilities.all_drivers)
+    def test_stay_where_they_are_whatever_the_default_device(self, problem, driver):
+        a, b, rcond = problem
+        expected, gradient = lstsq(a, b, rcond, driver=driver), grad(loss)(a, b, rcond)
+        with torch.device("meta"):
+            answer = lstsq(a, b, rcond, driver=driver)
+            torch.testing.assert_close(grad(loss)(a, b, rcond), gradient)
+        for got, wanted in zip(answer, expected):
+            torch.testing.assert_close(got, wanted, equal_nan=True)
+
     @pytest.mark.parametrize(("m", "n"), [(6, 3), (3, 6)])
     @pytest.mark.parametrize("singular_values", [True, False])
     def test_without_numbers(self, m, n, singular_values):
@@ -403,6 +427,17 @@ class TestTransformations:
         program = torch.export.export(Fit(), (a, b), dynamic_shapes=(sizes, sizes)).module()
         torch.testing.assert_close(program(a[:2], b[:2]), lstsq(a[:2], b[:2]).x)
 
+    def test_exported_for_any_number_of_rows(self, full):
+        a, b, _ = full
+
+        class Fit(torch.nn.Module):
+            def forward(self, a, b):
+                return lstsq(a, b, 1e-10).x
+
+        sizes = {0: torch.export.Dim("rows", min=3, max=100)}
+        program = torch.export.export(Fit(), (a, b), dynamic_shapes=(sizes, sizes)).module()
+        torch.testing.assert_close(program(a[:4], b[:4]), lstsq(a[:4], b[:4]).x)
+
     @pytest.mark.parametrize(
         "trace", [make_fx, lambda f: lambda *given: torch.jit.trace(f, given)], ids=["make_fx", "jit"]
     )
@@ -487,3 +522,11 @@ def test_each_element_of_a_batch_is_answered_as_it_is_alone(driver):
             torch.testing.assert_close(got[i], wanted, rtol=1e-13, atol=1e-13)
     assert together.rank.tolist() == [3, 0 if driver == "cholesky" else 2, 3, 0]
     assert together.x[3].isnan().all()
+
+
+def test_a_torch_that_lacks_something_is_told(monkeypatch):
+    assert BACKEND.unavailable() is None
+    monkeypatch.setitem(sys.modules, "lstsq_torch._gradient", None)
+    reason = BACKEND.unavailable()
+    assert reason.startswith(f"the torch backend needs what torch {torch.__version__} does not have (import of")
+    assert reason.endswith("Run `pip install --upgrade torch`")

@@ -13,7 +13,9 @@ separate, SIAM J. Numer. Anal. 10 (1973), 413-432, section 4.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -32,18 +34,7 @@ class TorchBackend(Backend):
     tensors are.
 
     Everything is solved in double precision where the device has it, and so are derivatives: neither autocast nor TF32
-    touches them.
-
-    Examples
-    --------
-    >>> import torch
-    >>> a = torch.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]])
-    >>> b = torch.tensor([[1.0], [3.0], [5.0]], requires_grad=True)
-    >>> x = TorchBackend().solve(a, b, rcond=1e-6, driver="auto").x
-    >>> [round(number, 4) for number in x.flatten().tolist()]
-    [1.0, 2.0]
-    >>> [round(number, 4) for number in torch.autograd.grad(x[1, 0], b)[0].flatten().tolist()]
-    [-0.5, 0.0, 0.5]
+    touches them. There is an example at `lstsq_torch._gradient.solve`.
     """
 
     name = "torch"
@@ -71,6 +62,20 @@ class TorchBackend(Backend):
 
         x, residuals, rank, _ = solve(a, b, rcond, driver, False)
         return Solution(x, residuals, rank, None)
+
+    def unavailable(self) -> str | None:
+        """Why this backend cannot run here, as a sentence that says what to install, or None."""
+        missing = super().unavailable()
+        if missing is not None:
+            return missing
+        try:
+            importlib.import_module("lstsq_torch._gradient")
+        except (ImportError, AttributeError) as error:
+            return (
+                f"the torch backend needs what torch {metadata.version('torch')} does not have ({error}); "
+                "it was made for torch 2.13. Run `pip install --upgrade torch`"
+            )
+        return None
 
     def from_numpy(self, array: np.ndarray[Any, Any], namespace: str | None = None) -> Array:
         """Copy a NumPy array, keeping its dtype."""

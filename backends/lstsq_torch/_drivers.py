@@ -48,7 +48,7 @@ def _by_triangle(a: Tensor, b: Tensor, rcond: float) -> tuple[Tensor, Tensor, Te
     q, triangle = torch.linalg.qr(a.mH if wide else a)
     certain = _is_certainly_full(triangle, rcond, max(a.shape[-2:]))
     # Not to divide by the zeros of the others.
-    triangle = torch.where(certain[..., None, None], triangle, torch.eye(*triangle.shape[-2:]).to(triangle))
+    triangle = torch.where(certain[..., None, None], triangle, _identity(triangle))
 
     def apply_pinv(rhs: Tensor) -> Tensor:
         if wide:
@@ -66,10 +66,13 @@ def _is_certainly_full(triangle: Tensor, rcond: float, longest: int) -> Tensor:
     The rounding errors of the triangle are far below ``eps * longest`` times its norm, and these of its inverse, where
     it passes, change that by less than half. The factor 4 has room for both.
     """
-    identity = torch.eye(*triangle.shape[-2:], dtype=triangle.dtype, device=triangle.device)
-    inverse = torch.linalg.solve_triangular(triangle, identity.expand(triangle.shape), upper=True)
+    inverse = torch.linalg.solve_triangular(triangle, _identity(triangle).expand(triangle.shape), upper=True)
     condition = torch.linalg.matrix_norm(triangle) * torch.linalg.matrix_norm(inverse)
     return 4 * condition * (rcond + torch.finfo(triangle.dtype).eps * longest) < 1
+
+
+def _identity(like: Tensor) -> Tensor:
+    return torch.eye(like.shape[-1], dtype=like.dtype, device=like.device)
 
 
 def by_gelsd(xp: Any, a: Tensor, b: Tensor, rcond: float) -> Scaled:

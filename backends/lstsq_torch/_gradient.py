@@ -46,11 +46,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 from torch._functorch.utils import enable_single_level_autograd_function
-from torch.autograd import forward_ad
-
-# `torch.autograd.Function` is this class and a way of its own into the transformations of `torch.func`. Here each of
-# them comes by itself, since it meets an operation.
-from torch.autograd.function import _SingleLevelFunction as Function
+from torch.autograd import Function, forward_ad
 
 from lstsq_torch import _operations as ops
 from lstsq_torch import _solve as numbers
@@ -62,26 +58,33 @@ NOISE = 100
 
 
 def solve(a: Tensor, b: Tensor, rcond: float, driver: str, with_s: bool) -> tuple[Tensor, ...]:
-    """The operation ``solve``, with its derivatives."""
-    if _is_plain(a) and _is_plain(b) and not _is_anything_transformed() and not _is_differentiated(a, b):
+    """The operation ``solve``, with its derivatives.
+
+    Examples
+    --------
+    >>> a = torch.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]])
+    >>> b = torch.tensor([[1.0], [3.0], [5.0]], requires_grad=True)
+    >>> x, residuals, rank, s = solve(a, b, rcond=1e-6, driver="auto", with_s=True)
+    >>> [round(number, 4) for number in x.flatten().tolist()]
+    [1.0, 2.0]
+    >>> [round(number, 4) + 0.0 for number in torch.autograd.grad(x[1, 0], b)[0].flatten().tolist()]
+    [-0.5, 0.0, 0.5]
+    """
+    if not torch.compiler.is_compiling() and _is_plain(a, b) and not _is_differentiated(a, b):
         # Not by torch's dispatcher, whose way to an operation in Python takes as long as a small problem.
-        return tuple(numbers.solve(a, b, rcond, driver, with_s))
+        return tuple(numbers.solve(a.detach(), b.detach(), rcond, driver, with_s))
     found: tuple[Tensor, ...] = ops.solve(a, b, rcond, driver, with_s)
     return found
 
 
-def _is_plain(tensor: Tensor) -> bool:
-    return type(tensor) in (Tensor, torch.nn.Parameter)
+#: Whom torch's dispatcher asks first where no mode, transformation, tracer or subclass takes part.
+_PLAIN = (torch._C.DispatchKey.AutogradCPU, torch._C.DispatchKey.AutogradCUDA)
 
 
-def _is_anything_transformed() -> bool:
-    """Whether somebody watches what is done: a compiler, a tracer, a transformation, a mode that takes operations."""
-    return (
-        torch.compiler.is_compiling()
-        or torch._C._len_torch_dispatch_stack() > 0
-        or torch._C._functorch.maybe_current_level() is not None
-        or torch._C._get_tracing_state() is not None
-    )
+def _is_plain(a: Tensor, b: Tensor) -> bool:
+    keys = torch._C._dispatch_keys(a) | torch._C._dispatch_keys(b) | torch._C._dispatch_tls_local_include_set()
+    first = (keys - torch._C._dispatch_tls_local_exclude_set()).highestPriorityTypeId()
+    return first in _PLAIN and all(type(tensor) in (Tensor, torch.nn.Parameter) for tensor in (a, b))
 
 
 #: Whether torch records derivatives, of reverse and of forward mode.
@@ -164,11 +167,13 @@ class _Point:
 
     def pinv(self, rhs: Tensor) -> Tensor:
         """The solution for this right-hand side."""
-        return solve(self.a, rhs, self.rcond, "auto", False)[0]
+        x: Tensor = ops.solve(self.a, rhs, self.rcond, "auto", False)[0]
+        return x
 
     def pinv_adjoint(self, rhs: Tensor) -> Tensor:
         """The solution of the adjoint problem."""
-        return solve(self.a.mH, rhs, self.rcond, "auto", False)[0]
+        x: Tensor = ops.solve(self.a.mH, rhs, self.rcond, "auto", False)[0]
+        return x
 
     def turn(self, c: Tensor) -> Tensor:
         """S(c), in the shorter of the two dimensions of the matrix."""
@@ -222,9 +227,10 @@ class _Point:
         elif self.wide:
             da = da.masked_fill(self.lost.all(-1)[..., None, None], 0)
             z = self.turn(_twice_hermitian(a @ da.mH))
-            turned = da.mH @ self.pinv_adjoint(x)
+            v = self.pinv_adjoint(x)
+            turned = da.mH @ v
             moved = db - da @ x + z.mH @ r - a @ turned
-            dx = self.pinv(moved) + turned + a.mH @ (z @ self.pinv_adjoint(x))
+            dx = self.pinv(moved) + turned + a.mH @ (z @ v)
             d_residuals = _real_dot(r, db - z @ (a @ x))
         else:
             da = da.masked_fill(self.lost.all(-1)[..., None, None], 0)
@@ -386,13 +392,18 @@ def _nan_where(lost: Tensor, tensor: Tensor) -> Tensor:
 
 
 def _is_differentiated(*tensors: Tensor) -> bool:
-    recorded = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    return recorded or any(_dual(tensor).tangent is not None for tensor in tensors)
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        return True
+    # In a compiled program that transforms, the level stays -1.
+    may_have_tangents = forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
+    return may_have_tangents and any(_dual(tensor).tangent is not None for tensor in tensors)
 
 
 def _record(function: Any, *arguments: Any) -> Any:
+    # `Function` has a way of its own into the transformations of `torch.func`. Here each of them comes by itself, since
+    # it meets an operation, and the class that `Function` derives from records for one.
     with enable_single_level_autograd_function():
-        return function.apply(*arguments, (torch.is_grad_enabled(), forward_ad._is_fwd_grad_enabled()))
+        return super(Function, function).apply(*arguments, (torch.is_grad_enabled(), forward_ad._is_fwd_grad_enabled()))
 
 
 def _solve_rule(a: Tensor, b: Tensor, rcond: float, driver: str, with_s: bool) -> Any:

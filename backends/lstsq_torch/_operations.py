@@ -26,9 +26,13 @@ from lstsq_torch import _solve
 Mapped = tuple[Any, Any]
 
 _library = torch.library.Library("lstsq_torch", "DEF")
-_library.define("solve(Tensor a, Tensor b, float rcond, str driver, bool with_s) -> (Tensor, Tensor, Tensor, Tensor)")
-_library.define("rotation(Tensor a, Tensor c, Tensor rank) -> Tensor")
-_library.define("singular_vectors(Tensor a) -> (Tensor, Tensor, Tensor)")
+# Each waits for the device, to see which matrices are deficient: a CUDA graph cannot do that.
+for _schema in (
+    "solve(Tensor a, Tensor b, float rcond, str driver, bool with_s) -> (Tensor, Tensor, Tensor, Tensor)",
+    "rotation(Tensor a, Tensor c, Tensor rank) -> Tensor",
+    "singular_vectors(Tensor a) -> (Tensor, Tensor, Tensor)",
+):
+    _library.define(_schema, tags=(torch.Tag.pt2_compliant_tag, torch.Tag.cudagraph_unsafe))
 
 solve = torch.ops.lstsq_torch.solve.default
 rotation = torch.ops.lstsq_torch.rotation.default

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from array_api_compat import torch as xp
 from numpy.linalg import LinAlgError
@@ -66,7 +67,8 @@ def _by_native(a: Tensor, b: Tensor, rcond: float, driver: str, singular_values:
                 if part is not None:
                     part[~finite] = complex("nan+nanj") if part.is_complex() else torch.nan
         return solution
-    return Solution(*(None if part is None else torch.as_tensor(part) for part in answer))
+    # `from_numpy` alone leaves them on the CPU, whatever the default device is.
+    return Solution(*(None if part is None else torch.from_numpy(np.asarray(part)) for part in answer))
 
 
 def _in_numpy(tensor: Tensor) -> Any:

@@ -10,6 +10,9 @@ import torch.utils.checkpoint
 
 Function = Callable[..., Any]
 
+#: Compile `grad` too, and for as many shapes as a test has.
+_SETTINGS = {"trace_autograd_ops": True, "recompile_limit": 10_000, "accumulated_recompile_limit": 10_000}
+
 
 def jit(f: Function) -> Function:
     """Trace `f` once per shape and dtype, and run the graph: ``torch.compile``, but for the generation of code."""
@@ -20,7 +23,7 @@ def jit(f: Function) -> Function:
     def run(*arguments: Any) -> Any:
         if _within_a_transformation():  # There torch compiles nothing, and calls f as it is.
             return f(*arguments)
-        with torch._dynamo.config.patch(trace_autograd_ops=True):  # For `grad`.
+        with torch._dynamo.config.patch(_SETTINGS):
             return compiled(*arguments)
 
     return run
