@@ -16,7 +16,7 @@ from lstsq import Backend
 
 #: By the library: the backend that converts, and the name that it knows the library by.
 LIBRARIES = {
-    "torch": ("array_api", "torch"),
+    "torch": ("torch", None),
     "cupy": ("array_api", "cupy"),
     "jax": ("jax", None),
     "mlx": ("mlx", None),
@@ -46,8 +46,8 @@ def find(kind: str, only: Sequence[str] = ()) -> list[Solver]:
 def described(kind: str) -> str:
     """The name of the device, by torch or by CuPy, if one of them sees it."""
     for library in ("torch", "cupy"):
-        backend = lstsq.get_backend("array_api")
-        if kind != "gpu" or backend.devices(library).get(kind) is None:
+        name, namespace = LIBRARIES[library]
+        if kind != "gpu" or kind not in lstsq.get_backend(name).devices(namespace):
             continue
         if library == "torch":
             import torch
