@@ -16,7 +16,7 @@ from lstsq import Backend
 
 #: By the library: the backend that converts, and the name that it knows the library by.
 LIBRARIES = {
-    "torch": ("array_api", "torch"),
+    "torch": ("torch", None),
     "cupy": ("array_api", "cupy"),
     "jax": ("jax", None),
     "mlx": ("mlx", None),
@@ -46,8 +46,8 @@ def find(kind: str, only: Sequence[str] = ()) -> list[Solver]:
 def described(kind: str) -> str:
     """The name of the device, by torch or by CuPy, if one of them sees it."""
     for library in ("torch", "cupy"):
-        backend = lstsq.get_backend("array_api")
-        if kind != "gpu" or backend.devices(library).get(kind) is None:
+        name, namespace = LIBRARIES[library]
+        if kind != "gpu" or kind not in lstsq.get_backend(name).devices(namespace):
             continue
         if library == "torch":
             import torch
@@ -135,8 +135,8 @@ def _jax(kind: str) -> _Found:
     def waiting(x_alone: Callable[[Any, Any], Any], everything: Callable[[Any, Any], Any]) -> Solve:
         return lambda a, b, x_only: untyped.block_until_ready(tuple((x_alone if x_only else everything)(a, b)))[0]
 
-    # Compiled for x alone, so that what is not wanted is not computed. All of ours is compiled as it is, and a second
-    # compilation around it never returns from 50000 × (8×4) on two cores (JAX 0.10.2).
+    # Compiled for x alone, so that what is not wanted is not computed. All of ours is compiled as it is; compiled once
+    # more, 50000 × (8×4) does not return on two cores (docs/limits.md).
     yield "lstsq jax", True, waiting(jax.jit(lambda a, b: lstsq.lstsq(a, b)[:1]), lstsq.lstsq), True
     yield "jax", False, waiting(jax.jit(lambda a, b: theirs(a, b)[:1]), jax.jit(lambda a, b: tuple(theirs(a, b)))), True
 

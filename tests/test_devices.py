@@ -42,6 +42,8 @@ class TestOneDevice:
         for result in (
             lstsq(a, b),
             lstsq(a, b, singular_values=False),
+            lstsq(a, b, driver="svd"),
+            lstsq(a, b, backend="numpy"),
             lstsq(a[None, ...], b[:, None]),
             lstsq(a[:0, :], b[:0]),
             lstsq(a, b[:, None][:, :0]),

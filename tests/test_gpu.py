@@ -12,7 +12,7 @@ from gpus import first_gpu
 
 from lstsq import lstsq
 
-TORCH, CUPY, JAX = first_gpu("array_api", "torch"), first_gpu("array_api", "cupy"), first_gpu("jax")
+TORCH, CUPY, JAX = first_gpu("torch", "torch"), first_gpu("array_api", "cupy"), first_gpu("jax")
 
 
 def refused(on_the_gpu, on_the_cpu):

@@ -117,14 +117,13 @@ class ArrayApiBackend(Backend):
         TypeError
             A torch tensor whose derivatives or whose trace would be lost.
         """
-        if array_api_compat.is_cupy_array(array):
-            copied: np.ndarray[Any, Any] = array.get()  # CuPy makes no NumPy array of its own without being asked.
-            return copied
-        if not array_api_compat.is_torch_array(array):
-            return np.asarray(array)
-        from lstsq_array_api._torch import to_numpy
+        if array_api_compat.is_torch_array(array):
+            from lstsq_array_api._torch import to_numpy
 
-        return to_numpy(array)
+            return to_numpy(array)
+        from lstsq_array_api._lacking import to_host
+
+        return to_host(array)
 
     def examine(self, array: Array) -> None:
         """Refuse arrays of torch that are not dense, and those of Dask whose shape is not known.

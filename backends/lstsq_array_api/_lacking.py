@@ -34,7 +34,17 @@ def to_host(array: Array) -> np.ndarray[Any, Any]:
     """The numbers of a small array as NumPy's: the caller waits for the device."""
     if array_api_compat.is_torch_array(array):
         return np.asarray(array.cpu())
-    return np.asarray(array.get() if array_api_compat.is_cupy_array(array) else array)
+    if array_api_compat.is_cupy_array(array):
+        copied: np.ndarray[Any, Any] = array.get()  # CuPy makes no NumPy array of its own without being asked.
+        return copied
+    return np.asarray(array if is_on_cpu(array) else _on_cpu(array))
+
+
+def _on_cpu(array: Array) -> Array:
+    """The same numbers on the processor, where the library has such a device and says so."""
+    devices = array_api_compat.array_namespace(array).__array_namespace_info__().devices()
+    cpu = next((device for device in devices if "cpu" in str(device).lower()), None)
+    return array if cpu is None else array_api_compat.to_device(array, cpu)
 
 
 def to_device(xp: Any, array: Array, like: Array) -> Array:

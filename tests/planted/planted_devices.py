@@ -28,10 +28,6 @@ class TwoDevices(ArrayApiBackend):
     def from_numpy(self, array: np.ndarray[Any, Any], namespace: str | None = None) -> Any:
         return super().from_numpy(array, "array_api_strict")
 
-    def to_numpy(self, array: Any) -> np.ndarray[Any, Any]:
-        # The library makes NumPy's arrays of those on its first device alone.
-        return super().to_numpy(array.to_device(CPU))
-
 
 class GpuAlone(TwoDevices):
     """It solves on the second device alone."""
