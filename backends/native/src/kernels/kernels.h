@@ -116,8 +116,11 @@ struct Batch {
   T* x;                                         // count by n by k, contiguous
   typename Real<T>::type* residuals = nullptr;  // count by k, contiguous, or null
   double* precise = nullptr;                    // x before it was rounded to T, likewise, or null
-  double* triangles = nullptr;  // count by n by n, rows of R with R'R = A'A, zeros below its diagonal; or null
-  uint8_t* ok;                  // count: 1 where certified; elsewhere x and residuals of that element are unspecified
+  uint8_t* ok;                                  // count: 1 where certified; elsewhere all else is unspecified
+  // The singular values of elements whose Gram matrix is good enough for them, count by n, descending, and 1 for each
+  // of those elements; or null.
+  double* values = nullptr;
+  uint8_t* found = nullptr;
 };
 
 // Solve all elements, using every core; false where the shape is not supported, and then nothing was written.
@@ -132,8 +135,9 @@ struct SingularBatch {
   int64_t count, m, n;
   const T* a;
   int64_t a_stride, row, column;
-  T* s;         // count by min(m, n), contiguous; descending
-  uint8_t* ok;  // count: 1 where they were found; elsewhere s of that element is unspecified
+  T* s;         // min(m, n) for each element, contiguous; descending
+  uint8_t* ok;  // 1 for each element of which they were found; elsewhere s of that element is unspecified
+  const int64_t* elements = nullptr;  // the numbers of those that are wanted, `count`; or null: the first ones
 };
 
 // Find the singular values of all elements, in double precision and rounded once, using every core. Their errors are a

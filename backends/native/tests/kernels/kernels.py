@@ -157,11 +157,22 @@ def solve_batch(
     done = kernels().call(
         f"shim_batch_{CODES[a.dtype.char]}",
         [count, m, n, k, a, b, float(rcond)],
-        [x, sums if residuals else None, ok],
+        [x, sums if residuals else None, ok, None, None],
     )
     if not done:
         raise ValueError(f"no batch kernel for {a.shape} and {b.shape}")
     return x, sums, ok.astype(bool)
+
+
+def gram_values(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The singular values that a batch has beside its solution, (count, n), and which elements they were found of."""
+    count, m, n = a.shape
+    x, values = np.zeros((count, n, 1), a.dtype), np.zeros((count, n))
+    ok, found = np.zeros(count, np.uint8), np.zeros(count, np.uint8)
+    inputs = [count, m, n, 1, a, np.zeros((count, m, 1), a.dtype), default_rcond(a.dtype, m, n)]
+    if not kernels().call(f"shim_batch_{CODES[a.dtype.char]}", inputs, [x, None, ok, values, found]):
+        raise ValueError(f"no batch kernel for {a.shape}")
+    return values, found.astype(bool)
 
 
 def singular_values(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
