@@ -146,6 +146,7 @@ struct Isa {
   void (*singular_f)(const SingularTask<float>&);
   void (*singular_d)(const SingularTask<double>&);
   int64_t (*singular_workspace)(int64_t m, int64_t n);
+  void (*tridiagonal)(int64_t n, double* a, double* d, double* e, double* work);
   LuIsa<float> lu_f;
   LuIsa<double> lu_d;
 };

@@ -101,6 +101,11 @@ void reduce(const Reduction<T>& reduction);
 // one of them might differ from A's by more than 2^-28 of the largest, and r then means nothing.
 bool gram_triangle(const float* a, int64_t m, int64_t n, int64_t lda, double* r);
 
+// The diagonal d (n) and what is beside it, e (n - 1), of a tridiagonal matrix with the eigenvalues of a symmetric one,
+// by one thread. a: n by n in rows, of which the upper triangle counts; it is overwritten. work: 4 n. The squares of
+// its entries are in range.
+void tridiagonalise(int64_t n, double* a, double* d, double* e, double* work);
+
 // A batch of problems of one shape; element i starts at a + i * a_stride and so on. A stride of 0 repeats an operand.
 // 1 <= n <= max_batch_columns and n <= m; everything else is `unsupported` (false).
 inline constexpr int64_t max_batch_columns = 64;

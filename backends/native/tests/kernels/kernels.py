@@ -185,6 +185,14 @@ def singular_values(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return s, ok.astype(bool)
 
 
+def tridiagonalise(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The diagonal, and what is beside it, of a tridiagonal matrix with the eigenvalues of a symmetric one."""
+    n = len(a)
+    d, e = np.full(n, np.nan), np.full(n - 1, np.nan)
+    kernels().call("shim_tridiagonalise", [n], [np.triu(a), d, e])
+    return d, e
+
+
 def reduce(a: np.ndarray, b: np.ndarray, exponent: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """R, the first rows of Q'b and the squares of its other rows, of A 2^-exponent; A in any order, without gaps."""
     (m, n), k = a.shape, b.shape[1]

@@ -85,6 +85,12 @@ SHIM_BATCH(d, double)
 SHIM_SINGULAR_VALUES(s, float)
 SHIM_SINGULAR_VALUES(d, double)
 
+int shim_tridiagonalise(int64_t n, double* a, double* d, double* e) {
+  std::vector<double> work(static_cast<size_t>(4 * n));
+  tridiagonalise(n, a, d, e, work.data());
+  return 0;
+}
+
 #define SHIM_REDUCE(S, T)                                                         \
   int shim_reduce_##S(const T* a,                                                 \
                       int64_t row,                                                \

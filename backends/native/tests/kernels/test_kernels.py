@@ -18,6 +18,7 @@ from kernels import (
     singular_values,
     solve,
     solve_batch,
+    tridiagonalise,
 )
 
 REFERENCE = Path(__file__).parents[4] / "conformance" / "lstsq_conformance" / "reference.py"
@@ -442,6 +443,29 @@ def test_singular_values_wherever_the_elements_lie(dtype, shape):
         np.testing.assert_array_equal(singular_values(a[-1:])[0], s[-1:])
         repeated = np.broadcast_to(a[:1], (5, m, n))
         np.testing.assert_array_equal(singular_values(repeated)[0], np.repeat(s[:1], 5, 0))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 9, 17, 64, 65, 130, 300])
+def test_tridiagonal_matrices_have_the_eigenvalues(n):
+    rng = np.random.default_rng(n)
+    plain = rng.standard_normal((n, n))
+    made = {
+        "plain": plain + plain.T,
+        "Gram": plain.T @ plain,
+        "identity": np.eye(n),
+        "ones": np.ones((n, n)),
+        "zeros": np.zeros((n, n)),
+        "tridiagonal": np.eye(n) + np.eye(n, n, 1) + np.eye(n, n, -1),
+        "blocks": (plain + plain.T) * (np.subtract.outer(np.arange(n), np.arange(n)) % 3 == 0),
+        "graded": (plain + plain.T) * np.outer(*2 * [np.geomspace(1, 1e-20, n)]),
+    }
+    for what, a in made.items():
+        expected = np.linalg.eigvalsh(a)
+        for exponent in (0, 390, -390):
+            d, e = (np.ldexp(part, -exponent) for part in tridiagonalise(np.ldexp(a, exponent)))
+            values = np.linalg.eigvalsh(np.diag(d) + np.diag(e, 1) + np.diag(e, -1))
+            allowed = 4 * (n + 1) * np.finfo(np.float64).eps * abs(expected).max()
+            assert (abs(values - expected) <= allowed).all(), (what, exponent, abs(values - expected).max(), allowed)
 
 
 GRAM_SHAPES = [(1, 1), (5, 1), (2, 2), (8, 4), (10, 3), (9, 8), (32, 8), (33, 12), (64, 16), (100, 33), (130, 64)]
