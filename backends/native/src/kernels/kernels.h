@@ -23,6 +23,7 @@ enum class Status : int {
   unsupported = 3,      // this shape has no kernel here
 };
 
+// What a number is made of: its real part, or that and the imaginary part.
 template <class T>
 struct Real {
   using type = T;
