@@ -359,12 +359,13 @@ mx.eval(native().lstsq(mx.as_strided(mx.ones(4), (100, 3), (3, 1)), mx.ones((100
 """
 
 
-@nox.session(default=False)
+@nox.session
 def kernels(session: nox.Session) -> None:
-    """Test the compute kernels alone, with a build of their own. Takes some minutes."""
+    """Test the compute kernels alone, with a build of their own; `-- --full` with every instruction set there is."""
     session.install(*group("test", "native"))
     library = build_kernels(session, "kernels_shim") / shared_library("kernels_shim")
-    run_kernel_tests(session, {"LSTSQ_KERNELS_LIBRARY": str(library)})
+    selection = () if "--full" in session.posargs else ("-k", "not other_instruction_sets")
+    run_kernel_tests(session, {"LSTSQ_KERNELS_LIBRARY": str(library)}, *selection)
 
 
 @nox.session(default=False)
@@ -413,7 +414,7 @@ def run_tests(session: nox.Session, environment: Mapping[str, str] = ONE_THREAD)
         # Modules for libraries that are not installed here, such as torch, are left out.
         options = ["--doctest-modules", "--doctest-ignore-import-errors"]
         session.run("pytest", *options, "--pyargs", *packages, env=environment)
-    # The kernels' own tests compile them anew, for minutes: that is the session `kernels`. Memory is for `leak`.
+    # The kernels' own tests compile them anew: that is the session `kernels`. Memory is for `leak`.
     elsewhere = [f"--ignore={KERNEL_TESTS}", "--ignore=backends/native/tests/test_memory.py"]
     tests = ["tests", "backends/native/tests", *elsewhere]
     # JAX as users have it, whatever the person who runs this has set.
@@ -461,7 +462,8 @@ def build_kernels(session: nox.Session, target: str, *settings: str) -> Path:
 
 def run_kernel_tests(session: nox.Session, where: dict[str, str], *options: str) -> None:
     """Run the kernels' tests on the build that `where` names."""
-    session.run("pytest", *PARALLEL, KERNEL_TESTS, *options, *session.posargs, env={**ONE_THREAD, **where})
+    given = [option for option in session.posargs if option != "--full"]
+    session.run("pytest", *PARALLEL, KERNEL_TESTS, *options, *given, env={**ONE_THREAD, **where})
 
 
 def install(session: nox.Session, *groups: str, settings: tuple[str, ...] = ()) -> None:

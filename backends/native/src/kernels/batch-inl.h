@@ -5,6 +5,7 @@
 // Names: G = D A'A D with D = diag(2^-e), so that its diagonal lies in [1, 4); R'R = G; V = R^-1.
 #pragma once
 
+#include "gram_values-inl.h"
 #include "isa.h"
 #include "lanes-inl.h"
 #include "range.h"
@@ -23,12 +24,13 @@ static inline VecD select(MaskD m, VecD yes, VecD no) {
 struct Core {
   int64_t m, n, k;
   double rcond;
-  VecD* g;      // n * n, the upper triangle: the Gram matrix, then R
-  VecD* v;      // n * n, the upper triangle: R^-1
-  VecD* c;      // n * k: A'b, then a right-hand side's work space
-  VecD* x;      // n * k: the solution
-  VecD* d;      // n: the scale of each column, a power of two
-  VecD* norms;  // k: what steps are measured against: |D^-1 x| + |r|
+  VecD* g;       // n * n, the upper triangle: the Gram matrix, then R
+  VecD* v;       // n * n, the upper triangle: R^-1
+  VecD* c;       // n * k: A'b, then a right-hand side's work space
+  VecD* x;       // n * k: the solution
+  VecD* d;       // n: the scale of each column, a power of two
+  VecD* norms;   // k: what steps are measured against: |D^-1 x| + |r|
+  VecD* values;  // room for GramValues
   MaskD ok;
   VecD contraction;  // bound of |I - (R'R)^-1 A'A|, all rounding errors included
   VecD condition;    // |A D|_F |R^-1|_F
@@ -201,14 +203,6 @@ static MaskD accurate_at_once(const Core& q) {
   return sizeof(T) == 4 ? MaskD(q.contraction < splat<double, lanes>(negligible<T>)) : MaskD{};
 }
 
-// R of one lane, with the scaling undone.
-static void put_triangle(const Core& q, int64_t l, double* to) {
-  for (int64_t i = 0; i < q.n; ++i) {
-    for (int64_t j = 0; j < i; ++j) to[i * q.n + j] = 0;
-    for (int64_t j = i; j < q.n; ++j) to[i * q.n + j] = q.g[i * q.n + j][l] / q.d[j][l];
-  }
-}
-
 template <class T, class Residual>
 static void finish(Core& q, const BatchTask<T>& t, int64_t element, int64_t live, const Residual& residual) {
   for (int64_t i = 0; i < q.n * q.k; ++i) q.x[i] = VecD{};
@@ -242,7 +236,6 @@ static void finish(Core& q, const BatchTask<T>& t, int64_t element, int64_t live
     // A solution that overflows T, or a right-hand side whose square overflows, is for the general path.
     bool good = q.ok[l] != 0;
     for (int64_t i = 0; i < q.n * q.k; ++i) good &= (x[i] - x[i]) == 0;
-    if (t.triangles) put_triangle(q, l, t.triangles + (element + l) * q.n * q.n);
     if (t.residuals)
       for (int64_t c = 0; c < q.k; ++c) {
         const double r = q.norms[c][l];
@@ -266,7 +259,9 @@ static VecD* lay_out(Core& q, void* workspace) {
   q.d = at;
   at += q.n;
   q.norms = at;
-  return at + q.k;
+  at += q.k;
+  q.values = at;
+  return at + GramValues<double>::room(q.n);
 }
 
 // Up to 8 columns: row i of the lanes' [A b] lies at ab[i * (N + k)].
@@ -310,6 +305,7 @@ static void batch_narrow(const BatchTask<T>& t) {
   Core q;
   q.m = m, q.n = N, q.k = k, q.rcond = t.rcond;
   VecD* ab = lay_out(q, t.workspace);
+  GramValues<T> values(t, q.v, q.d, q.values);
   for (int64_t element = t.from; element < t.to; element += lanes) {
     const int64_t live = min(lanes, t.to - element);
     LaneMatrices<T> a{{}, t.lda, 1}, b{{}, t.ldb, 1};
@@ -328,6 +324,7 @@ static void batch_narrow(const BatchTask<T>& t) {
       cross_tiles<1>(m, ab + i, ab + i, ld, N - i, q.g + i * N + i, N, 1);
       cross_tiles<1>(m, ab + i, ab + N, ld, k, q.c + i * k, k, 1);
     }
+    if (t.values) values.take(q.g, element, live);
     finish<T>(q, t, element, live, [&](bool gradient) {
       for (int64_t c = 0; c < k; ++c) {
         VecD x[N], g[N] = {}, total = {};
@@ -349,6 +346,7 @@ static void batch_narrow(const BatchTask<T>& t) {
       }
     });
   }
+  values.find();
 }
 
 // More columns: the rows of each lane's problem in double precision, [A b] with both parts padded to whole vectors.
@@ -360,6 +358,7 @@ static void batch_wide(const BatchTask<T>& t) {
   Core q;
   q.m = m, q.n = n, q.k = k, q.rcond = t.rcond;
   double* problems = reinterpret_cast<double*>(lay_out(q, t.workspace));
+  GramValues<T> values(t, q.v, q.d, q.values);
   double* gram = problems + lanes * m * ld;  // width by width
   double* cross = gram + width * width;      // k by width
   double* x = cross + k * width;             // n by right; for one right-hand side a row of `width`
@@ -399,6 +398,7 @@ static void batch_wide(const BatchTask<T>& t) {
       for (int64_t c = 0; c < k; ++c)
         for (int64_t j = 0; j < n; ++j) q.c[j * k + c][l] = cross[c * width + j];
     }
+    if (t.values) values.take(q.g, element, live);
     finish<T>(q, t, element, live, [&](bool gradient) {
       for (int64_t l = 0; l < live; ++l) {
         const double* rows = problems + l * m * ld;
@@ -438,10 +438,11 @@ static void batch_wide(const BatchTask<T>& t) {
       }
     });
   }
+  values.find();
 }
 
 static int64_t batch_workspace(int64_t m, int64_t n, int64_t k) {
-  const int64_t core = (2 * n * n + 2 * n * k + n + k) * lanes;
+  const int64_t core = (2 * n * n + 2 * n * k + n + k + GramValues<double>::room(n)) * lanes;
   const int64_t width = (n + lanes - 1) / lanes * lanes, right = (k + lanes - 1) / lanes * lanes;
   const int64_t problems = lanes * m * (width + right);
   const int64_t rest = width * width + (k + 1) * width + n * right + max(16, m) * right;

@@ -32,8 +32,9 @@ bool solve_batch(const Batch<T>& p) {
                    p.x,
                    p.residuals,
                    p.precise,
-                   p.triangles,
                    p.ok,
+                   p.values,
+                   p.found,
                    task * chunk,
                    std::min(p.count, (task + 1) * chunk),
                    scratch(3, workspace)};

@@ -25,9 +25,9 @@ Status Core::factorise(int64_t chain, double unit, double limit, double rcond, c
     d_[static_cast<size_t>(j)] = std::ldexp(1.0, -((std::ilogb(diagonal) - (std::ilogb(diagonal) & 1)) / 2));
   }
   frobenius = std::sqrt(squares);
-  const int64_t parts = pieces(n_, static_cast<double>(n_), gram_piece, 4);
-  parallel(parts, [&](int64_t part) {
-    for (int64_t i = n_ * part / parts; i < n_ * (part + 1) / parts; ++i)
+  const int64_t cuts = pieces(n_, static_cast<double>(n_), gram_piece, 4);
+  parallel(cuts, [&](int64_t cut) {
+    for (int64_t i = n_ * cut / cuts; i < n_ * (cut + 1) / cuts; ++i)
       for (int64_t j = i; j < n_; ++j) r_[i * ld_ + j] *= scale(i) * scale(j);
   });
   double scaled = 0;

@@ -66,8 +66,9 @@ struct BatchTask {
   T* x;
   T* residuals;
   double* precise;
-  double* triangles;
   uint8_t* ok;
+  double* values;  // n for each element, or null; and of which elements they were found
+  uint8_t* found;
   int64_t from, to;  // the elements to do; pointers above are those of element 0
   void* workspace;   // batch_workspace bytes, aligned to 64
 };
@@ -78,8 +79,9 @@ struct SingularTask {
   int64_t m, n;
   const T* a;
   int64_t a_stride, row, column;
-  T* s;         // n for each element
-  uint8_t* ok;  // 0 where they were not found
+  T* s;                     // n for each element
+  uint8_t* ok;              // 0 where they were not found
+  const int64_t* elements;  // or null; [from, to) are places in it
   int64_t from, to;
   void* workspace;  // singular_workspace bytes, aligned to 64
 };
@@ -144,6 +146,7 @@ struct Isa {
   void (*singular_f)(const SingularTask<float>&);
   void (*singular_d)(const SingularTask<double>&);
   int64_t (*singular_workspace)(int64_t m, int64_t n);
+  void (*tridiagonal)(int64_t n, double* a, double* d, double* e, double* work);
   LuIsa<float> lu_f;
   LuIsa<double> lu_d;
 };

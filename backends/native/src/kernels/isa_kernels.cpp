@@ -6,6 +6,7 @@
 #include "residual-inl.h"
 #include "singular_values-inl.h"
 #include "stack-inl.h"
+#include "symmetric-inl.h"
 #include "triangular-inl.h"
 
 namespace lstsq::kernels::LSTSQ_ISA {
@@ -37,6 +38,7 @@ const Isa table = {
     .singular_f = singular<float>,
     .singular_d = singular<double>,
     .singular_workspace = singular_workspace,
+    .tridiagonal = tridiagonal,
     .lu_f = {.panel = lu_panel<float>, .update = lu_update<float>, .solve = lu_solve<float>},
     .lu_d = {.panel = lu_panel<double>, .update = lu_update<double>, .solve = lu_solve<double>},
 };

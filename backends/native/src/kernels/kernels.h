@@ -23,6 +23,7 @@ enum class Status : int {
   unsupported = 3,      // this shape has no kernel here
 };
 
+// What a number is made of: its real part, or that and the imaginary part.
 template <class T>
 struct Real {
   using type = T;
@@ -101,6 +102,11 @@ void reduce(const Reduction<T>& reduction);
 // one of them might differ from A's by more than 2^-28 of the largest, and r then means nothing.
 bool gram_triangle(const float* a, int64_t m, int64_t n, int64_t lda, double* r);
 
+// The diagonal d (n) and what is beside it, e (n - 1), of a tridiagonal matrix with the eigenvalues of a symmetric one,
+// by one thread. a: n by n in rows, of which the upper triangle counts; it is overwritten. work: 4 n. The squares of
+// its entries are in range.
+void tridiagonalise(int64_t n, double* a, double* d, double* e, double* work);
+
 // A batch of problems of one shape; element i starts at a + i * a_stride and so on. A stride of 0 repeats an operand.
 // 1 <= n <= max_batch_columns and n <= m; everything else is `unsupported` (false).
 inline constexpr int64_t max_batch_columns = 64;
@@ -116,8 +122,11 @@ struct Batch {
   T* x;                                         // count by n by k, contiguous
   typename Real<T>::type* residuals = nullptr;  // count by k, contiguous, or null
   double* precise = nullptr;                    // x before it was rounded to T, likewise, or null
-  double* triangles = nullptr;  // count by n by n, rows of R with R'R = A'A, zeros below its diagonal; or null
-  uint8_t* ok;                  // count: 1 where certified; elsewhere x and residuals of that element are unspecified
+  uint8_t* ok;                                  // count: 1 where certified; elsewhere all else is unspecified
+  // The singular values of elements whose Gram matrix is good enough for them, count by n, descending, and 1 for each
+  // of those elements; or null.
+  double* values = nullptr;
+  uint8_t* found = nullptr;
 };
 
 // Solve all elements, using every core; false where the shape is not supported, and then nothing was written.
@@ -132,8 +141,9 @@ struct SingularBatch {
   int64_t count, m, n;
   const T* a;
   int64_t a_stride, row, column;
-  T* s;         // count by min(m, n), contiguous; descending
-  uint8_t* ok;  // count: 1 where they were found; elsewhere s of that element is unspecified
+  T* s;         // min(m, n) for each element, contiguous; descending
+  uint8_t* ok;  // 1 for each element of which they were found; elsewhere s of that element is unspecified
+  const int64_t* elements = nullptr;  // the numbers of those that are wanted, `count`; or null: the first ones
 };
 
 // Find the singular values of all elements, in double precision and rounded once, using every core. Their errors are a

@@ -96,13 +96,13 @@ int64_t gram(const Rows<T>& p, bool wide, bool single, double* g, double* c) {
       in_rows(p, inner * cut / cuts, inner * (cut + 1) / cuts, add);
   });
   if (cuts > 1) {
-    const int64_t parts = pieces(n, static_cast<double>(n * cuts), gram_piece, 4);
-    parallel(parts, [&](int64_t part) {
+    const int64_t strips = pieces(n, static_cast<double>(n * cuts), gram_piece, 4);
+    parallel(strips, [&](int64_t strip) {
       for (int64_t cut = 1; cut < cuts; ++cut) {
         const double* own = rest.get() + (cut - 1) * size;
-        for (int64_t i = n * part / parts; i < n * (part + 1) / parts; ++i)
+        for (int64_t i = n * strip / strips; i < n * (strip + 1) / strips; ++i)
           for (int64_t j = i; j < n; ++j) g[i * ldg + j] += own[i * ldg + j];
-        for (int64_t i = k * ldg * part / parts; i < k * ldg * (part + 1) / parts; ++i) c[i] += own[ldg * ldg + i];
+        for (int64_t i = k * ldg * strip / strips; i < k * ldg * (strip + 1) / strips; ++i) c[i] += own[ldg * ldg + i];
       }
     });
   }

@@ -9,6 +9,10 @@
 
 #include "tuning.h"
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #ifndef LSTSQ_ISA
 #define LSTSQ_ISA baseline  // for tools that open one of the files alone
 #endif
@@ -73,9 +77,16 @@ static inline double sum(VecD v) {
 typedef int64_t MaskD __attribute__((vector_size(lanes * sizeof(int64_t))));
 
 static inline bool any(MaskD m) {
+  // By instructions for just that: of a loop compilers make a chain of a dozen, which took a tenth of a batch's time.
+#if defined(__AVX512F__)
+  return _mm512_test_epi64_mask(reinterpret_cast<__m512i>(m), reinterpret_cast<__m512i>(m)) != 0;
+#elif defined(__AVX2__)
+  return !_mm256_testz_si256(reinterpret_cast<__m256i>(m), reinterpret_cast<__m256i>(m));
+#else
   int64_t bits = 0;
   for (int l = 0; l < lanes; ++l) bits |= m[l];
   return bits != 0;
+#endif
 }
 static inline VecD square_root(VecD v) {
   VecD out;

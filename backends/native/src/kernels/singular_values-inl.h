@@ -50,12 +50,12 @@ class SingularValues {
     return n * max(m, n) + n * reflection_rows + 4 * n + max(m, n) + 5 * n * G;
   }
 
-  // `live` elements from this one on.
-  void find(int64_t element, int64_t live) {
+  // `live` elements of the task from this one on.
+  void find(int64_t at, int64_t live) {
     MaskD good[G];
     for (int g = 0; g < G; ++g) {
       if (g * lanes < live) {
-        good[g] = reduce_to_bidiagonal(element + g * lanes, min(lanes, live - g * lanes));
+        good[g] = reduce_to_bidiagonal(at + g * lanes, min(lanes, live - g * lanes));
       } else {
         good[g] = MaskD{};
       }
@@ -72,24 +72,26 @@ class SingularValues {
     }
     for (int64_t k = 0; k < n_ * G; ++k) values_[k] = values_[k] > 0.0 ? square_root(values_[k]) : VecD{};
     sort();
-    for (int64_t l = 0; l < live; ++l) write(element + l, l, good[l / lanes][l % lanes] != 0);
+    for (int64_t l = 0; l < live; ++l) write(element(at + l), l, good[l / lanes][l % lanes] != 0);
   }
 
  private:
+  int64_t element(int64_t at) const { return t_.elements ? t_.elements[at] : at; }
+
   // To own_q_ and own_e_. True for the lanes whose sizes are in range.
-  MaskD reduce_to_bidiagonal(int64_t element, int64_t live) {
+  MaskD reduce_to_bidiagonal(int64_t at, int64_t live) {
     LaneMatrices<T> a{{}, t_.row, t_.column};
-    for (int64_t l = 0; l < lanes; ++l) a.first[l] = t_.a + (element + min(l, live - 1)) * t_.a_stride;
+    for (int64_t l = 0; l < lanes; ++l) a.first[l] = t_.a + element(at + min(l, live - 1)) * t_.a_stride;
     if (triangular_) {
       for (int64_t i = 0; i < n_ * n_; ++i) matrix_[i] = VecD{};
-      int64_t at = 0;
-      for (; m_ - at > 8; at += reflection_rows) reduce_rows<reflection_rows>(a, at);
-      if (m_ - at > 4)
-        reduce_rows<8>(a, at);
-      else if (m_ - at > 2)
-        reduce_rows<4>(a, at);
-      else if (m_ - at > 0)
-        reduce_rows<2>(a, at);
+      int64_t row = 0;
+      for (; m_ - row > 8; row += reflection_rows) reduce_rows<reflection_rows>(a, row);
+      if (m_ - row > 4)
+        reduce_rows<8>(a, row);
+      else if (m_ - row > 2)
+        reduce_rows<4>(a, row);
+      else if (m_ - row > 0)
+        reduce_rows<2>(a, row);
     } else {
       take_rows(a, 0, m_, n_, matrix_, m_);
     }
@@ -150,7 +152,7 @@ template <class T>
 static void singular(const SingularTask<T>& t) {
   SingularValues<T> values(t);
   constexpr int64_t width = SingularValues<T>::width;
-  for (int64_t element = t.from; element < t.to; element += width) values.find(element, min(width, t.to - element));
+  for (int64_t at = t.from; at < t.to; at += width) values.find(at, min(width, t.to - at));
 }
 
 }  // namespace

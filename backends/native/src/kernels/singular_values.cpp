@@ -32,6 +32,7 @@ bool singular_values(const SingularBatch<T>& p) {
                             column,
                             p.s,
                             p.ok,
+                            p.elements,
                             task * chunk,
                             std::min(p.count, (task + 1) * chunk),
                             scratch(3, workspace)};

@@ -25,9 +25,9 @@ Rows<typename Real<T>::type> real_view(
 template <class R>
 std::unique_ptr<R[]> real_form(const R* a, int64_t m, int64_t n, int64_t lda) {
   auto out = std::make_unique_for_overwrite<R[]>(static_cast<size_t>(4 * m * n));
-  const int64_t parts = pieces(m, static_cast<double>(n), copy_piece, 4);
-  parallel(parts, [&](int64_t part) {
-    for (int64_t i = m * part / parts; i < m * (part + 1) / parts; ++i) {
+  const int64_t cuts = pieces(m, static_cast<double>(n), copy_piece, 4);
+  parallel(cuts, [&](int64_t cut) {
+    for (int64_t i = m * cut / cuts; i < m * (cut + 1) / cuts; ++i) {
       R *top = out.get() + 4 * i * n, *bottom = top + 2 * n;
       for (int64_t j = 0; j < 2 * n; j += 2) {
         const R re = a[i * lda + j], im = a[i * lda + j + 1];

@@ -24,13 +24,13 @@ struct Factors {
 
   // Copy A, to be factorised here. Returns its sum of squares.
   double take(const Rows<T>& p) {
-    const int64_t parts = pieces(n, static_cast<double>(n), gram_piece, 4);
-    std::vector<double> squares(static_cast<size_t>(parts));
-    parallel(parts, [&](int64_t part) {
+    const int64_t cuts = pieces(n, static_cast<double>(n), gram_piece, 4);
+    std::vector<double> squares(static_cast<size_t>(cuts));
+    parallel(cuts, [&](int64_t cut) {
       double sum = 0;
       in_rows(p,
-              n * part / parts,
-              n * (part + 1) / parts,
+              n * cut / cuts,
+              n * (cut + 1) / cuts,
               [&](const T* a, int64_t lda, int64_t from, int64_t to, int64_t first) {
                 for (int64_t i = from; i < to; ++i) {
                   T* row = values.get() + (first + i) * ld;
@@ -43,7 +43,7 @@ struct Factors {
                   sum += squares_of_row;
                 }
               });
-      squares[static_cast<size_t>(part)] = sum;
+      squares[static_cast<size_t>(cut)] = sum;
     });
     return std::accumulate(squares.begin(), squares.end(), 0.0);
   }

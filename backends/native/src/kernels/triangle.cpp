@@ -1,7 +1,8 @@
-// The triangle of a Gram matrix, for its singular values.
+// What the singular values of a Gram matrix are found from: its triangle, or a tridiagonal matrix.
 #include <memory>
 
 #include "core.h"
+#include "isa.h"
 #include "refinement.h"
 #include "solvers.h"
 
@@ -18,6 +19,10 @@ bool gram_triangle(const float* a, int64_t m, int64_t n, int64_t lda, double* r)
   for (int64_t j = 0; j < narrow; ++j)
     for (int64_t i = 0; i < narrow; ++i) r[j * narrow + i] = i <= j ? g[i * ld + j] / core.scale(j) : 0;
   return true;
+}
+
+void tridiagonalise(int64_t n, double* a, double* d, double* e, double* work) {
+  isa().tridiagonal(n, a, d, e, work);
 }
 
 }  // namespace lstsq::kernels

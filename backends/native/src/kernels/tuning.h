@@ -92,6 +92,16 @@ inline constexpr int64_t qd_sweeps(int64_t n) {
   return 24 + 12 * n;
 }
 
+// ---- Singular values from Gram matrices (gram_values-inl.h, lapack/gram_values.h) ----
+
+// Up to this condition a Gram matrix gives them as precisely as its matrix does, in double precision: rounding errors
+// of its eigenvalues are those of the smallest singular value times half of the condition.
+inline constexpr double largest_gram_condition = 4;
+// Sweeps, at most: random matrices need 2 for each value.
+inline constexpr int64_t ql_sweeps(int64_t n) {
+  return 30 * n;
+}
+
 // ---- Cores and the refinement (core.cpp, tall.cpp, wide.cpp, square.cpp) ----
 
 // Up to this order the inverse of R is formed, and every bound is proved; above, norms are estimated.

@@ -16,9 +16,9 @@ namespace {
 /// Below this many entries of A, one problem is solved as a batch of one: that allocates nothing and wakes no thread.
 constexpr Int small = 4096;
 
-/// From so many rows to a column on, the singular values of a batch come from its triangles, if the condition allows:
-/// below, random matrices often have one that does not, and the reduction of A costs little.
-constexpr Int longer_for_gram = 3;
+/// From so many rows to a column on, the kernel for batches is to try for the singular values in double precision too:
+/// below, most random matrices have a condition that does not allow it.
+constexpr Int longer_for_gram = 2;
 
 /// Entries of a batch that are copied at a time, where it does not lie as the kernels want it: two megabytes in
 /// float32, which stay in the cache.
@@ -93,20 +93,6 @@ class OneByOne {
   std::unique_ptr<GramValues> values_;
 };
 
-/// The singular values of elements that a batch has certified, from their triangles: where the condition is as small as
-/// GramValues wants it, which spares the reduction of A.
-template <class T>
-void find_from_triangles(
-    const Problem& p, Int count, const double* triangles, const std::uint8_t* certified, const Outputs<T>& out) {
-  Buffer<std::uint8_t> found(count);
-  kernels::singular_values(
-      kernels::SingularBatch<double>{count, p.n, p.n, triangles, p.n * p.n, p.n, 1, out.spectrum, found.data()});
-  for (Int i = 0; i < count; ++i) {
-    const double* const s = out.spectrum + i * p.n;
-    if (certified[i] && found[i] && s[0] <= GramValues::largest_condition * s[p.n - 1]) out.state[i] = State::complete;
-  }
-}
-
 /// Solve what can be certified; `certified` says which elements that were.
 template <class T>
 void certify(double rcond,
@@ -119,34 +105,35 @@ void certify(double rcond,
     if (suits_batch<T>(p, as.count())) {
       // What has to be copied is copied a part at a time.
       const bool as_it_lies = RowMajor<T>::can_view(as) && RowMajor<T>::can_view(bs);
-      const bool with_s = out.at_once && out.spectrum != nullptr && p.m >= longer_for_gram * p.n;
-      const Int at_a_time = as_it_lies && !with_s ? as.count() : std::max<Int>(16, copied / (p.m * (p.n + p.k)));
-      Buffer<double> triangles;
+      const bool with_s = out.at_once && out.spectrum != nullptr && (sizeof(T) == 4 || p.m >= longer_for_gram * p.n);
+      const Int at_a_time = as_it_lies ? as.count() : std::max<Int>(16, copied / (p.m * (p.n + p.k)));
+      Buffer<std::uint8_t> found(with_s ? as.count() : 0);
       bool taken = true;  // by the shape, which is the same for all
       for (Int from = 0; taken && from < as.count(); from += at_a_time) {
         const Int to = std::min(as.count(), from + at_a_time);
         const RowMajor<T> a(as, from, to), b(bs, from, to);
         const Outputs<T> answer = out.at(from, p, p.n);
-        double* const r = with_s ? triangles.reserve((to - from) * p.n * p.n) : nullptr;
-        const kernels::Batch<T> batch{to - from,
-                                      p.m,
-                                      p.n,
-                                      p.k,
-                                      a.data,
-                                      a.stride,
-                                      a.ld,
-                                      b.data,
-                                      b.stride,
-                                      b.ld,
-                                      rcond,
-                                      answer.x,
-                                      found_with_x(p, out) ? answer.residuals : nullptr,
-                                      answer.precise,
-                                      r,
-                                      certified + from};
-        taken = kernels::solve_batch(batch);
+        taken = kernels::solve_batch(kernels::Batch<T>{.count = to - from,
+                                                       .m = p.m,
+                                                       .n = p.n,
+                                                       .k = p.k,
+                                                       .a = a.data,
+                                                       .a_stride = a.stride,
+                                                       .lda = a.ld,
+                                                       .b = b.data,
+                                                       .b_stride = b.stride,
+                                                       .ldb = b.ld,
+                                                       .rcond = rcond,
+                                                       .x = answer.x,
+                                                       .residuals = found_with_x(p, out) ? answer.residuals : nullptr,
+                                                       .precise = answer.precise,
+                                                       .ok = certified + from,
+                                                       .values = with_s ? answer.spectrum : nullptr,
+                                                       .found = with_s ? found.data() : nullptr});
         std::fill_n(answer.state, to - from, open_state(p, out));
-        if (taken && with_s) find_from_triangles(p, to - from, r, certified + from, answer);
+        for (Int i = 0; taken && with_s && i < to - from; ++i) {
+          if (certified[from + i] && found[i]) answer.state[i] = State::complete;
+        }
       }
       if (taken) return;
     }

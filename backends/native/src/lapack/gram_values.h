@@ -10,6 +10,8 @@
 
 #include <cmath>
 
+#include "kernels/kernels.h"
+#include "kernels/tuning.h"
 #include "lapack.h"
 #include "matrix.h"
 
@@ -19,18 +21,15 @@ using lapack::Int;
 
 class GramValues {
  public:
-  static constexpr double largest_condition = 8;
+  explicit GramValues(Int n) : n_(n), work_(5 * n) {}
 
-  explicit GramValues(Int n) : n_(n) {
-    double size = 0;
-    lapack::eigenvalues(n_, &size, n_, &size, &size, -1);
-    work_.reserve(lwork_ = lapack::queried(size));
-  }
-
-  /// s (n, descending) from A'A (n x n), which is destroyed. False where the condition is beyond `largest_condition`,
-  /// or LAPACK did not converge: s is then undefined.
+  /// s (n, descending) from A'A (n x n), which is destroyed. False where the condition is beyond what that allows, or
+  /// LAPACK did not converge: s is then undefined.
   [[nodiscard]] bool find(double* gram, double* s) {
-    if (lapack::eigenvalues(n_, gram, n_, s, work_.data(), lwork_) != 0) return false;
+    double *const beside = work_.data(), *const work = beside + n_;
+    kernels::tridiagonalise(n_, gram, s, beside, work);
+    if (lapack::sterf(n_, s, beside) != 0) return false;
+    constexpr double largest_condition = kernels::largest_gram_condition;
     if (!(s[0] * (largest_condition * largest_condition) >= s[n_ - 1])) return false;
     for (Int i = 0; i < n_; ++i) s[i] = std::sqrt(s[i]);
     std::reverse(s, s + n_);
@@ -38,7 +37,7 @@ class GramValues {
   }
 
  private:
-  Int n_, lwork_ = 0;
+  Int n_;
   Buffer<double> work_;
 };
 

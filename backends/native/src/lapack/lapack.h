@@ -42,7 +42,7 @@ inline int value(Int written) {
   X(dgesvd, void(char*, char*, Int*, Int*, double*, Int*, double*, double*, Int*, double*, Int*, double*, Int*, Int*)) \
   X(zgesvd, void(char*, char*, Int*, Int*, Complex*, Int*, double*, Complex*, Int*, Complex*, Int*, Complex*, Int*,    \
                  double*, Int*))                                                                                       \
-  X(dsyev, void(char*, char*, Int*, double*, Int*, double*, double*, Int*, Int*))                                      \
+  X(dsterf, void(Int*, double*, double*, Int*))                                                                        \
   X(dgeqrf, void(Int*, Int*, double*, Int*, double*, double*, Int*, Int*))                                             \
   X(zgeqrf, void(Int*, Int*, Complex*, Int*, Complex*, Complex*, Int*, Int*))                                          \
   X(dormqr, void(char*, char*, Int*, Int*, Int*, double*, Int*, double*, double*, Int*, double*, Int*, Int*))          \
@@ -190,9 +190,10 @@ int gesvd(char jobu,
   }
 }
 
-/// The eigenvalues of a symmetric matrix, ascending: of its upper triangle, which is destroyed.
-inline int eigenvalues(Int n, double* a, Int lda, double* w, double* work, Int lwork) {
-  return detail::call_with_info(table.dsyev, 'N', 'U', n, a, lda, w, work, lwork);
+/// The eigenvalues of a symmetric tridiagonal matrix, ascending, in the place of its diagonal d (n). e (n - 1) is what
+/// is beside that, and is destroyed.
+inline int sterf(Int n, double* d, double* e) {
+  return detail::call_with_info(table.dsterf, n, d, e);
 }
 
 /// a = Q R.

@@ -73,19 +73,30 @@ bool suits_batch(const Problem& p, Int count) {
   return count >= 4 || (p.smallest() <= small_order && p.m * p.n <= 512);
 }
 
-/// The singular values of all elements, by the kernel for batches; `found` says of which. False, and nothing was
-/// written, where that does not suit, or where elements repeat: what lies at one place is decomposed once.
+/// The singular values of these elements, by the kernel for batches; `found` becomes 1 where that has them. It is not
+/// asked where it does not suit, or where elements repeat: what lies at one place is decomposed once.
 template <class T>
-bool find_all(const Problem& p, const Batch<T>& as, RealOf<T>* s, std::uint8_t* found) {
-  if constexpr (Field<T>::is_complex) {
-    return false;
-  } else {
+void find_many(const Problem& p,
+               const Batch<T>& as,
+               const std::vector<Int>& elements,
+               RealOf<T>* s,
+               std::vector<std::uint8_t>& found) {
+  if constexpr (!Field<T>::is_complex) {
+    const Int count = static_cast<Int>(elements.size());
     Int stride = 0;
-    if (!suits_batch<T>(p, as.count()) || !as.places().evenly_spaced(stride)) return false;
-    if (stride == 0 && as.count() > 1) return false;
+    if (count == 0 || !suits_batch<T>(p, count) || !as.places().evenly_spaced(stride)) return;
+    if (stride == 0 && as.count() > 1) return;
     const Matrix<T> first = as[0];
-    return kernels::singular_values(kernels::SingularBatch<T>{
-        as.count(), p.m, p.n, first.data, stride, first.row_stride, first.col_stride, s, found});
+    kernels::singular_values(kernels::SingularBatch<T>{.count = count,
+                                                       .m = p.m,
+                                                       .n = p.n,
+                                                       .a = first.data,
+                                                       .a_stride = stride,
+                                                       .row = first.row_stride,
+                                                       .column = first.col_stride,
+                                                       .s = s,
+                                                       .ok = found.data(),
+                                                       .elements = elements.data()});
   }
 }
 
@@ -180,11 +191,12 @@ void find_singular_values(
   const auto s_of = [&](Int i) { return s + i * n; };
 
   const auto needs_matrix = [&](Int i) { return state_of(i) != State::complete; };
-  // All at once, where that leaves few to do again.
-  Int open = 0;
-  for (Int i = 0; i < count; ++i) open += is_answered(state_of(i)) && needs_matrix(i);
+  std::vector<Int> open;
+  for (Int i = 0; i < count; ++i) {
+    if (is_answered(state_of(i)) && needs_matrix(i)) open.push_back(i);
+  }
   std::vector<std::uint8_t> found(static_cast<std::size_t>(count), 0);
-  if (2 * open < count || !find_all(problem, as, s, found.data())) std::fill(found.begin(), found.end(), 0);
+  find_many(problem, as, open, s, found);
 
   // Of the others, elements that lie at one place, a spectrum or a matrix, have the s of the first of them.
   std::unordered_map<const void*, Int> firsts;

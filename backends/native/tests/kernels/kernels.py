@@ -157,11 +157,22 @@ def solve_batch(
     done = kernels().call(
         f"shim_batch_{CODES[a.dtype.char]}",
         [count, m, n, k, a, b, float(rcond)],
-        [x, sums if residuals else None, ok],
+        [x, sums if residuals else None, ok, None, None],
     )
     if not done:
         raise ValueError(f"no batch kernel for {a.shape} and {b.shape}")
     return x, sums, ok.astype(bool)
+
+
+def gram_values(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The singular values that a batch has beside its solution, (count, n), and which elements they were found of."""
+    count, m, n = a.shape
+    x, values = np.zeros((count, n, 1), a.dtype), np.zeros((count, n))
+    ok, found = np.zeros(count, np.uint8), np.zeros(count, np.uint8)
+    inputs = [count, m, n, 1, a, np.zeros((count, m, 1), a.dtype), default_rcond(a.dtype, m, n)]
+    if not kernels().call(f"shim_batch_{CODES[a.dtype.char]}", inputs, [x, None, ok, values, found]):
+        raise ValueError(f"no batch kernel for {a.shape}")
+    return values, found.astype(bool)
 
 
 def singular_values(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -172,6 +183,14 @@ def singular_values(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if not kernels().call(f"shim_singular_values_{CODES[a.dtype.char]}", [*a.shape, a, *strides], [s, ok]):
         raise ValueError(f"no kernel for the singular values of {a.shape}")
     return s, ok.astype(bool)
+
+
+def tridiagonalise(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The diagonal, and what is beside it, of a tridiagonal matrix with the eigenvalues of a symmetric one."""
+    n = len(a)
+    d, e = np.full(n, np.nan), np.full(n - 1, np.nan)
+    kernels().call("shim_tridiagonalise", [n], [np.triu(a), d, e])
+    return d, e
 
 
 def reduce(a: np.ndarray, b: np.ndarray, exponent: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -68,6 +68,9 @@ const std::map<std::string, void (*)()> functions = {ENTRY(shim_threads),
                                                      ENTRY(shim_solve_z),
                                                      ENTRY(shim_batch_s),
                                                      ENTRY(shim_batch_d),
+                                                     ENTRY(shim_singular_values_s),
+                                                     ENTRY(shim_singular_values_d),
+                                                     ENTRY(shim_tridiagonalise),
                                                      ENTRY(shim_reduce_s),
                                                      ENTRY(shim_reduce_d)};
 

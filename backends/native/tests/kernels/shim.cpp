@@ -28,23 +28,23 @@ int shim_instruction_set(char* name) {  // of 16 bytes
   return 0;
 }
 
-#define SHIM(S, T, R)                                                                            \
-  int shim_solve_##S(const T* a,                                                                 \
-                     int64_t m,                                                                  \
-                     int64_t n,                                                                  \
-                     int64_t lda,                                                                \
-                     const T* b,                                                                 \
-                     int64_t k,                                                                  \
-                     int64_t ldb,                                                                \
-                     double rcond,                                                               \
-                     T* x,                                                                       \
-                     R* residuals,                                                               \
-                     double* report) {                                                           \
-    Problem<T> p{a, m, n, lda, b, k, ldb, rcond, x, k, residuals};                               \
-    Report r;                                                                                    \
-    const int status = static_cast<int>(solve(p, &r));                                           \
+#define SHIM(S, T, R)                                                                                              \
+  int shim_solve_##S(const T* a,                                                                                   \
+                     int64_t m,                                                                                    \
+                     int64_t n,                                                                                    \
+                     int64_t lda,                                                                                  \
+                     const T* b,                                                                                   \
+                     int64_t k,                                                                                    \
+                     int64_t ldb,                                                                                  \
+                     double rcond,                                                                                 \
+                     T* x,                                                                                         \
+                     R* residuals,                                                                                 \
+                     double* report) {                                                                             \
+    Problem<T> p{a, m, n, lda, b, k, ldb, rcond, x, k, residuals};                                                 \
+    Report r;                                                                                                      \
+    const int status = static_cast<int>(solve(p, &r));                                                             \
     report[0] = r.condition, report[1] = r.contraction, report[2] = r.steps, report[3] = static_cast<int>(r.tier); \
-    return status;                                                                               \
+    return status;                                                                                                 \
   }
 SHIM(s, float, float)
 SHIM(d, double, double)
@@ -61,42 +61,51 @@ SHIM(z, std::complex<double>, double)
                      double rcond,                                                                            \
                      T* x,                                                                                    \
                      T* residuals,                                                                            \
-                     uint8_t* ok) {                                                                           \
-    return solve_batch(Batch<T>{count, m, n, k, a, m * n, n, b, m * k, k, rcond, x, residuals, nullptr, nullptr, ok}); \
+                     uint8_t* ok,                                                                             \
+                     double* values,                                                                          \
+                     uint8_t* found) {                                                                        \
+    return solve_batch(                                                                                       \
+        Batch<T>{count, m, n, k, a, m * n, n, b, m * k, k, rcond, x, residuals, nullptr, ok, values, found}); \
   }
 SHIM_BATCH(s, float)
 SHIM_BATCH(d, double)
 
-#define SHIM_SINGULAR_VALUES(S, T)                                                                     \
-  int shim_singular_values_##S(int64_t count,                                                          \
-                               int64_t m,                                                              \
-                               int64_t n,                                                              \
-                               const T* a,                                                             \
-                               int64_t a_stride,                                                       \
-                               int64_t row,                                                            \
-                               int64_t column,                                                         \
-                               T* s,                                                                   \
-                               uint8_t* ok) {                                                          \
-    return singular_values(SingularBatch<T>{count, m, n, a, a_stride, row, column, s, ok});            \
+#define SHIM_SINGULAR_VALUES(S, T)                                                          \
+  int shim_singular_values_##S(int64_t count,                                               \
+                               int64_t m,                                                   \
+                               int64_t n,                                                   \
+                               const T* a,                                                  \
+                               int64_t a_stride,                                            \
+                               int64_t row,                                                 \
+                               int64_t column,                                              \
+                               T* s,                                                        \
+                               uint8_t* ok) {                                               \
+    return singular_values(SingularBatch<T>{count, m, n, a, a_stride, row, column, s, ok}); \
   }
 SHIM_SINGULAR_VALUES(s, float)
 SHIM_SINGULAR_VALUES(d, double)
 
-#define SHIM_REDUCE(S, T)                                                                   \
-  int shim_reduce_##S(const T* a,                                                           \
-                      int64_t row,                                                          \
-                      int64_t column,                                                       \
-                      int64_t exponent,                                                     \
-                      int64_t m,                                                            \
-                      int64_t n,                                                            \
-                      const T* b,                                                           \
-                      int64_t k,                                                            \
-                      double* r,                                                            \
-                      double* c,                                                            \
-                      double* left) {                                                       \
-    const Strided<T> as{a, row, column, static_cast<int>(exponent)}, bs{b, k, 1};           \
-    reduce(Reduction<T>{as, m, n, bs, k, r, c, left});                                      \
-    return 0;                                                                               \
+int shim_tridiagonalise(int64_t n, double* a, double* d, double* e) {
+  std::vector<double> work(static_cast<size_t>(4 * n));
+  tridiagonalise(n, a, d, e, work.data());
+  return 0;
+}
+
+#define SHIM_REDUCE(S, T)                                                         \
+  int shim_reduce_##S(const T* a,                                                 \
+                      int64_t row,                                                \
+                      int64_t column,                                             \
+                      int64_t exponent,                                           \
+                      int64_t m,                                                  \
+                      int64_t n,                                                  \
+                      const T* b,                                                 \
+                      int64_t k,                                                  \
+                      double* r,                                                  \
+                      double* c,                                                  \
+                      double* left) {                                             \
+    const Strided<T> as{a, row, column, static_cast<int>(exponent)}, bs{b, k, 1}; \
+    reduce(Reduction<T>{as, m, n, bs, k, r, c, left});                            \
+    return 0;                                                                     \
   }
 SHIM_REDUCE(s, float)
 SHIM_REDUCE(d, double)
@@ -120,7 +129,7 @@ int shim_repeat(int64_t forked,
     std::vector<double> y(count * q), sums(count), report(4);
     std::vector<uint8_t> ok(count);
     const int status = shim_solve_s(a, m, n, n, b, 1, 1, 1e-6, x.data(), sum.data(), report.data());
-    const int done = shim_batch_d(count, p, q, 1, c, d, 1e-14, y.data(), sums.data(), ok.data());
+    const int done = shim_batch_d(count, p, q, 1, c, d, 1e-14, y.data(), sums.data(), ok.data(), nullptr, nullptr);
     return std::tuple(status, done, x, sum, y, sums, ok);
   };
   alarm(seconds);  // an end, rather than a test that never ends

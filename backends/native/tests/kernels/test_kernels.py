@@ -8,7 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kernels import CERTIFIED, default_rcond, instruction_set, reduce, repeat, singular_values, solve, solve_batch
+from kernels import (
+    CERTIFIED,
+    default_rcond,
+    gram_values,
+    instruction_set,
+    reduce,
+    repeat,
+    singular_values,
+    solve,
+    solve_batch,
+    tridiagonalise,
+)
 
 REFERENCE = Path(__file__).parents[4] / "conformance" / "lstsq_conformance" / "reference.py"
 residual = runpy.run_path(str(REFERENCE))["residual"]
@@ -323,6 +334,10 @@ def with_values(rng, count, m, n, values):
     return (u * values) @ np.swapaxes(v, 1, 2)
 
 
+def with_conditions(rng, count, m, n, condition):
+    return with_values(rng, count, m, n, np.geomspace(1, 1 / condition, n))
+
+
 VALUES_SHAPES = [
     (1, 1), (2, 1), (64, 1), (2, 2), (3, 3), (10, 3), (4, 4), (8, 4), (20, 5), (6, 6), (9, 8), (32, 8), (33, 12),
     (16, 16), (64, 16), (20, 17), (64, 33), (64, 64), (3, 7), (16, 40), (1, 30),
@@ -428,6 +443,79 @@ def test_singular_values_wherever_the_elements_lie(dtype, shape):
         np.testing.assert_array_equal(singular_values(a[-1:])[0], s[-1:])
         repeated = np.broadcast_to(a[:1], (5, m, n))
         np.testing.assert_array_equal(singular_values(repeated)[0], np.repeat(s[:1], 5, 0))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 9, 17, 64, 65, 130, 300])
+def test_tridiagonal_matrices_have_the_eigenvalues(n):
+    rng = np.random.default_rng(n)
+    plain = rng.standard_normal((n, n))
+    made = {
+        "plain": plain + plain.T,
+        "Gram": plain.T @ plain,
+        "identity": np.eye(n),
+        "ones": np.ones((n, n)),
+        "zeros": np.zeros((n, n)),
+        "tridiagonal": np.eye(n) + np.eye(n, n, 1) + np.eye(n, n, -1),
+        "blocks": (plain + plain.T) * (np.subtract.outer(np.arange(n), np.arange(n)) % 3 == 0),
+        "graded": (plain + plain.T) * np.outer(*2 * [np.geomspace(1, 1e-20, n)]),
+    }
+    for what, a in made.items():
+        expected = np.linalg.eigvalsh(a)
+        for exponent in (0, 390, -390):
+            d, e = (np.ldexp(part, -exponent) for part in tridiagonalise(np.ldexp(a, exponent)))
+            values = np.linalg.eigvalsh(np.diag(d) + np.diag(e, 1) + np.diag(e, -1))
+            allowed = 4 * (n + 1) * np.finfo(np.float64).eps * abs(expected).max()
+            assert (abs(values - expected) <= allowed).all(), (what, exponent, abs(values - expected).max(), allowed)
+
+
+GRAM_SHAPES = [(1, 1), (5, 1), (2, 2), (8, 4), (10, 3), (9, 8), (32, 8), (33, 12), (64, 16), (100, 33), (130, 64)]
+
+
+@pytest.mark.parametrize("dtype", REAL)
+@pytest.mark.parametrize("shape", GRAM_SHAPES)
+def test_singular_values_beside_the_solution(dtype, shape):
+    """Those of a small condition are all found, and no others in double precision; each is as good as LAPACK's."""
+    rng = np.random.default_rng(sum(shape))
+    m, n = shape
+    good = {f"condition {c:g}": np.geomspace(1, 1 / c, n) for c in (1, 2, 3.9)}
+    good["one small"], good["one large"] = np.r_[np.ones(n - 1), 0.26], np.r_[1, np.full(n - 1, 0.26)]
+    good["pairs"] = np.repeat(1 + rng.random(n), 2)[:n]
+    good["near pairs"] = good["pairs"] * (1 + 1e-9 * rng.random(n))
+    made = {what: with_values(rng, 37, m, n, values) for what, values in good.items()}
+    made["identity"] = np.broadcast_to(np.eye(m, n), (3, m, n)).copy()
+    if dtype == np.float32 and n > 1:
+        # In single precision what a Gram matrix in double precision loses is next to nothing.
+        made |= {f"condition {c:g}": with_conditions(rng, 37, m, n, c) for c in (10, 1e2, 1e3)}
+        made["graded columns"] = with_values(rng, 37, m, n, np.ones(n)) * np.geomspace(1, 1e-3, n)
+    for what, a in made.items():
+        for exponent in (0, 60, -60):
+            scaled = np.ldexp(a, exponent).astype(dtype)
+            values, found = gram_values(scaled)
+            expected = np.linalg.svd(scaled.astype(np.float64), compute_uv=False)
+            assert found.all(), (what, exponent)
+            assert (values[:, :-1] >= values[:, 1:]).all(), what
+            rounding = 2 * (m + n) * np.finfo(np.float64).eps if dtype == np.float64 else 2.0**-28
+            error = (abs(values - expected) / expected[:, :1]).max()
+            assert error <= rounding, (what, exponent, error)
+    if dtype == np.float64 and n > 1:
+        assert not gram_values(with_conditions(rng, 37, m, n, 4.1))[1].any()
+
+
+@pytest.mark.parametrize("dtype", REAL)
+def test_singular_values_beside_the_solution_of_one_element_alone(dtype):
+    """No element's values depend on its neighbours, whatever those are; what has no values, has none here."""
+    rng = np.random.default_rng(8)
+    for m, n in ((12, 5), (40, 20)):
+        a = with_conditions(rng, 43, m, n, 3).astype(dtype)
+        clean, found = gram_values(a)
+        assert found.all()
+        a[0, 1, 1], a[5, 0, 0], a[17], a[42, m - 1, n - 1] = np.nan, np.inf, 0, -np.inf
+        a[9, :, 2] = a[9, :, 0]
+        values, found = gram_values(a)
+        assert np.flatnonzero(~found).tolist() == [0, 5, 9, 17, 42]
+        np.testing.assert_array_equal(values[found], clean[found])
+        for i in (1, 16, 41):
+            np.testing.assert_array_equal(gram_values(a[i : i + 1])[0], clean[i : i + 1])
 
 
 def test_singular_values_in_many_digits():
