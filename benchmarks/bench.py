@@ -284,18 +284,21 @@ def _markdown(rows: list[Row]) -> str:
 def _device_markdown(rows: list[Row]) -> str:
     """Ours on the arrays of each library beside the fastest of its own solvers, as tables for a page."""
     libraries = list(dict.fromkeys(row["solver"].split()[1] for row in rows if row["ours"]))
+    with_own = {row["solver"].split()[0] for row in rows if not row["ours"]}
     tables = []
     for dtype, outputs in dict.fromkeys((row["dtype"], row["outputs"]) for row in rows):
         some = [row for row in rows if (row["dtype"], row["outputs"]) == (dtype, outputs)]
         lines = [f"{dtype}, {'x' if outputs == 'x' else 'all four outputs'}, ms:", ""]
-        lines.append("| | " + " | ".join(f"{name}: ours | its own | ratio" for name in libraries) + " |")
-        lines.append("| --- |" + " ---: | ---: | ---: |" * len(libraries))
+        heads = [f"{name}: ours | its own | ratio" if name in with_own else f"{name}: ours" for name in libraries]
+        lines.append(f"| | {' | '.join(heads)} |")
+        lines.append("| --- |" + " ---: |" * " | ".join(heads).count("|") + " ---: |")
         for problem in dict.fromkeys(row["problem"] for row in some):
             line = [problem]
             for library in libraries:
                 ours = [row for row in some if (row["problem"], row["solver"]) == (problem, f"lstsq {library}")]
                 own = [row for row in some if row["problem"] == problem and row["solver"].split()[0] == library]
-                line += _pair(*(min(found, key=lambda row: row["seconds"], default=None) for found in (ours, own)))
+                pair = _pair(*(min(found, key=lambda row: row["seconds"], default=None) for found in (ours, own)))
+                line += pair if library in with_own else pair[:1]
             lines.append(f"| {' | '.join(line)} |")
         tables.append("\n".join(lines) + "\n")
     return "\n".join(tables)

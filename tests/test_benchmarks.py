@@ -41,6 +41,25 @@ def test_what_answers_are_checked_against(benchmarks, m, n, batch, dtype):
     assert error <= truth.limit * np.finfo(dtype).eps
 
 
+def test_table_of_a_device(benchmarks):
+    rows = [
+        {"dtype": "float32", "outputs": "x", "problem": "3×2", "solver": solver, "ours": "lstsq" in solver, **found}
+        for solver, found in {
+            "lstsq torch": {"seconds": 0.001, "right": True},
+            "torch gels": {"seconds": 0.004, "right": True},
+            "torch gelsy": {"seconds": 0.002, "right": False},
+            "lstsq mlx": {"seconds": 0.003, "right": True},
+        }.items()
+    ]
+    assert benchmarks["bench"]._device_markdown(rows).splitlines() == [
+        "float32, x, ms:",
+        "",
+        "| | torch: ours | its own | ratio | mlx: ours |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        "| 3×2 | 1 | 2 (wrong) | 2× | 3 |",
+    ]
+
+
 def test_a_slow_call_is_made_once(benchmarks):
     called = []
     calls = {name: lambda name=name: called.append(name) for name in ("one", "other")}
