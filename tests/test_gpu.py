@@ -30,6 +30,28 @@ if TORCH is not None:
 
             refused(torch.eye(3, device=TORCH), torch.eye(3))
 
+        @pytest.mark.parametrize("shape", [(5000, 8, 4), (500, 32, 8), (64, 64, 16), (8, 256, 32)])
+        @pytest.mark.parametrize("dtype", ["float32", "float64"])
+        def test_a_deficient_matrix_leaves_the_others_bit_for_bit_as_they_are_alone(self, shape, dtype):
+            import torch
+
+            random = torch.Generator(device=TORCH).manual_seed(0)
+            a = torch.randn(shape, dtype=getattr(torch, dtype), device=TORCH, generator=random)
+            b = torch.randn((*shape[:2], 2), dtype=a.dtype, device=TORCH, generator=random)
+            healthy = [part.cpu() for part in lstsq(a, b)]
+            a[3, :, 1] = a[3, :, 0]
+            x, residuals, rank, s = (part.cpu() for part in lstsq(a, b))
+            assert rank[3] == shape[-1] - 1
+            expected = np.linalg.lstsq(*(array[3].cpu().double().numpy() for array in (a, b)), rcond=1e-6)
+            np.testing.assert_allclose(x[3], expected[0], rtol=0, atol=1e-5 if dtype == "float32" else 1e-12)
+            np.testing.assert_allclose(s[3], expected[3], rtol=0, atol=1e-4 if dtype == "float32" else 1e-12)
+            others = torch.arange(shape[0]) != 3
+            for part, before in zip((x, residuals, rank, s), healthy):
+                assert torch.equal(part[others], before[others])
+            alone = [part.cpu() for part in lstsq(a[7], b[7])]
+            for part, of_one in zip((x, residuals, rank, s), alone):
+                assert torch.equal(part[7], of_one)
+
 
 if JAX is not None:
 

@@ -111,7 +111,7 @@ def solve(
     m, n = a.shape[-2:]
     reduction = _square.reduce(xp, a) if by == "lu" else _reduce(xp, a, single)
     x = reduction.correct(b)
-    r = b - xp.matmul(a, x)
+    r = b - lacking.matmul(xp, a, x)
     size_b = [] if single else [xp.max(largest(xp, b), axis=-2)]
     open_ = previous = None
     for _ in range(STEPS):
@@ -119,11 +119,11 @@ def solve(
         before = [_norm(xp, r)] if m < n else []
         if open_ is None:
             x = x + step
-            r = b - xp.matmul(a, x)
+            r = b - lacking.matmul(xp, a, x)
         else:
             # An element that is done stays as it is, whatever its neighbours need.
             x = xp.where(open_, x + step, x)
-            r = xp.where(open_, b - xp.matmul(a, x), r)
+            r = xp.where(open_, b - lacking.matmul(xp, a, x), r)
         if reduction.weight is not None:
             norms = [_norm(xp, step * reduction.weight), _norm(xp, x * reduction.weight)]
         else:
@@ -195,18 +195,18 @@ def _reduce(xp: Any, a: Array, single: bool, gram_and_additions: tuple[Array, in
     identity = lacking.identity(xp, g)
     triangle = lacking.cholesky(xp, g)
     t = lacking.inverse_of_triangle(xp, triangle, identity)
-    p = xp.matmul(adjoint(xp, t), t)
+    p = lacking.matmul(xp, adjoint(xp, t), t)
     diagonal_p = _diagonal(xp, p)
     error = _rounding(size, additions) * (4 if is_complex(xp, a) else 1)
     if size > LARGE and max(m, n) <= 4 * size:
         # Two passes over A are less work than P G, and tell what rounding has done to G, too.
         z = probes(xp, g)
         tall = a_adjoint if wide else a
-        image = xp.matmul(tall, scale[:, :, None] * z)
-        image = xp.matmul(p, scale[:, :, None] * xp.matmul(adjoint(xp, tall), image))
+        image = lacking.matmul(xp, tall, scale[:, :, None] * z)
+        image = lacking.matmul(xp, p, scale[:, :, None] * lacking.matmul(xp, adjoint(xp, tall), image))
         defect, in_defect = xp.sqrt(bound_of_square(xp, z - image)), 0.0
     else:
-        defect, in_defect = _norm_of_matrix(xp, identity - xp.matmul(p, g)), error
+        defect, in_defect = _norm_of_matrix(xp, identity - lacking.matmul(xp, p, g)), error
     facts = [defect, *(_column(xp.sum, v) for v in (diagonal_p, diagonal_p / squares))]
     facts += [_norm_of_matrix(xp, gram), _column(xp.max, diagonal_p)]
     if not single:
@@ -214,7 +214,11 @@ def _reduce(xp: Any, a: Array, single: bool, gram_and_additions: tuple[Array, in
     p = p * (scale[:, :, None] * scale[:, None, :])
 
     def correct(r: Array) -> Array:
-        return xp.matmul(a_adjoint, xp.matmul(p, r)) if wide else xp.matmul(p, xp.matmul(a_adjoint, r))
+        return (
+            lacking.matmul(xp, a_adjoint, lacking.matmul(xp, p, r))
+            if wide
+            else lacking.matmul(xp, p, lacking.matmul(xp, a_adjoint, r))
+        )
 
     def bounds(xp: Any, facts: Sequence[Array]) -> Bounds:
         defect, trace, inverse, norm, largest_p, *range_ = facts
@@ -236,7 +240,7 @@ def _reduce(xp: Any, a: Array, single: bool, gram_and_additions: tuple[Array, in
             columns = (a_adjoint if wide else a) * xp.where(good, scale[:, None, :], xp.zeros_like(scale[:, None, :]))
             again, _ = _gram(xp, lacking.divide(xp, columns, l))
             second = lacking.cholesky(xp, xp.where(good, again, identity))
-            l = xp.matmul(l, second)
+            l = lacking.matmul(xp, l, second)
         norms = xp.where(good, 1 / scale[:, :, None], xp.ones_like(scale[:, :, None]))
         return xp.linalg.svdvals(l * norms)
 
@@ -256,13 +260,13 @@ def _gram(xp: Any, a: Array) -> tuple[Array, int]:
     count, m, n = a.shape
     rows = max(ROWS, 2 * n)
     pieces = m // rows
-    if pieces < 2:
-        return xp.matmul(adjoint(xp, a), a), m
+    if pieces < 2 or not lacking.adds_in_pieces(a):
+        return lacking.matmul(xp, adjoint(xp, a), a), m
     whole = xp.reshape(a[:, : pieces * rows, :], (count, pieces, rows, n))
     gram = xp.sum(xp.matmul(adjoint(xp, whole), whole), axis=1)
     if pieces * rows < m:
         rest = a[:, pieces * rows :, :]
-        gram = gram + xp.matmul(adjoint(xp, rest), rest)
+        gram = gram + lacking.matmul(xp, adjoint(xp, rest), rest)
     return gram, rows + pieces + 1
 
 

@@ -63,6 +63,18 @@ def contiguous(array: Array) -> Array:
     return cupy.ascontiguousarray(array)
 
 
+def matmul(xp: Any, a: Array, b: Array) -> Array:
+    """``a @ b``, for ``a (B, M, N)`` and ``b (B, N, K)``."""
+    if a.shape[0] == 1 and array_api_compat.is_cupy_array(a):
+        return xp.matmul(a[0], b[0])[None]  # CuPy copies the adjoint of a batch, even of one matrix, and not this.
+    return xp.matmul(a, b)
+
+
+def adds_in_pieces(a: Array) -> bool:
+    """Whether products of pieces of a long matrix are as fast as that of all of it."""
+    return not array_api_compat.is_cupy_array(a)
+
+
 def identity(xp: Any, like: Array) -> Array:
     """The identity ``(1, N, N)`` beside ``like (B, N, N)``."""
     return xp.eye(like.shape[-1], dtype=like.dtype, device=device(like))[None, ...]
