@@ -101,7 +101,7 @@ def by_kernels(kernels, a, b, rcond, singular_values=True):
 @pytest.fixture(params=["by a block", "by a thread"])
 def who(request, monkeypatch):
     """Who solves a problem of few columns."""
-    monkeypatch.setattr(_fused, "MANY", 1 if request.param == "by a thread" else 10**6)
+    monkeypatch.setattr(_fused, "SHORT", 1000 if request.param == "by a thread" else 0)
 
 
 @pytest.mark.usefixtures("who")

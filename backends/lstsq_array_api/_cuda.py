@@ -103,7 +103,7 @@ class _TorchKernels(Kernels):
         _done(nvrtc.nvrtcGetCUBIN(program, binary))
         with torch.cuda.device(device):
             torch.cuda.current_stream().synchronize()  # There is a context from here on.
-            self._module = _done(driver.cuModuleLoadData(np.char.array(binary).ctypes.data))
+            self._module = _done(driver.cuModuleLoadData(np.frombuffer(binary, np.uint8).ctypes.data))
             attribute = driver.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
             self.shared_limit = _done(driver.cuDeviceGetAttribute(attribute, _done(driver.cuDeviceGet(device))))
         self._functions: dict[str, Any] = {}

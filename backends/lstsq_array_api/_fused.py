@@ -22,9 +22,9 @@ COLUMNS = 64
 RIGHT_HAND_SIDES = 16
 #: Numbers of a matrix up to which one block of threads reads it alone.
 SMALL = 65536
-#: Columns of a matrix that one thread solves with alone, if there are at least so many.
+#: Columns and rows of a matrix that one thread solves with alone, be it one or one of many: with the same bits.
 TINY = 6
-MANY = 2000
+SHORT = 64
 #: Shared memory up to which several blocks run at the same time on a processor of the GPU.
 CROWDED = 96 * 1024
 #: Blocks that share a long matrix, and how many rows are worth a block.
@@ -63,7 +63,7 @@ def _solve_batch(
     rank, failures = (xp.empty(shape, dtype=xp.int32, device=where) for shape in ((count,), ()))
     kernels.clear(failures)
     arrays = (a, b, x, squares, rank, failures)
-    if n <= TINY and count >= MANY:
+    if n <= TINY and m <= SHORT:
         kernels.launch(f"solve_tiny_{n}", -(-count // 64), 64, 0, (*arrays, count, m, k, rcond))
     else:
         kernels.launch("solve_batch", count, threads, shared, (*arrays, m, n, k, rcond, int(a_is_shared)))
