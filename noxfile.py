@@ -41,6 +41,7 @@ SHIPPED = [
     "backends/lstsq_numpy",
     "backends/lstsq_jax",
     "backends/lstsq_array_api",
+    "backends/lstsq_torch",
     "backends/native/lstsq_mlx",
     "backends/native/lstsq_native",
     "conformance/lstsq_conformance",
@@ -49,6 +50,11 @@ SHIPPED = [
 
 #: The backends that the suite is run on, and the library whose arrays it uses there.
 NAMESPACES = {"numpy": "numpy", "native": "numpy", "jax": "jax", "mlx": "mlx", "array_api": "array_api_strict"}
+
+#: The tests that do more where torch is installed.
+WITH_TORCH = [
+    f"tests/test_{name}.py" for name in ("backend_torch", "backend_array_api", "benchmarks", "cli", "frontend")
+]
 
 KERNEL_TESTS = "backends/native/tests/kernels"
 
@@ -238,10 +244,12 @@ def conformance(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def conformance_torch(session: nox.Session) -> None:
-    """Hold the array-API backend to the contract on torch: not in the default run, for the size of its download."""
+    """Hold the torch backend to the contract, then array_api on torch; and the tests that want torch. It is a large download."""
     install(session, "test")
     install_torch(session)
-    run_conformance(session, "array_api", "torch")
+    for backend in ("torch", "array_api"):
+        run_conformance(session, backend, "torch")
+    session.run("pytest", *PARALLEL, *WITH_TORCH, env=ONE_THREAD)
 
 
 @nox.session(default=False)
