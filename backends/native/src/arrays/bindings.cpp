@@ -53,10 +53,10 @@ Batch<T> batch(PyArrayObject* array) {
   const T* const data = static_cast<const T*>(PyArray_DATA(array));
   const auto stride = [array](int axis) { return Int{PyArray_STRIDE(array, axis)} / Int{sizeof(T)}; };
   const int ndim = PyArray_NDIM(array);
-  if (ndim == 1) return {Matrix<T>{data, PyArray_DIM(array, 0), 1, stride(0), 1}, Places()};
+  if (ndim == 1) return {MatrixView<T>{data, PyArray_DIM(array, 0), 1, stride(0), 1}, Places()};
   Places places;
   for (int axis = 0; axis < ndim - 2; ++axis) places.add_axis(PyArray_DIM(array, axis), stride(axis));
-  const Matrix<T> first{
+  const MatrixView<T> first{
       data, PyArray_DIM(array, ndim - 2), PyArray_DIM(array, ndim - 1), stride(ndim - 2), stride(ndim - 1)};
   return {first, places};
 }

@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "strided.h"
+#include "matrix_view.h"
 #include "tuning.h"
 
 namespace lstsq::kernels {
@@ -86,17 +86,15 @@ struct SingularTask {
   void* workspace;  // singular_workspace bytes, aligned to 64
 };
 
-// Reduce [R c; A b], for the rows [from, to) of A (n columns) and b (k), to [R' c'; 0 rest] by reflections.
+// Reduce [R c; A b], for the rows [from, to) of A and b, to [R' c'; 0 rest] by reflections.
 template <class T>
 struct StackTask {
-  Strided<T> a;
-  int64_t n;
-  Strided<T> b;
-  int64_t k, from, to;
+  MatrixView<T> a, b;
+  int64_t from, to;
   bool triangular;  // row i of a begins with i zeros, and `from` is 0
-  double* r;        // n rows of ldr, c from column padded(n) on
+  double* r;        // as many rows of ldr as A has columns, c from column padded(n) on
   int64_t ldr;
-  double* left;  // k: the squares of `rest` are added
+  double* left;  // one for each column of b: the squares of `rest` are added
 };
 
 // LU factors of A (n by n, rows of ld >= padded(n), zeros beyond n), as lu-inl.h says, in panels of rows as above.

@@ -5,14 +5,15 @@
 // says `declined` and leaves x unspecified: the caller then takes the general path. No function throws, save for
 // std::bad_alloc. All may be called from several threads at once.
 //
-// Matrices are row-major, but for those that have strides for both; a row stride may exceed the row length.
+// Matrices are row-major where a view is not said to be of any strides. The exponents of views are 0, but for
+// Reduction.
 #pragma once
 
 #include <complex>
 #include <cstdint>
 #include <type_traits>
 
-#include "strided.h"
+#include "matrix_view.h"
 
 namespace lstsq::kernels {
 
@@ -38,16 +39,12 @@ struct Real<std::complex<T>> {
 // One problem: a is m by n, b is m by k, x is n by k.
 template <class T>
 struct Problem {
-  const T* a;
-  int64_t m, n, lda;
-  const T* b;
-  int64_t k, ldb;
-  double rcond;  // a singular value s is zero iff s <= rcond * s_max
-  T* x;
-  int64_t ldx;
+  MatrixView<T> a;  // of real numbers: any strides
+  MatrixView<T> b;
+  double rcond;                                 // a singular value s is zero iff s <= rcond * s_max
+  T* x;                                         // n by k, contiguous
   typename Real<T>::type* residuals = nullptr;  // k sums of squares of b - a x, or null: not wanted
   double* precise = nullptr;  // x before it was rounded to T, n by k (real and imaginary parts in turn), or null
-  int64_t column = 1;         // from column to column of a; only of real matrices another than 1
   double* gram = nullptr;     // A'A in double precision, n by n, where the report says that it was formed; or null
 };
 
@@ -70,13 +67,8 @@ Status solve(const Problem<T>& problem, Report* report = nullptr);
 // Sums of squares of the columns of b - a x in double precision, in one pass over a. x is n by k, double precision (or
 // complex double), rows of length k. Entries that overflow give infinity, as the sum itself would.
 template <class T>
-void residuals(const T* a,
-               int64_t m,
-               int64_t n,
-               int64_t lda,
-               const T* b,
-               int64_t k,
-               int64_t ldb,
+void residuals(const MatrixView<T>& a,
+               const MatrixView<T>& b,
                const std::conditional_t<Real<T>::parts == 2, std::complex<double>, double>* x,
                double* sums);
 
@@ -84,13 +76,11 @@ void residuals(const T* a,
 // nothing. Only the triangle and the first n rows of Q'b are kept, not Q.
 template <class T>
 struct Reduction {
-  Strided<T> a;
-  int64_t m, n;
-  Strided<T> b;  // m by k; anything where k is 0
-  int64_t k;
-  double* r;     // n by n, column-major, zeros below the diagonal
-  double* c;     // n by k, column-major: the first rows of Q'b
-  double* left;  // k: the sums of squares of its other rows
+  MatrixView<T> a;  // m by n, any strides
+  MatrixView<T> b;  // m by k, any strides
+  double* r;        // n by n, column-major, zeros below the diagonal
+  double* c;        // n by k, column-major: the first rows of Q'b
+  double* left;     // k: the sums of squares of its other rows
 };
 
 // Reduce by Householder reflections in blocks of rows, using every core. No copy of A is made. T: float or double.
@@ -100,24 +90,25 @@ void reduce(const Reduction<T>& reduction);
 // R (n by n, column-major, zeros below the diagonal) with R'R = A'A, or AA' of a wide A: n is the smaller size. From
 // the Gram matrix, in less than half of the time of `reduce`, and singular values are what R is good for. False where
 // one of them might differ from A's by more than 2^-28 of the largest, and r then means nothing.
-bool gram_triangle(const float* a, int64_t m, int64_t n, int64_t lda, double* r);
+bool gram_triangle(const MatrixView<float>& a, double* r);
 
 // The diagonal d (n) and what is beside it, e (n - 1), of a tridiagonal matrix with the eigenvalues of a symmetric one,
 // by one thread. a: n by n in rows, of which the upper triangle counts; it is overwritten. work: 4 n. The squares of
 // its entries are in range.
 void tridiagonalise(int64_t n, double* a, double* d, double* e, double* work);
 
-// A batch of problems of one shape; element i starts at a + i * a_stride and so on. A stride of 0 repeats an operand.
-// 1 <= n <= max_batch_columns and n <= m; everything else is `unsupported` (false).
+// A batch of problems of one shape. a and b are those of the first element, in rows, and element i begins i strides
+// after it. A stride of 0 repeats an operand. 1 <= n <= max_batch_columns and n <= m; everything else is `unsupported`
+// (false).
 inline constexpr int64_t max_batch_columns = 64;
 
 template <class T>
 struct Batch {
-  int64_t count, m, n, k;
-  const T* a;
-  int64_t a_stride, lda;
-  const T* b;
-  int64_t b_stride, ldb;
+  int64_t count;
+  MatrixView<T> a;
+  int64_t a_stride;
+  MatrixView<T> b;
+  int64_t b_stride;
   double rcond;
   T* x;                                         // count by n by k, contiguous
   typename Real<T>::type* residuals = nullptr;  // count by k, contiguous, or null
@@ -134,13 +125,13 @@ struct Batch {
 template <class T>
 bool solve_batch(const Batch<T>& batch);
 
-// A batch of small matrices of one shape, whose singular values are wanted. Entry (i, j) of element e is
-// a[e * a_stride + i * row + j * column].
+// A batch of small matrices of one shape, whose singular values are wanted. a is the first element, anywhere in memory;
+// element i begins i strides after it.
 template <class T>
 struct SingularBatch {
-  int64_t count, m, n;
-  const T* a;
-  int64_t a_stride, row, column;
+  int64_t count;
+  MatrixView<T> a;
+  int64_t a_stride;
   T* s;         // min(m, n) for each element, contiguous; descending
   uint8_t* ok;  // 1 for each element of which they were found; elsewhere s of that element is unspecified
   const int64_t* elements = nullptr;  // the numbers of those that are wanted, `count`; or null: the first ones

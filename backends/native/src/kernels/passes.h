@@ -14,49 +14,44 @@
 
 namespace lstsq::kernels {
 
-// a (m by n) and b (m by k). b is row-major; a is where it is, `lda` from row to row and `column` from column to
-// column.
+// What a problem is made of: a and as many rows of b, which is row-major.
 template <class T>
-struct Rows {
-  const T* a;
-  int64_t m, n, lda;
-  const T* b;
-  int64_t k, ldb;
-  int64_t column = 1;
+struct Operands {
+  MatrixView<T> a, b;
 };
 
-// to (rows of `columns`) = a part of a matrix that lies anywhere, in tiles that stay in the first-level cache.
+// to (rows of a.cols) = a matrix that lies anywhere, in tiles that stay in the first-level cache.
 template <class T>
-void copy_block(const T* a, int64_t row, int64_t column, int64_t rows, int64_t columns, T* to) {
-  for (int64_t i0 = 0; i0 < rows; i0 += copy_tile)
-    for (int64_t j0 = 0; j0 < columns; j0 += copy_tile)
-      for (int64_t i = i0; i < std::min(i0 + copy_tile, rows); ++i)
-        for (int64_t j = j0; j < std::min(j0 + copy_tile, columns); ++j) to[i * columns + j] = a[i * row + j * column];
+void copy_block(const MatrixView<T>& a, T* to) {
+  for (int64_t i0 = 0; i0 < a.rows; i0 += copy_tile)
+    for (int64_t j0 = 0; j0 < a.cols; j0 += copy_tile)
+      for (int64_t i = i0; i < std::min(i0 + copy_tile, a.rows); ++i)
+        for (int64_t j = j0; j < std::min(j0 + copy_tile, a.cols); ++j) to[i * a.cols + j] = a(i, j);
 }
 
-// Calls f(a, lda, from, to, first) for rows [from, to), which are numbered from `first` in what it is given: for all of
-// them where A's rows lie as the inner loops take them, else for a copy of a block after the other.
+// Calls f(data, ld, from, to, first) for rows [from, to), which are numbered from `first` in what it is given: for all
+// of them where the rows lie as the inner loops take them, else for a copy of a block after the other.
 template <class T, class F>
-void in_rows(const Rows<T>& p, int64_t from, int64_t to, const F& f) {
-  if (p.column == 1) return f(p.a, p.lda, from, to, int64_t{0});
-  const int64_t depth = copied_rows(p.n);
-  const auto block = std::make_unique_for_overwrite<T[]>(static_cast<size_t>(std::min(depth, to - from) * p.n));
+void in_rows(const MatrixView<T>& a, int64_t from, int64_t to, const F& f) {
+  if (a.col_stride == 1) return f(a.data, a.row_stride, from, to, int64_t{0});
+  const int64_t depth = copied_rows(a.cols);
+  const auto block = std::make_unique_for_overwrite<T[]>(static_cast<size_t>(std::min(depth, to - from) * a.cols));
   for (int64_t at = from; at < to; at += depth) {
     const int64_t rows = std::min(depth, to - at);
-    copy_block(p.a + at * p.lda, p.lda, p.column, rows, p.n, block.get());
-    f(static_cast<const T*>(block.get()), p.n, int64_t{0}, rows, at);
+    copy_block(a.rows_from(at, rows), block.get());
+    f(static_cast<const T*>(block.get()), a.cols, int64_t{0}, rows, at);
   }
 }
 
 // The same for columns of a wide matrix.
 template <class T, class F>
-void in_columns(const Rows<T>& p, int64_t from, int64_t to, const F& f) {
-  if (p.column == 1) return f(p.a, p.lda, from, to, int64_t{0});
-  const int64_t depth = copied_rows(p.m);
-  const auto block = std::make_unique_for_overwrite<T[]>(static_cast<size_t>(std::min(depth, to - from) * p.m));
+void in_columns(const MatrixView<T>& a, int64_t from, int64_t to, const F& f) {
+  if (a.col_stride == 1) return f(a.data, a.row_stride, from, to, int64_t{0});
+  const int64_t depth = copied_rows(a.rows);
+  const auto block = std::make_unique_for_overwrite<T[]>(static_cast<size_t>(std::min(depth, to - from) * a.rows));
   for (int64_t at = from; at < to; at += depth) {
     const int64_t columns = std::min(depth, to - at);
-    copy_block(p.a + at * p.column, p.lda, p.column, p.m, columns, block.get());
+    copy_block(a.cols_from(at, columns), block.get());
     f(static_cast<const T*>(block.get()), columns, int64_t{0}, columns, at);
   }
 }
@@ -71,8 +66,9 @@ inline int64_t pieces(int64_t length, double work_per_item, double smallest, int
 // g (padded(n) square, the upper triangle) and c (k rows of padded(n)) are overwritten.
 // The longest chain of additions that any entry went through is returned: it is what the error bounds need.
 template <class T>
-int64_t gram(const Rows<T>& p, bool wide, bool single, double* g, double* c) {
-  const int64_t n = wide ? p.m : p.n, inner = wide ? p.n : p.m, k = wide ? 0 : p.k, ldg = padded(n);
+int64_t gram(const Operands<T>& p, bool wide, bool single, double* g, double* c) {
+  const int64_t n = wide ? p.a.rows : p.a.cols, inner = wide ? p.a.cols : p.a.rows, k = wide ? 0 : p.b.cols,
+                ldg = padded(n);
   const int64_t size = ldg * ldg + k * ldg;
   const int64_t cuts = pieces(
       inner, static_cast<double>(n) * static_cast<double>(n / 2 + k + 1), gram_piece, n <= gram_many_pieces ? 4 : 1);
@@ -83,17 +79,17 @@ int64_t gram(const Rows<T>& p, bool wide, bool single, double* g, double* c) {
     std::fill(own, own + ldg * ldg, 0.0);
     if (k) std::fill(cross, cross + k * ldg, 0.0);
     const auto add = [&](const T* a, int64_t lda, int64_t from, int64_t to, int64_t first) {
-      const T* b = k ? p.b + first * p.ldb : nullptr;
-      const GramTask<T> t{a, lda, n, b, p.ldb, k, wide, single, from, to, own, cross};
+      const T* b = k ? p.b.data + first * p.b.row_stride : nullptr;
+      const GramTask<T> t{a, lda, n, b, p.b.row_stride, k, wide, single, from, to, own, cross};
       if constexpr (sizeof(T) == 4)
         isa().gram_f(t);
       else
         isa().gram_d(t);
     };
     if (wide)
-      in_columns(p, inner * cut / cuts, inner * (cut + 1) / cuts, add);
+      in_columns(p.a, inner * cut / cuts, inner * (cut + 1) / cuts, add);
     else
-      in_rows(p, inner * cut / cuts, inner * (cut + 1) / cuts, add);
+      in_rows(p.a, inner * cut / cuts, inner * (cut + 1) / cuts, add);
   });
   if (cuts > 1) {
     const int64_t strips = pieces(n, static_cast<double>(n * cuts), gram_piece, 4);
@@ -112,42 +108,53 @@ int64_t gram(const Rows<T>& p, bool wide, bool single, double* g, double* c) {
 // sums (k) = column sums of |b - a x|^2; g (k rows of padded(n)), where not null, = (A'(b - a x))'; r (m rows of k),
 // where not null, = b - a x.
 template <class T>
-void residual_pass(const Rows<T>& p, const double* x, double* sums, double* g, double* r) {
-  const int64_t ldg = padded(p.n), size = p.k + (g ? p.k * ldg : 0);
-  const int64_t cuts = pieces(p.m, static_cast<double>(p.n) * static_cast<double>(p.k), residual_piece, 4);
+void residual_pass(const Operands<T>& p, const double* x, double* sums, double* g, double* r) {
+  const int64_t ldg = padded(p.a.cols), size = p.b.cols + (g ? p.b.cols * ldg : 0);
+  const int64_t cuts =
+      pieces(p.a.rows, static_cast<double>(p.a.cols) * static_cast<double>(p.b.cols), residual_piece, 4);
   const auto own = std::make_unique_for_overwrite<double[]>(static_cast<size_t>(cuts * size));
   parallel(cuts, [&](int64_t cut) {
-    const int64_t from = p.m * cut / cuts, to = p.m * (cut + 1) / cuts;
+    const int64_t from = p.a.rows * cut / cuts, to = p.a.rows * (cut + 1) / cuts;
     double* mine = own.get() + cut * size;
     std::fill(mine, mine + size, 0.0);
-    in_rows(p, from, to, [&](const T* a, int64_t lda, int64_t begin, int64_t end, int64_t first) {
-      double* out = r ? r + (first + begin) * p.k : nullptr;
-      const ResidualTask<T> t{
-          a, lda, p.n, p.b + first * p.ldb, p.ldb, p.k, x, begin, end, mine, g ? mine + p.k : nullptr, out};
+    in_rows(p.a, from, to, [&](const T* a, int64_t lda, int64_t begin, int64_t end, int64_t first) {
+      double* out = r ? r + (first + begin) * p.b.cols : nullptr;
+      const ResidualTask<T> t{a,
+                              lda,
+                              p.a.cols,
+                              p.b.data + first * p.b.row_stride,
+                              p.b.row_stride,
+                              p.b.cols,
+                              x,
+                              begin,
+                              end,
+                              mine,
+                              g ? mine + p.b.cols : nullptr,
+                              out};
       if constexpr (sizeof(T) == 4)
         isa().residual_f(t);
       else
         isa().residual_d(t);
     });
   });
-  std::fill(sums, sums + p.k, 0.0);
-  if (g) std::fill(g, g + p.k * ldg, 0.0);
+  std::fill(sums, sums + p.b.cols, 0.0);
+  if (g) std::fill(g, g + p.b.cols * ldg, 0.0);
   for (int64_t cut = 0; cut < cuts; ++cut) {
     const double* mine = own.get() + cut * size;
-    for (int64_t c = 0; c < p.k; ++c) sums[c] += mine[c];
+    for (int64_t c = 0; c < p.b.cols; ++c) sums[c] += mine[c];
     if (g)
-      for (int64_t i = 0; i < p.k * ldg; ++i) g[i] += mine[p.k + i];
+      for (int64_t i = 0; i < p.b.cols * ldg; ++i) g[i] += mine[p.b.cols + i];
   }
 }
 
 // to (m rows of k) = b in double precision; false where a column holds NaN or infinity, or has a size that the
 // certificate is not proved for.
 template <class T>
-bool take_right_sides(const Rows<T>& p, double* to) {
-  std::vector<double> largest(static_cast<size_t>(p.k));
-  for (int64_t i = 0; i < p.m; ++i)
-    for (int64_t c = 0; c < p.k; ++c) {
-      const double e = to[i * p.k + c] = static_cast<double>(p.b[i * p.ldb + c]);
+bool take_right_sides(const Operands<T>& p, double* to) {
+  std::vector<double> largest(static_cast<size_t>(p.b.cols));
+  for (int64_t i = 0; i < p.a.rows; ++i)
+    for (int64_t c = 0; c < p.b.cols; ++c) {
+      const double e = to[i * p.b.cols + c] = static_cast<double>(p.b(i, c));
       if (!std::isfinite(e)) return false;
       largest[static_cast<size_t>(c)] = std::max(largest[static_cast<size_t>(c)], std::abs(e));
     }
@@ -156,12 +163,12 @@ bool take_right_sides(const Rows<T>& p, double* to) {
 
 // y (n rows of k) = A'v, v m rows of k.
 template <class T>
-void transpose_pass(const Rows<T>& p, const double* v, double* y) {
-  const int64_t cuts = pieces(p.n, static_cast<double>(p.m) * static_cast<double>(p.k), residual_piece, 4);
+void transpose_pass(const MatrixView<T>& a, int64_t k, const double* v, double* y) {
+  const int64_t cuts = pieces(a.cols, static_cast<double>(a.rows) * static_cast<double>(k), residual_piece, 4);
   parallel(cuts, [&](int64_t cut) {
-    const int64_t from = p.n * cut / cuts, to = p.n * (cut + 1) / cuts;
-    in_columns(p, from, to, [&](const T* a, int64_t lda, int64_t begin, int64_t end, int64_t first) {
-      const TransposeTask<T> t{a, lda, p.m, v, p.k, begin, end, y + (first + begin) * p.k};
+    const int64_t from = a.cols * cut / cuts, to = a.cols * (cut + 1) / cuts;
+    in_columns(a, from, to, [&](const T* data, int64_t lda, int64_t begin, int64_t end, int64_t first) {
+      const TransposeTask<T> t{data, lda, a.rows, v, k, begin, end, y + (first + begin) * k};
       if constexpr (sizeof(T) == 4)
         isa().transpose_f(t);
       else

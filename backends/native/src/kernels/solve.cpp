@@ -10,27 +10,28 @@ namespace lstsq::kernels {
 
 namespace {
 
-// A matrix of complex numbers as one of reals, twice as wide.
+// A matrix of complex numbers as one of reals, twice as wide. (The stride from one column to the next tells nothing
+// where there is one column.)
 template <class T>
-Rows<typename Real<T>::type> real_view(
-    const T* a, int64_t m, int64_t n, int64_t lda, const T* b, int64_t k, int64_t ldb) {
+MatrixView<typename Real<T>::type> real_view(const MatrixView<T>& a) {
   using R = typename Real<T>::type;
   constexpr int64_t parts = Real<T>::parts;
   return {
-      reinterpret_cast<const R*>(a), m, parts * n, parts * lda, reinterpret_cast<const R*>(b), parts * k, parts * ldb};
+      reinterpret_cast<const R*>(a.data), a.rows, parts * a.cols, parts * a.row_stride, a.cols == 1 ? 1 : a.col_stride};
 }
 
 // The real form of a complex matrix, 2 m rows of 2 n: [re -im; im re] in the place of each entry. A copy, four times
-// the numbers: for wide and for square complex problems.
+// the numbers of its real view: for wide and for square complex problems.
 template <class R>
-std::unique_ptr<R[]> real_form(const R* a, int64_t m, int64_t n, int64_t lda) {
+std::unique_ptr<R[]> real_form(const MatrixView<R>& a) {
+  const int64_t m = a.rows, n = a.cols / 2;
   auto out = std::make_unique_for_overwrite<R[]>(static_cast<size_t>(4 * m * n));
   const int64_t cuts = pieces(m, static_cast<double>(n), copy_piece, 4);
   parallel(cuts, [&](int64_t cut) {
     for (int64_t i = m * cut / cuts; i < m * (cut + 1) / cuts; ++i) {
       R *top = out.get() + 4 * i * n, *bottom = top + 2 * n;
       for (int64_t j = 0; j < 2 * n; j += 2) {
-        const R re = a[i * lda + j], im = a[i * lda + j + 1];
+        const R re = a(i, j), im = a(i, j + 1);
         top[j] = re;
         top[j + 1] = -im;
         bottom[j] = im;
@@ -43,11 +44,12 @@ std::unique_ptr<R[]> real_form(const R* a, int64_t m, int64_t n, int64_t lda) {
 
 // Right-hand sides to it: 2 m rows of k, real and imaginary parts in turn.
 template <class R>
-std::vector<R> real_parts(const R* b, int64_t m, int64_t k, int64_t ldb) {
+std::vector<R> real_parts(const MatrixView<R>& b) {
+  const int64_t m = b.rows, k = b.cols / 2;
   std::vector<R> out(static_cast<size_t>(2 * m * k));
   for (int64_t i = 0; i < m; ++i)
     for (int64_t c = 0; c < k; ++c)
-      for (int part = 0; part < 2; ++part) out[static_cast<size_t>((2 * i + part) * k + c)] = b[i * ldb + 2 * c + part];
+      for (int part = 0; part < 2; ++part) out[static_cast<size_t>((2 * i + part) * k + c)] = b(i, 2 * c + part);
   return out;
 }
 
@@ -60,23 +62,23 @@ Status solve(const Problem<T>& p, Report* report) {
   Report unread;
   Report& found = report ? *report : unread;
   found = Report{};
-  if (p.m < 1 || p.n < 1 || p.k < 1) return Status::unsupported;
-  Rows<R> rows = real_view(p.a, p.m, p.n, p.lda, p.b, p.k, p.ldb);
-  if (parts == 1) rows.column = p.column;
-  std::vector<double> x(static_cast<size_t>(parts * p.n * p.k)), sums(p.residuals ? static_cast<size_t>(p.k) : 0);
+  const int64_t m = p.a.rows, n = p.a.cols, k = p.b.cols;
+  if (m < 1 || n < 1 || k < 1) return Status::unsupported;
+  const Operands<R> operands{real_view(p.a), real_view(p.b)};
+  std::vector<double> x(static_cast<size_t>(parts * n * k)), sums(p.residuals ? static_cast<size_t>(k) : 0);
   double* wanted = p.residuals ? sums.data() : nullptr;
   Status status = Status::unsupported;
-  const bool square = p.m == p.n && parts * p.n > largest_gram_square;
-  if (p.m >= p.n && !square) {
-    status = solve_tall(rows, parts, p.rcond, x.data(), wanted, p.gram, found);
+  const bool square = m == n && parts * n > largest_gram_square;
+  if (m >= n && !square) {
+    status = solve_tall(operands, parts, p.rcond, x.data(), wanted, p.gram, found);
   } else {
     std::unique_ptr<R[]> a;
     std::vector<R> b;
-    Rows<R> real = rows;
+    Operands<R> real = operands;
     if (parts == 2) {
-      a = real_form(rows.a, p.m, p.n, rows.lda);
-      b = real_parts(rows.b, p.m, p.k, rows.ldb);
-      real = {a.get(), 2 * p.m, 2 * p.n, 2 * p.n, b.data(), p.k, p.k};
+      a = real_form(operands.a);
+      b = real_parts(operands.b);
+      real = {{a.get(), 2 * m, 2 * n, 2 * n, 1}, {b.data(), 2 * m, k, k, 1}};
     }
     status = square ? solve_square(real, p.rcond, x.data(), wanted, found)
                     : solve_wide(real, p.rcond, x.data(), wanted, found);
@@ -84,34 +86,30 @@ Status solve(const Problem<T>& p, Report* report) {
   if (status != Status::certified) return status;
 
   R* out = reinterpret_cast<R*>(p.x);
-  for (int64_t j = 0; j < p.n; ++j)
-    for (int64_t c = 0; c < p.k; ++c)
+  for (int64_t j = 0; j < n; ++j)
+    for (int64_t c = 0; c < k; ++c)
       for (int part = 0; part < parts; ++part)
-        out[(j * p.ldx + c) * parts + part] = static_cast<R>(x[static_cast<size_t>((j * parts + part) * p.k + c)]);
+        out[(j * k + c) * parts + part] = static_cast<R>(x[static_cast<size_t>((j * parts + part) * k + c)]);
   if (p.precise)
-    for (int64_t j = 0; j < p.n; ++j)
-      for (int64_t c = 0; c < p.k; ++c)
+    for (int64_t j = 0; j < n; ++j)
+      for (int64_t c = 0; c < k; ++c)
         for (int part = 0; part < parts; ++part)
-          p.precise[(j * p.k + c) * parts + part] = x[static_cast<size_t>((j * parts + part) * p.k + c)];
-  for (int64_t c = 0; c < p.k; ++c)
+          p.precise[(j * k + c) * parts + part] = x[static_cast<size_t>((j * parts + part) * k + c)];
+  for (int64_t c = 0; c < k; ++c)
     if (wanted) p.residuals[c] = static_cast<R>(sums[static_cast<size_t>(c)]);
   return status;
 }
 
 template <class T>
-void residuals(const T* a,
-               int64_t m,
-               int64_t n,
-               int64_t lda,
-               const T* b,
-               int64_t k,
-               int64_t ldb,
+void residuals(const MatrixView<T>& a,
+               const MatrixView<T>& b,
                const std::conditional_t<Real<T>::parts == 2, std::complex<double>, double>* x,
                double* sums) {
   constexpr int64_t parts = Real<T>::parts;
-  const auto rows = real_view(a, m, n, lda, b, k, ldb);
+  const int64_t n = a.cols, k = b.cols;
+  const Operands<typename Real<T>::type> operands{real_view(a), real_view(b)};
   if constexpr (parts == 1) {
-    residual_pass(rows, x, sums, nullptr, nullptr);
+    residual_pass(operands, x, sums, nullptr, nullptr);
   } else {
     std::vector<double> real(static_cast<size_t>(2 * n * k)), both(static_cast<size_t>(2 * k));
     for (int64_t j = 0; j < n; ++j)
@@ -120,14 +118,14 @@ void residuals(const T* a,
         real[static_cast<size_t>((2 * j + 1) * k + c)] = x[j * k + c].imag();
       }
     const std::vector<double> spread = spread_unknowns(n, k, real.data());
-    residual_pass(rows, spread.data(), both.data(), nullptr, nullptr);
+    residual_pass(operands, spread.data(), both.data(), nullptr, nullptr);
     for (int64_t c = 0; c < k; ++c) sums[c] = both[static_cast<size_t>(2 * c)] + both[static_cast<size_t>(2 * c + 1)];
   }
 }
 
 #define LSTSQ_INSTANTIATE(T, D)                      \
   template Status solve(const Problem<T>&, Report*); \
-  template void residuals(const T*, int64_t, int64_t, int64_t, const T*, int64_t, int64_t, const D*, double*);
+  template void residuals(const MatrixView<T>&, const MatrixView<T>&, const D*, double*);
 LSTSQ_INSTANTIATE(float, double)
 LSTSQ_INSTANTIATE(double, double)
 LSTSQ_INSTANTIATE(std::complex<float>, std::complex<double>)

@@ -23,12 +23,12 @@ struct Factors {
         pivots(static_cast<size_t>(n)) {}
 
   // Copy A, to be factorised here. Returns its sum of squares.
-  double take(const Rows<T>& p) {
+  double take(const MatrixView<T>& matrix) {
     const int64_t cuts = pieces(n, static_cast<double>(n), gram_piece, 4);
     std::vector<double> squares(static_cast<size_t>(cuts));
     parallel(cuts, [&](int64_t cut) {
       double sum = 0;
-      in_rows(p,
+      in_rows(matrix,
               n * cut / cuts,
               n * (cut + 1) / cuts,
               [&](const T* a, int64_t lda, int64_t from, int64_t to, int64_t first) {
@@ -108,11 +108,11 @@ struct NormEstimate {
 
 // Four more factors, A and its transpose in turn.
 template <class T>
-void multiply(const Rows<T>& product, NormEstimate& estimate) {
+void multiply(const Operands<T>& product, NormEstimate& estimate) {
   std::vector<double> v(estimate.w.size()), sums(static_cast<size_t>(probes));
   // b = 0, so the residual is -A w.
   auto times = [&] { residual_pass(product, estimate.w.data(), sums.data(), nullptr, v.data()); };
-  auto transposed_times = [&] { transpose_pass(product, v.data(), estimate.w.data()); };
+  auto transposed_times = [&] { transpose_pass(product.a, probes, v.data(), estimate.w.data()); };
   for (int factors = 0; factors < 2; ++factors) {
     times();
     transposed_times();
@@ -124,11 +124,11 @@ void multiply(const Rows<T>& product, NormEstimate& estimate) {
 }  // namespace
 
 template <class T>
-Status solve_square(const Rows<T>& p, double rcond, double* x, double* sums, Report& report) {
-  const int64_t n = p.n, k = p.k;
+Status solve_square(const Operands<T>& p, double rcond, double* x, double* sums, Report& report) {
+  const int64_t n = p.a.cols, k = p.b.cols;
   report.tier = Tier::lu;
   Factors<T> factors(n);
-  const double frobenius = std::sqrt(factors.take(p));
+  const double frobenius = std::sqrt(factors.take(p.a));
   const double limit = sizeof(T) == 4 ? 0x1p50 : largest_norm;
   if (!(frobenius < limit && frobenius > 1 / limit)) return Status::out_of_range;
   if (!lu(n, factors.values.get(), factors.ld, factors.pivots.data())) return Status::ill_conditioned;
@@ -138,7 +138,7 @@ Status solve_square(const Rows<T>& p, double rcond, double* x, double* sums, Rep
   std::vector<double> z(static_cast<size_t>(n * probes)), unused(static_cast<size_t>(probes));
   gaussian(n * probes, z.data());
   const std::vector<T> zeros(static_cast<size_t>(probes), T(0));
-  const Rows<T> product{p.a, n, n, p.lda, zeros.data(), probes, 0, p.column};
+  const Operands<T> product{p.a, {zeros.data(), n, probes, 0, 1}};
   auto multiply_by_error = [&](std::vector<double>& v) {
     std::vector<double> w(v.size());
     residual_pass(product, v.data(), unused.data(), nullptr, w.data());  // -A v
@@ -202,7 +202,7 @@ Status solve_square(const Rows<T>& p, double rcond, double* x, double* sums, Rep
   return Status::certified;
 }
 
-template Status solve_square(const Rows<float>&, double, double*, double*, Report&);
-template Status solve_square(const Rows<double>&, double, double*, double*, Report&);
+template Status solve_square(const Operands<float>&, double, double*, double*, Report&);
+template Status solve_square(const Operands<double>&, double, double*, double*, Report&);
 
 }  // namespace lstsq::kernels

@@ -7,23 +7,23 @@
 #pragma once
 
 #include "isa.h"
+#include "matrix_view.h"
 #include "residual-inl.h"
 #include "simd-inl.h"
-#include "strided.h"
 
 namespace lstsq::kernels::LSTSQ_ISA {
 namespace {
 
 // The columns [at, at + width) of `rows` rows in double precision, side by side, zeros beyond the last.
 template <class T>
-static void load_panel(const Strided<T>& a, int64_t rows, int64_t at, int64_t columns, int64_t width, double* out) {
-  const T* from = a.data + at * a.column;
-  if (a.column == 1) {
-    widen(from, a.row, rows, columns, out, width);
+static void load_panel(const MatrixView<T>& a, int64_t rows, int64_t at, int64_t columns, int64_t width, double* out) {
+  const T* from = a.data + at * a.col_stride;
+  if (a.col_stride == 1) {
+    widen(from, a.row_stride, rows, columns, out, width);
   } else {
     for (int64_t j = 0; j < width; ++j)
       for (int64_t i = 0; i < rows; ++i)
-        out[i * width + j] = j < columns ? static_cast<double>(from[i * a.row + j * a.column]) : 0.0;
+        out[i * width + j] = j < columns ? static_cast<double>(from[i * a.row_stride + j * a.col_stride]) : 0.0;
   }
   if (a.exponent)
     for (int64_t i = 0; i < rows * width; ++i) out[i] = __builtin_ldexp(out[i], -a.exponent);
@@ -136,21 +136,23 @@ static void stack_panel_of(int64_t vectors, int64_t rows, int64_t count, double*
 
 template <class T>
 static void stack(const StackTask<T>& task) {
-  const int64_t own = (task.n + stack_width - 1) / stack_width, all = own + (task.k + stack_width - 1) / stack_width;
+  const int64_t own = (task.a.cols + stack_width - 1) / stack_width,
+                all = own + (task.b.cols + stack_width - 1) / stack_width;
   constexpr int64_t size = stack_depth * stack_width;
   double* block = static_cast<double*>(scratch(0, all * size * static_cast<int64_t>(sizeof(double))));
   alignas(64) double t[stack_width * stack_width];
   // Panel p: its columns of a, or of b, and where they are in r.
   auto live = [&](int64_t p) {
-    return p < own ? min(stack_width, task.n - p * stack_width) : min(stack_width, task.k - (p - own) * stack_width);
+    return p < own ? min(stack_width, task.a.cols - p * stack_width)
+                   : min(stack_width, task.b.cols - (p - own) * stack_width);
   };
   auto width = [&](int64_t p) { return (live(p) + lanes - 1) / lanes * lanes; };
-  auto column = [&](int64_t p) { return p < own ? p * stack_width : padded(task.n) + (p - own) * stack_width; };
+  auto column = [&](int64_t p) { return p < own ? p * stack_width : padded(task.a.cols) + (p - own) * stack_width; };
   for (int64_t at = task.from; at < task.to; at += stack_depth) {
     const int64_t rows = min(stack_depth, task.to - at), start = task.triangular ? at / stack_width : 0;
-    Strided<T> a = task.a, b = task.b;
-    a.data += at * a.row;
-    if (task.k) b.data += at * b.row;
+    MatrixView<T> a = task.a, b = task.b;
+    a.data += at * a.row_stride;
+    if (task.b.cols) b.data += at * b.row_stride;
     for (int64_t p = start; p < all; ++p)
       load_panel(p < own ? a : b, rows, (p < own ? p : p - own) * stack_width, live(p), width(p), block + p * size);
     for (int64_t p = start; p < own; ++p) {

@@ -15,58 +15,59 @@ namespace {
 template <class T>
 class Tall {
  public:
-  Tall(const Rows<T>& rows, int parts)
-      : rows_(rows),
+  Tall(const Operands<T>& operands, int parts)
+      : p_(operands),
         parts_(parts),
-        k_(rows.k / parts),
-        gram_(std::make_unique_for_overwrite<double[]>(static_cast<size_t>(padded(rows.n) * padded(rows.n)))),
-        cross_(static_cast<size_t>(rows.k * padded(rows.n))),
-        core(rows.n, gram_.get()) {}
+        k_(operands.b.cols / parts),
+        gram_(std::make_unique_for_overwrite<double[]>(
+            static_cast<size_t>(padded(operands.a.cols) * padded(operands.a.cols)))),
+        cross_(static_cast<size_t>(operands.b.cols * padded(operands.a.cols))),
+        core(operands.a.cols, gram_.get()) {}
 
   // `given`: room for the Gram matrix in double precision, which is then formed, or null.
   Status factorise(double rcond, double* given, Report& report) {
     const auto form = [&](bool single) {
-      const int64_t chain = gram(rows_, false, single, gram_.get(), cross_.data());
-      if (parts_ == 2) fold_gram(rows_.n / 2, gram_.get());
+      const int64_t chain = gram(p_, false, single, gram_.get(), cross_.data());
+      if (parts_ == 2) fold_gram(p_.a.cols / 2, gram_.get());
       if (given && parts_ == 1 && !single) {
         copy_gram(given);
         report.has_gram = true;
       }
       return chain;
     };
-    return factorise_gram<T>(core, rows_.n, rows_.m, rcond, form, multiply(), given == nullptr, report);
+    return factorise_gram<T>(core, p_.a.cols, p_.a.rows, rcond, form, multiply(), given == nullptr, report);
   }
 
   // w (n rows of k) = A'b, or A'(b - A x), from the products of the last pass.
   void take_cross(double* w) const {
-    if (parts_ == 2) return fold_cross(rows_.n / 2, k_, cross_.data(), w);
-    const int64_t ld = padded(rows_.n);
-    for (int64_t j = 0; j < rows_.n; ++j)
+    if (parts_ == 2) return fold_cross(p_.a.cols / 2, k_, cross_.data(), w);
+    const int64_t ld = padded(p_.a.cols);
+    for (int64_t j = 0; j < p_.a.cols; ++j)
       for (int64_t c = 0; c < k_; ++c) w[j * k_ + c] = cross_[static_cast<size_t>(c * ld + j)];
   }
 
   // sums (k): |b - A x|^2 by columns; with gradient, A'(b - A x) is left for take_cross.
   void residual(const double* x, double* sums, bool gradient) {
     double* g = gradient ? cross_.data() : nullptr;
-    if (parts_ == 1) return residual_pass(rows_, x, sums, g, nullptr);
-    const std::vector<double> spread = spread_unknowns(rows_.n / 2, k_, x);
-    std::vector<double> both(static_cast<size_t>(rows_.k));
-    residual_pass(rows_, spread.data(), both.data(), g, nullptr);
+    if (parts_ == 1) return residual_pass(p_, x, sums, g, nullptr);
+    const std::vector<double> spread = spread_unknowns(p_.a.cols / 2, k_, x);
+    std::vector<double> both(static_cast<size_t>(p_.b.cols));
+    residual_pass(p_, spread.data(), both.data(), g, nullptr);
     for (int64_t c = 0; c < k_; ++c) sums[c] = both[static_cast<size_t>(2 * c)] + both[static_cast<size_t>(2 * c + 1)];
   }
 
   // Whether a right-hand side is zero in every row.
   bool no_right_side(int64_t c) const {
-    for (int64_t i = 0; i < rows_.m; ++i)
+    for (int64_t i = 0; i < p_.a.rows; ++i)
       for (int64_t part = 0; part < parts_; ++part)
-        if (rows_.b[i * rows_.ldb + c * parts_ + part] != 0) return false;
+        if (p_.b(i, c * parts_ + part) != 0) return false;
     return true;
   }
 
   // |D^-1 column c of w|.
   double scaled_norm(const double* w, int64_t c) const {
     double sum = 0;
-    for (int64_t j = 0; j < rows_.n; ++j) {
+    for (int64_t j = 0; j < p_.a.cols; ++j) {
       const double e = w[j * k_ + c] / core.scale(j);
       sum += e * e;
     }
@@ -76,7 +77,7 @@ class Tall {
  private:
   // Both triangles, without gaps.
   void copy_gram(double* to) const {
-    const int64_t n = rows_.n, ld = padded(n);
+    const int64_t n = p_.a.cols, ld = padded(n);
     for (int64_t i = 0; i < n; ++i)
       for (int64_t j = i; j < n; ++j) to[i * n + j] = to[j * n + i] = gram_[static_cast<size_t>(i * ld + j)];
   }
@@ -86,16 +87,16 @@ class Tall {
     if (parts_ == 2) return nullptr;
     return [this](double* v) {
       const std::vector<T> zeros(static_cast<size_t>(probes), T(0));
-      const Rows<T> product{rows_.a, rows_.m, rows_.n, rows_.lda, zeros.data(), probes, 0, rows_.column};
-      const int64_t ld = padded(rows_.n);
+      const Operands<T> product{p_.a, {zeros.data(), p_.a.rows, probes, 0, 1}};
+      const int64_t ld = padded(p_.a.cols);
       std::vector<double> gradient(static_cast<size_t>(probes * ld)), unused(static_cast<size_t>(probes));
       residual_pass(product, v, unused.data(), gradient.data(), nullptr);  // A'(0 - A v)
-      for (int64_t j = 0; j < rows_.n; ++j)
+      for (int64_t j = 0; j < p_.a.cols; ++j)
         for (int64_t c = 0; c < probes; ++c) v[j * probes + c] = -gradient[static_cast<size_t>(c * ld + j)];
     };
   }
 
-  const Rows<T>& rows_;
+  const Operands<T>& p_;
   const int parts_;
   const int64_t k_;
   std::unique_ptr<double[]> gram_;
@@ -108,8 +109,9 @@ class Tall {
 }  // namespace
 
 template <class T>
-Status solve_tall(const Rows<T>& p, int parts, double rcond, double* x, double* sums, double* given, Report& report) {
-  const int64_t n = p.n, k = p.k / parts;
+Status solve_tall(
+    const Operands<T>& p, int parts, double rcond, double* x, double* sums, double* given, Report& report) {
+  const int64_t n = p.a.cols, k = p.b.cols / parts;
   Tall<T> problem(p, parts);
   if (const Status status = problem.factorise(rcond, given, report); status != Status::certified) return status;
 
@@ -156,7 +158,7 @@ Status solve_tall(const Rows<T>& p, int parts, double rcond, double* x, double* 
   return Status::certified;
 }
 
-template Status solve_tall(const Rows<float>&, int, double, double*, double*, double*, Report&);
-template Status solve_tall(const Rows<double>&, int, double, double*, double*, double*, Report&);
+template Status solve_tall(const Operands<float>&, int, double, double*, double*, double*, Report&);
+template Status solve_tall(const Operands<double>&, int, double, double*, double*, double*, Report&);
 
 }  // namespace lstsq::kernels

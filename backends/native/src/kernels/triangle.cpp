@@ -8,11 +8,11 @@
 
 namespace lstsq::kernels {
 
-bool gram_triangle(const float* a, int64_t m, int64_t n, int64_t lda, double* r) {
-  const bool wide = m < n;
-  const int64_t narrow = wide ? m : n, ld = padded(narrow);
+bool gram_triangle(const MatrixView<float>& a, double* r) {
+  const bool wide = a.rows < a.cols;
+  const int64_t narrow = wide ? a.rows : a.cols, ld = padded(narrow);
   const auto g = std::make_unique_for_overwrite<double[]>(static_cast<size_t>(ld * ld));
-  const int64_t chain = gram(Rows<float>{a, m, n, lda, nullptr, 0, 0}, wide, false, g.get(), nullptr);
+  const int64_t chain = gram(Operands<float>{a, {nullptr, a.rows, 0, 0, 1}}, wide, false, g.get(), nullptr);
   Core core(narrow, g.get());
   if (core.factorise(chain, 0x1p-53, largest_norm * largest_norm, 0) != Status::certified) return false;
   if (!(core.loss < negligible<float>)) return false;

@@ -17,19 +17,19 @@ template <class T>
 class Batch {
  public:
   /// `first` is the element at offset 0.
-  Batch(const Matrix<T>& first, Places places) : places_(std::move(places)), first_(first) {}
+  Batch(const MatrixView<T>& first, Places places) : places_(std::move(places)), first_(first) {}
 
   Int count() const { return places_.count(); }
   const Places& places() const { return places_; }
-  Matrix<T> operator[](Int element) const {
-    Matrix<T> found = first_;
+  MatrixView<T> operator[](Int element) const {
+    MatrixView<T> found = first_;
     found.data += places_[element];
     return found;
   }
 
  private:
   Places places_;
-  Matrix<T> first_;
+  MatrixView<T> first_;
 };
 
 /// Where the answers go: contiguous, one element after the other. What state, exponent and spectrum are, spectrum.h
@@ -84,16 +84,16 @@ class ElementSolver {
   ElementSolver(Driver driver, double rcond, const Problem& problem)
       : driver_(driver), rcond_(rcond), p_(problem), residuals_(p_.k), s_(p_.smallest()) {}
 
-  void solve(Matrix<T> a, const Matrix<T>& b, const Outputs<T>& out) {
+  void solve(MatrixView<T> a, const MatrixView<T>& b, const Outputs<T>& out) {
     const Scan found = scan(a);
     if (!found.finite) return no_answer(State::not_finite, p_, out);
     a.exponent = found.exponent;
-    const Matrix<T> right = right_sides_.take(b);
+    const MatrixView<T> right = right_sides_.take(b);
     if (certifies(driver_)) {
       // The kernels have declined the operands as they were given.
       const bool changed = a.exponent != 0 || right_sides_.changed();
       if (changed && certified_.solve(a, right, rcond_)) {
-        put(Matrix<W>{certified_.x(), p_.n, p_.k, p_.k, 1}, certified_.residuals(), a.exponent, out);
+        put(MatrixView<W>{certified_.x(), p_.n, p_.k, p_.k, 1}, certified_.residuals(), a.exponent, out);
         *out.rank = static_cast<std::int32_t>(p_.smallest());
         *out.state = State::without_s;
         *out.exponent = 0;
@@ -115,7 +115,7 @@ class ElementSolver {
 
  private:
   /// Scale the answers back, and round them. `exponent` is that of A.
-  void put(const Matrix<W>& x, const double* residuals, int exponent, const Outputs<T>& out) const {
+  void put(const MatrixView<W>& x, const double* residuals, int exponent, const Outputs<T>& out) const {
     W* const precise = reinterpret_cast<W*>(out.precise);
     for (Int i = 0; i < p_.n; ++i) {
       for (Int j = 0; j < p_.k; ++j) {

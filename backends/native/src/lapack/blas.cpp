@@ -15,7 +15,7 @@ struct Operand {
   char trans;
   Buffer<double> packed;
 
-  explicit Operand(const Matrix<double>& a) {
+  explicit Operand(const MatrixView<double>& a) {
     if (columns_are_dense(a)) {
       set(a, 'N');
     } else if (columns_are_dense(transposed(a))) {
@@ -27,11 +27,11 @@ struct Operand {
   }
 
  private:
-  static bool columns_are_dense(const Matrix<double>& a) {
+  static bool columns_are_dense(const MatrixView<double>& a) {
     return (a.rows == 1 || a.row_stride == 1) && (a.cols == 1 || a.col_stride >= a.rows);
   }
 
-  void set(const Matrix<double>& stored, char t) {
+  void set(const MatrixView<double>& stored, char t) {
     data = stored.data;
     ld = stored.cols == 1 ? stored.rows : stored.col_stride;
     trans = t;
@@ -40,7 +40,7 @@ struct Operand {
 
 }  // namespace
 
-void multiply(const Matrix<double>& a, const Matrix<double>& b, double* out) {
+void multiply(const MatrixView<double>& a, const MatrixView<double>& b, double* out) {
   if (a.rows == 0 || b.cols == 0 || a.cols == 0) {
     std::fill_n(out, a.rows * b.cols, 0.0);
     return;

@@ -7,16 +7,16 @@
 namespace lstsq::drivers {
 
 template <class T>
-Matrix<T> transposed(const Matrix<T>& a) {
+MatrixView<T> transposed(const MatrixView<T>& a) {
   return {a.data, a.cols, a.rows, a.col_stride, a.row_stride, a.exponent};
 }
 
 /// A row-major matrix without gaps.
-inline Matrix<double> row_major(const double* data, std::int64_t rows, std::int64_t cols) {
+inline MatrixView<double> row_major(const double* data, std::int64_t rows, std::int64_t cols) {
   return {data, rows, cols, cols, 1};
 }
 
 /// out = a b, row-major and without gaps.
-void multiply(const Matrix<double>& a, const Matrix<double>& b, double* out);
+void multiply(const MatrixView<double>& a, const MatrixView<double>& b, double* out);
 
 }  // namespace lstsq::drivers

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "gram_values.h"
+#include "in_rows.h"
 #include "kernels/kernels.h"
-#include "row_major.h"
 #include "shares.h"
 
 namespace lstsq::drivers {
@@ -60,24 +60,17 @@ class OneByOne {
   /// Whether element i was certified. Its state is written then, and its spectrum if that is known.
   bool solve(Int i, const Batch<T>& as, const Batch<T>& bs) {
     // The kernels copy a real A a part at a time where it does not lie in rows.
-    const Matrix<T> lies = as[i];
-    const std::optional<RowMajor<T>> copy = Field<T>::is_complex ? std::optional<RowMajor<T>>(lies) : std::nullopt;
-    const RowMajor<T> b(bs[i]);
+    const MatrixView<T> a = as[i];
+    const std::optional<InRows<T>> copy = Field<T>::is_complex ? std::optional<InRows<T>>(a) : std::nullopt;
+    const InRows<T> b(bs[i]);
     const Outputs<T> answer = out_.at(i, p_, p_.smallest());
-    kernels::Problem<T> problem{copy ? copy->data : lies.data,
-                                p_.m,
-                                p_.n,
-                                copy ? copy->ld : lies.row_stride,
-                                b.data,
-                                p_.k,
-                                b.ld,
-                                rcond_,
-                                answer.x,
-                                p_.k};
-    problem.column = copy ? 1 : p_.n == 1 ? 1 : lies.col_stride;
-    problem.precise = answer.precise;
-    if (found_with_x(p_, out_)) problem.residuals = answer.residuals;
-    if (values_) problem.gram = gram_.data();
+    const kernels::Problem<T> problem{.a = copy ? copy->first() : a,
+                                      .b = b.first(),
+                                      .rcond = rcond_,
+                                      .x = answer.x,
+                                      .residuals = found_with_x(p_, out_) ? answer.residuals : nullptr,
+                                      .precise = answer.precise,
+                                      .gram = values_ ? gram_.data() : nullptr};
     kernels::Report report;
     if (kernels::solve(problem, &report) != kernels::Status::certified) return false;
     *answer.state = open_state(p_, out_);
@@ -104,25 +97,20 @@ void certify(double rcond,
   if constexpr (!Field<T>::is_complex) {
     if (suits_batch<T>(p, as.count())) {
       // What has to be copied is copied a part at a time.
-      const bool as_it_lies = RowMajor<T>::can_view(as) && RowMajor<T>::can_view(bs);
+      const bool as_it_lies = InRows<T>::can_view(as) && InRows<T>::can_view(bs);
       const bool with_s = out.at_once && out.spectrum != nullptr && (sizeof(T) == 4 || p.m >= longer_for_gram * p.n);
       const Int at_a_time = as_it_lies ? as.count() : std::max<Int>(16, copied / (p.m * (p.n + p.k)));
       Buffer<std::uint8_t> found(with_s ? as.count() : 0);
       bool taken = true;  // by the shape, which is the same for all
       for (Int from = 0; taken && from < as.count(); from += at_a_time) {
         const Int to = std::min(as.count(), from + at_a_time);
-        const RowMajor<T> a(as, from, to), b(bs, from, to);
+        const InRows<T> a(as, from, to), b(bs, from, to);
         const Outputs<T> answer = out.at(from, p, p.n);
         taken = kernels::solve_batch(kernels::Batch<T>{.count = to - from,
-                                                       .m = p.m,
-                                                       .n = p.n,
-                                                       .k = p.k,
-                                                       .a = a.data,
-                                                       .a_stride = a.stride,
-                                                       .lda = a.ld,
-                                                       .b = b.data,
-                                                       .b_stride = b.stride,
-                                                       .ldb = b.ld,
+                                                       .a = a.first(),
+                                                       .a_stride = a.stride(),
+                                                       .b = b.first(),
+                                                       .b_stride = b.stride(),
                                                        .rcond = rcond,
                                                        .x = answer.x,
                                                        .residuals = found_with_x(p, out) ? answer.residuals : nullptr,

@@ -14,28 +14,21 @@ class CertifiedSolver {
 
  public:
   /// False where there is no certificate. The answer is in the scale of the operands.
-  [[nodiscard]] bool solve(const Matrix<T>& a, const Matrix<T>& b, double rcond) {
-    const Matrix<T> left = row_major(a, a_), right = row_major(b, b_);
+  [[nodiscard]] bool solve(const MatrixView<T>& a, const MatrixView<T>& b, double rcond) {
+    const MatrixView<T> left = row_major(a, a_), right = row_major(b, b_);
     const Int n = a.cols, k = b.cols;
     x_.reserve(n * k);
     rounded_.reserve(n * k);
     sums_.reserve(k);
     residuals_.reserve(k);
-    kernels::Problem<T> problem{left.data,
-                                left.rows,
-                                n,
-                                left.row_stride,
-                                right.data,
-                                k,
-                                right.row_stride,
-                                rcond,
-                                rounded_.data(),
-                                k,
-                                sums_.data()};
-    problem.precise = reinterpret_cast<double*>(x_.data());
     // Rows that are independent leave nothing over, for any right-hand side.
-    const bool nothing_left = left.rows <= n;
-    if (nothing_left) problem.residuals = nullptr;
+    const bool nothing_left = a.rows <= n;
+    const kernels::Problem<T> problem{.a = left,
+                                      .b = right,
+                                      .rcond = rcond,
+                                      .x = rounded_.data(),
+                                      .residuals = nothing_left ? nullptr : sums_.data(),
+                                      .precise = reinterpret_cast<double*>(x_.data())};
     if (kernels::solve(problem) != kernels::Status::certified) return false;
     if (nothing_left) {
       std::fill_n(residuals_.data(), k, 0.0);
@@ -50,7 +43,7 @@ class CertifiedSolver {
 
  private:
   /// The matrix itself, or a copy of it where it is scaled or lies otherwise.
-  static Matrix<T> row_major(const Matrix<T>& a, Buffer<T>& own) {
+  static MatrixView<T> row_major(const MatrixView<T>& a, Buffer<T>& own) {
     if (a.exponent == 0 && a.col_stride == 1 && a.row_stride >= a.cols) return a;
     T* copy = own.reserve(a.rows * a.cols);
     for (Int i = 0; i < a.rows; ++i) {

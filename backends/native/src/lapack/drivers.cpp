@@ -95,7 +95,7 @@ class GelsdOrSvd final : public Solver<T> {
  public:
   explicit GelsdOrSvd(const Problem& p) : p_(p), gelsd_(make_gelsd<T>(p)) {}
 
-  bool solve(const Matrix<T>& a, const Matrix<T>& b, Answer<WorkOf<T>>& answer) override {
+  bool solve(const MatrixView<T>& a, const MatrixView<T>& b, Answer<WorkOf<T>>& answer) override {
     if (gelsd_->solve(a, b, answer)) return true;
     if (!within_limits(p_, Driver::svd)) return false;
     if (!svd_) svd_ = make_svd<T>(p_);

@@ -40,7 +40,7 @@ class Gelsd final : public Solver<T> {
     iwork_.reserve(std::max(1, lapack::value(iwork_size)));
   }
 
-  bool solve(const Matrix<T>& a, const Matrix<T>& b, Answer<W>& answer) override {
+  bool solve(const MatrixView<T>& a, const MatrixView<T>& b, Answer<W>& answer) override {
     // LAPACK takes rcond <= 0 and rcond >= 1 for eps. Zero is the smallest number instead; from 1 on every singular
     // value is zero, and s alone is wanted.
     const double rcond = answer.rcond >= 1 ? 0 : answer.rcond;
@@ -83,7 +83,7 @@ class Gelsd final : public Solver<T> {
   }
 
   /// One call, on operands loaded afresh: LAPACK destroys them, and reads nothing else that it has written before.
-  bool call(const Matrix<T>& a, const Matrix<T>& b, double rcond, Answer<W>& answer) {
+  bool call(const MatrixView<T>& a, const MatrixView<T>& b, double rcond, Answer<W>& answer) {
     load(a, a_.data(), p_.m);
     load(b, b_.data(), ldb_);
     Int rank = 0;
@@ -106,7 +106,7 @@ class Gelsd final : public Solver<T> {
     return info == 0;
   }
 
-  void find_residuals(const Matrix<T>& a, const Matrix<T>& b, Answer<W>& answer) {
+  void find_residuals(const MatrixView<T>& a, const MatrixView<T>& b, Answer<W>& answer) {
     if (answer.rank == 0) {
       residuals_.compute_at_zero(b, answer.residuals);
     } else if (answer.rank == p_.m) {

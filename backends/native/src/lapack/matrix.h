@@ -15,7 +15,11 @@
 #include <memory>
 #include <type_traits>
 
+#include "kernels/matrix_view.h"
+
 namespace lstsq::drivers {
+
+using lstsq::MatrixView;
 
 /// The precision that a dtype is worked in: double, real or complex.
 template <class T>
@@ -88,26 +92,9 @@ class Buffer {
   std::int64_t size_ = 0;
 };
 
-/// A matrix somewhere in memory, standing for its entries times 2^-exponent.
-template <class T>
-struct Matrix {
-  const T* data;
-  std::int64_t rows, cols;
-  std::int64_t row_stride, col_stride;
-  int exponent = 0;
-
-  const T& operator()(std::int64_t i, std::int64_t j) const { return data[i * row_stride + j * col_stride]; }
-  Matrix rows_from(std::int64_t first, std::int64_t count) const {
-    return {data + first * row_stride, count, cols, row_stride, col_stride, exponent};
-  }
-  Matrix cols_from(std::int64_t first, std::int64_t count) const {
-    return {data + first * col_stride, rows, count, row_stride, col_stride, exponent};
-  }
-};
-
 /// A column-major matrix, as LAPACK has it.
 template <class T>
-Matrix<T> column_major(const T* data, std::int64_t rows, std::int64_t cols, std::int64_t ld) {
+MatrixView<T> column_major(const T* data, std::int64_t rows, std::int64_t cols, std::int64_t ld) {
   return {data, rows, cols, 1, ld, 0};
 }
 
@@ -151,7 +138,7 @@ BitsOf<Real> largest_bits(const Real* data, std::int64_t count, BitsOf<Real> lar
 }  // namespace detail
 
 template <class T>
-Scan scan(const Matrix<T>& a) {
+Scan scan(const MatrixView<T>& a) {
   using Real = RealOf<T>;
   constexpr std::int64_t parts = sizeof(T) / sizeof(Real);
   // Along the smaller stride, which is 1 for almost every matrix.
@@ -202,7 +189,7 @@ namespace detail {
 
 /// to[i + j ld] = f(a(i, j)) in tiles that stay in the first cache, so that neither side is read or written astray.
 template <class T, class W, class F>
-void load_tiles(const Matrix<T>& a, W* to, std::int64_t ld, F&& f) {
+void load_tiles(const MatrixView<T>& a, W* to, std::int64_t ld, F&& f) {
   if (std::abs(a.row_stride) <= std::abs(a.col_stride)) {
     for (std::int64_t j = 0; j < a.cols; ++j) {
       for (std::int64_t i = 0; i < a.rows; ++i) to[i + j * ld] = f(a(i, j));
@@ -225,7 +212,7 @@ void load_tiles(const Matrix<T>& a, W* to, std::int64_t ld, F&& f) {
 
 /// Copy into column-major memory, in double precision, scaled.
 template <class T>
-void load(const Matrix<T>& a, WorkOf<T>* to, std::int64_t ld) {
+void load(const MatrixView<T>& a, WorkOf<T>* to, std::int64_t ld) {
   using W = WorkOf<T>;
   if (a.exponent == 0) {
     detail::load_tiles(a, to, ld, [](const T& z) { return static_cast<W>(z); });
@@ -236,9 +223,8 @@ void load(const Matrix<T>& a, WorkOf<T>* to, std::int64_t ld) {
 
 /// Copy the adjoint into column-major memory (cols x rows), in double precision, scaled.
 template <class T>
-void load_adjoint(const Matrix<T>& a, WorkOf<T>* to, std::int64_t ld) {
-  const Matrix<T> transposed{a.data, a.cols, a.rows, a.col_stride, a.row_stride, a.exponent};
-  load(transposed, to, ld);
+void load_adjoint(const MatrixView<T>& a, WorkOf<T>* to, std::int64_t ld) {
+  load(a.transposed(), to, ld);
   if constexpr (Field<T>::is_complex) {
     for (std::int64_t j = 0; j < a.rows; ++j) {
       for (std::int64_t i = 0; i < a.cols; ++i) to[i + j * ld] = std::conj(to[i + j * ld]);

@@ -11,7 +11,7 @@ namespace lstsq::drivers {
 namespace {
 
 template <class W>
-bool is_upper(const Matrix<W>& r) {
+bool is_upper(const MatrixView<W>& r) {
   for (Int j = 0; j < r.cols; ++j) {
     for (Int i = j + 1; i < r.rows; ++i) {
       if (r(i, j) != W(0)) return false;
@@ -26,7 +26,7 @@ class Triangular final : public Solver<W> {
  public:
   explicit Triangular(const Problem& problem) : p_(problem), rank_(p_.n), x_(p_.n * p_.k) {}
 
-  bool solve(const Matrix<W>& r, const Matrix<W>& c, Answer<W>& answer) override {
+  bool solve(const MatrixView<W>& r, const MatrixView<W>& c, Answer<W>& answer) override {
     const char uplo = is_upper(r) ? 'U' : 'L';
     if (!rank_.certainly_full(uplo, r.data, answer.rcond)) {
       if (!by_values_) by_values_ = make_solver<W>(Driver::gelsd, answer.rcond, p_);

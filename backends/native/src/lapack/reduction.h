@@ -66,7 +66,7 @@ class Reduced final : public Solver<T> {
     work_.reserve(lwork_ = workspace());
   }
 
-  bool solve(const Matrix<T>& a, const Matrix<T>& b, Answer<W>& answer) override {
+  bool solve(const MatrixView<T>& a, const MatrixView<T>& b, Answer<W>& answer) override {
     W* triangle = answer.triangle != nullptr ? answer.triangle : triangle_.reserve(narrow_ * narrow_);
     reduce(a, b, triangle);
     if (!tall_) load(b, c_.data(), narrow_);
@@ -79,7 +79,7 @@ class Reduced final : public Solver<T> {
   }
 
   /// The core alone: R, or L of a wide matrix, column-major. (For k = 0 there is nothing else.)
-  void reduce(const Matrix<T>& a, const Matrix<T>& b, W* triangle) {
+  void reduce(const MatrixView<T>& a, const MatrixView<T>& b, W* triangle) {
     std::fill_n(tail_.data(), p_.k, 0.0);
     if (blocks_) {
       factorise_blocks(a, b, triangle);
@@ -90,7 +90,7 @@ class Reduced final : public Solver<T> {
 
  private:
   /// Whole: factor_ holds A, or its adjoint if it is wide, and becomes R and the reflectors of Q.
-  void factorise_whole(const Matrix<T>& a, const Matrix<T>& b, W* triangle) {
+  void factorise_whole(const MatrixView<T>& a, const MatrixView<T>& b, W* triangle) {
     if (tall_) {
       load(a, factor_.data(), ld_);
     } else {
@@ -116,25 +116,20 @@ class Reduced final : public Solver<T> {
   }
 
   /// Blocks: each is reduced into the triangle, and of a tall problem its right-hand sides into c_.
-  void factorise_blocks(const Matrix<T>& a, const Matrix<T>& b, W* triangle) {
+  void factorise_blocks(const MatrixView<T>& a, const MatrixView<T>& b, W* triangle) {
     if constexpr (!Field<T>::is_complex) {
-      const kernels::Strided<T> along{a.data, a.row_stride, a.col_stride, a.exponent};
-      const kernels::Strided<T> across{a.data, a.col_stride, a.row_stride, a.exponent};
-      kernels::reduce(kernels::Reduction<T>{/*a=*/tall_ ? along : across,
-                                            /*m=*/length_,
-                                            /*n=*/narrow_,
-                                            /*b=*/{b.data, b.row_stride, b.col_stride, b.exponent},
-                                            /*k=*/tall_ ? p_.k : 0,
-                                            /*r=*/triangle,
-                                            /*c=*/c_.data(),
-                                            /*left=*/tail_.data()});
+      kernels::reduce(kernels::Reduction<T>{.a = tall_ ? a : a.transposed(),
+                                            .b = b.cols_from(0, tall_ ? p_.k : 0),
+                                            .r = triangle,
+                                            .c = c_.data(),
+                                            .left = tail_.data()});
     } else {
       factorise_complex_blocks(a, b, triangle);
     }
     if (!tall_) adjoin(triangle);
   }
 
-  void factorise_complex_blocks(const Matrix<T>& a, const Matrix<T>& b, W* triangle) {
+  void factorise_complex_blocks(const MatrixView<T>& a, const MatrixView<T>& b, W* triangle) {
     std::fill_n(triangle, narrow_ * narrow_, W(0));
     std::fill_n(c_.data(), narrow_ * p_.k, W(0));
     for (Int first = 0; first < length_; first += ld_) {
@@ -189,7 +184,7 @@ class Reduced final : public Solver<T> {
   }
 
   /// x = A^H w with L^H w = y. Of L^H the same singular values count as of L, and no rounding may decide otherwise.
-  bool expand_blocks(const Matrix<T>& a, const W* triangle, Answer<W>& answer) {
+  bool expand_blocks(const MatrixView<T>& a, const W* triangle, Answer<W>& answer) {
     W* adjoint = adjoint_.reserve(narrow_ * narrow_);
     load_adjoint(column_major<W>(triangle, narrow_, narrow_, narrow_), adjoint, narrow_);
     W* y = y_.reserve(narrow_ * p_.k);

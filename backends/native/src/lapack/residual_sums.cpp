@@ -2,9 +2,9 @@
 
 #include <vector>
 
+#include "in_rows.h"
 #include "kernels/kernels.h"
 #include "kernels/pool.h"
-#include "row_major.h"
 
 namespace lstsq::drivers {
 
@@ -15,25 +15,17 @@ void find_residual_sums(const Batch<T>& as,
                         const Batch<RealOf<T>>& found,
                         const Batch<State>& states,
                         RealOf<T>* sums) {
-  const Int n = as[0].cols, k = bs[0].cols, count = as.count();
+  const Int k = bs[0].cols, count = as.count();
 
   const auto find = [&](Int i, std::vector<double>& precise) {
-    const Matrix<RealOf<T>> given = found[i];
+    const MatrixView<RealOf<T>> given = found[i];
     if (states[i](0, 0) != State::x_alone) {
       for (Int c = 0; c < k; ++c) sums[i * k + c] = given(0, c);
       return;
     }
-    const RowMajor<T> to_a(as[i]), to_b(bs[i]);
-    const RowMajor<double> to_x(xs[i], /*with_gaps=*/false);
-    kernels::residuals(to_a.data,
-                       as[i].rows,
-                       n,
-                       to_a.ld,
-                       to_b.data,
-                       k,
-                       to_b.ld,
-                       reinterpret_cast<const WorkOf<T>*>(to_x.data),
-                       precise.data());
+    const InRows<T> a(as[i]), b(bs[i]);
+    const InRows<double> x(xs[i], /*with_gaps=*/false);
+    kernels::residuals(a.first(), b.first(), reinterpret_cast<const WorkOf<T>*>(x.first().data), precise.data());
     for (Int c = 0; c < k; ++c) sums[i * k + c] = static_cast<RealOf<T>>(precise[c]);
   };
 

@@ -22,7 +22,7 @@ class Residuals {
   using W = WorkOf<T>;
 
   /// sums[j] = |b_j - a x_j|^2. Reads the operands in tiles, so that it needs the same memory for every shape.
-  void compute(const Matrix<T>& a, const Matrix<T>& b, const W* x, Int ldx, double* sums) {
+  void compute(const MatrixView<T>& a, const MatrixView<T>& b, const W* x, Int ldx, double* sums) {
     const Int tile_cols = std::min<Int>(a.cols, 4096);
     const Int tile_rows = std::min<Int>(a.rows, std::max<Int>(16, 65536 / tile_cols));
     W* tile = tile_.reserve(tile_rows * tile_cols);
@@ -33,10 +33,9 @@ class Residuals {
       load(b.rows_from(i, rows), r, rows);
       for (Int j = 0; j < a.cols; j += tile_cols) {
         const Int cols = std::min(tile_cols, a.cols - j);
-        const Matrix<T> part = a.rows_from(i, rows).cols_from(j, cols);
+        const MatrixView<T> part = a.rows_from(i, rows).cols_from(j, cols);
         // The transpose of row-major memory is read and written straight through.
-        const Matrix<T> transposed{part.data, cols, rows, part.col_stride, part.row_stride, part.exponent};
-        load(transposed, tile, cols);
+        load(part.transposed(), tile, cols);
         lapack::gemm(/*transa=*/'T',
                      /*transb=*/'N',
                      /*m=*/rows,
@@ -56,7 +55,7 @@ class Residuals {
   }
 
   /// The same for x = 0.
-  void compute_at_zero(const Matrix<T>& b, double* sums) {
+  void compute_at_zero(const MatrixView<T>& b, double* sums) {
     const Int tile_rows = std::min<Int>(b.rows, std::max<Int>(16, 65536 / b.cols));
     W* r = r_.reserve(tile_rows * b.cols);
     std::fill(sums, sums + b.cols, 0.0);

@@ -13,7 +13,7 @@ template <class T>
 class RightSides {
  public:
   /// b, or a copy of it where a column is not as it should be: zeros stand for a column that is not finite.
-  Matrix<T> take(const Matrix<T>& b) {
+  MatrixView<T> take(const MatrixView<T>& b) {
     find_sizes(b);
     changed_ = false;
     for (const Size& size : sizes_) changed_ = changed_ || !size.finite || size.exponent != 0;
@@ -45,7 +45,7 @@ class RightSides {
     int exponent;
   };
 
-  void find_sizes(const Matrix<T>& b) {
+  void find_sizes(const MatrixView<T>& b) {
     constexpr std::int64_t parts = sizeof(T) / sizeof(Real);
     sizes_.assign(b.cols, Size{0, true, 0});
     for (std::int64_t i = 0; i < b.rows; ++i) {

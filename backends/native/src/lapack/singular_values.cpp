@@ -6,9 +6,9 @@
 #include <utility>
 #include <vector>
 
+#include "in_rows.h"
 #include "kernels/kernels.h"
 #include "reduction.h"
-#include "row_major.h"
 #include "shares.h"
 #include "svd_workspace.h"
 
@@ -86,17 +86,8 @@ void find_many(const Problem& p,
     Int stride = 0;
     if (count == 0 || !suits_batch<T>(p, count) || !as.places().evenly_spaced(stride)) return;
     if (stride == 0 && as.count() > 1) return;
-    const Matrix<T> first = as[0];
-    kernels::singular_values(kernels::SingularBatch<T>{.count = count,
-                                                       .m = p.m,
-                                                       .n = p.n,
-                                                       .a = first.data,
-                                                       .a_stride = stride,
-                                                       .row = first.row_stride,
-                                                       .column = first.col_stride,
-                                                       .s = s,
-                                                       .ok = found.data(),
-                                                       .elements = elements.data()});
+    kernels::singular_values(kernels::SingularBatch<T>{
+        .count = count, .a = as[0], .a_stride = stride, .s = s, .ok = found.data(), .elements = elements.data()});
   }
 }
 
@@ -120,7 +111,8 @@ class Finder {
     if constexpr (!Field<T>::is_complex) {
       const Int n = p_.smallest();
       std::uint8_t found = 0;
-      const kernels::SingularBatch<double> one{1, n, n, triangle, 0, 1, n, s_.data(), &found};
+      const kernels::SingularBatch<double> one{
+          .count = 1, .a = column_major<double>(triangle, n, n, n), .a_stride = 0, .s = s_.data(), .ok = &found};
       if (n <= small_order && kernels::singular_values(one) && found) return write(s_.data(), exponent, to);
     }
     if (!values_) values_ = std::make_unique<Values<W>>(p_.smallest());
@@ -130,12 +122,12 @@ class Finder {
 
   /// Those of a matrix that is finite. By orthogonal reduction, so that all digits are right, unless the Gram matrix in
   /// double precision has all of those that a longer matrix in single precision is worth.
-  void of_matrix(Matrix<T> a, RealOf<T>* to) {
+  void of_matrix(MatrixView<T> a, RealOf<T>* to) {
     if constexpr (std::is_same_v<T, float>) {
       if (std::max(p_.m, p_.n) >= 2 * p_.smallest()) {
-        const RowMajor<T> rows(a);
+        const InRows<T> rows(a);
         double* triangle = triangle_.reserve(p_.smallest() * p_.smallest());
-        if (kernels::gram_triangle(rows.data, p_.m, p_.n, rows.ld, triangle)) return of_triangle(triangle, 0, to);
+        if (kernels::gram_triangle(rows.first(), triangle)) return of_triangle(triangle, 0, to);
       }
     }
     a.exponent = scan(a).exponent;
@@ -144,7 +136,7 @@ class Finder {
     if (!reduced_)
       reduced_ = std::make_unique<Reduced<T>>(without_columns, std::numeric_limits<double>::infinity(), nullptr);
     W* triangle = triangle_.reserve(p_.smallest() * p_.smallest());
-    reduced_->reduce(a, Matrix<T>{a.data, p_.m, 0, 0, 0}, triangle);
+    reduced_->reduce(a, MatrixView<T>{a.data, p_.m, 0, 0, 0}, triangle);
     of_triangle(triangle, a.exponent, to);
   }
 
@@ -153,8 +145,9 @@ class Finder {
   bool is_long() const { return static_cast<double>(std::max(p_.m, p_.n)) >= 1.6 * static_cast<double>(p_.smallest()); }
 
   /// A and its transpose have the same singular values: whichever LAPACK reads as it lies.
-  void of_whole(const Matrix<T>& a, RealOf<T>* to) {
-    const Matrix<T> lies = a.col_stride == 1 ? Matrix<T>{a.data, a.cols, a.rows, 1, a.row_stride, a.exponent} : a;
+  void of_whole(const MatrixView<T>& a, RealOf<T>* to) {
+    const MatrixView<T> lies =
+        a.col_stride == 1 ? MatrixView<T>{a.data, a.cols, a.rows, 1, a.row_stride, a.exponent} : a;
     if (!whole_ || whole_rows_ != lies.rows) {
       whole_ = std::make_unique<SvdWorkspace<W>>(lies.rows, lies.cols, Vectors::none);
       whole_rows_ = lies.rows;

@@ -41,7 +41,7 @@ class Solver {
 
   /// Solve for finite operands. False if LAPACK did not converge, or an answer of this method would not be good enough;
   /// the answer is then undefined.
-  [[nodiscard]] virtual bool solve(const Matrix<T>& a, const Matrix<T>& b, Answer<WorkOf<T>>& answer) = 0;
+  [[nodiscard]] virtual bool solve(const MatrixView<T>& a, const MatrixView<T>& b, Answer<WorkOf<T>>& answer) = 0;
 };
 
 /// How many singular values are above the cutoff.

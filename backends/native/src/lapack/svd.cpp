@@ -22,7 +22,7 @@ class Svd final : public Solver<T> {
     x_.reserve(p_.n * p_.k);
   }
 
-  bool solve(const Matrix<T>& a, const Matrix<T>& b, Answer<W>& answer) override {
+  bool solve(const MatrixView<T>& a, const MatrixView<T>& b, Answer<W>& answer) override {
     // U (m x n) over A and V^H beside it if it is tall, else V^H (m x n) over A and U beside it. Nothing is longer than
     // a side of A.
     W* const u = tall_ ? a_.data() : other_.data();

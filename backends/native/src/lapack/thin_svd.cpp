@@ -24,7 +24,7 @@ template bool thin_svd(std::int64_t,
                        double*,
                        lapack::Complex*);
 
-bool RightSingular::compute(const Matrix<double>& a) {
+bool RightSingular::compute(const MatrixView<double>& a) {
   if (!scan(a).finite) return false;
   // A = Q R, and the right singular vectors of R are those of A.
   Buffer<double> qr(m_ * n_), tau(n_), work, unused(n_ * n_);

@@ -23,7 +23,7 @@ struct RightSingular {
   RightSingular(std::int64_t m, std::int64_t n) : vt(n * n), sigma(n), m_(m), n_(n) {}
 
   /// False where the SVD does not converge or `a` is not finite.
-  bool compute(const Matrix<double>& a);
+  bool compute(const MatrixView<double>& a);
 
  private:
   std::int64_t m_, n_;

@@ -29,13 +29,13 @@ inline Places places(const mx::array& a, int trailing) {
 template <class T>
 Batch<T> batch(const mx::array& a) {
   const T* data = reinterpret_cast<const T*>(a.data<char>());
-  if (a.ndim() == 1) return {Matrix<T>{data, a.shape(0), 1, a.strides(0), 1}, Places()};
-  return {Matrix<T>{data, a.shape(-2), a.shape(-1), a.strides(-2), a.strides(-1)}, places(a, /*trailing=*/2)};
+  if (a.ndim() == 1) return {MatrixView<T>{data, a.shape(0), 1, a.strides(0), 1}, Places()};
+  return {MatrixView<T>{data, a.shape(-2), a.shape(-1), a.strides(-2), a.strides(-1)}, places(a, /*trailing=*/2)};
 }
 
 /// States, each as a matrix of one entry.
 inline Batch<State> states(const mx::array& state) {
-  return {Matrix<State>{reinterpret_cast<const State*>(state.data<std::int32_t>()), 1, 1, 1, 1},
+  return {MatrixView<State>{reinterpret_cast<const State*>(state.data<std::int32_t>()), 1, 1, 1, 1},
           places(state, /*trailing=*/0)};
 }
 

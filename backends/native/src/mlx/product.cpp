@@ -31,7 +31,7 @@ std::vector<mx::Shape> Product::output_shapes(const std::vector<mx::array>& inpu
 
 namespace {
 
-bool is_zero(const Matrix<double>& a) {
+bool is_zero(const MatrixView<double>& a) {
   for (std::int64_t i = 0; i < a.rows; ++i) {
     for (std::int64_t j = 0; j < a.cols; ++j) {
       if (a(i, j) != 0) {

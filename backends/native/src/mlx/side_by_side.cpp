@@ -79,7 +79,8 @@ void copy(const T* from, const std::vector<Axis>& axes, std::size_t at, std::int
   const auto [count, stride] = axes[at];
   if (axes.size() - at == 2) {
     const auto [inner, inner_stride] = axes[at + 1];
-    detail::load_tiles(Matrix<T>{from, inner, count, inner_stride, stride}, to, inner, [](T value) { return value; });
+    detail::load_tiles(
+        MatrixView<T>{from, inner, count, inner_stride, stride}, to, inner, [](T value) { return value; });
     return;
   }
   for (std::int64_t i = 0; i < count; ++i) copy(from + i * stride, axes, at + 1, size / count, to + i * (size / count));

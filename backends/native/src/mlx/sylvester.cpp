@@ -36,7 +36,8 @@ std::vector<mx::Shape> Sylvester::output_shapes(const std::vector<mx::array>& in
 namespace {
 
 // In the basis V of right singular vectors: Z_ji = C_ji / (σi² − σj²) for i among the k kept and j among the others.
-void solve(const Matrix<double>& a, const Matrix<double>& x, const Matrix<double>& y, std::int64_t k, double* z) {
+void solve(
+    const MatrixView<double>& a, const MatrixView<double>& x, const MatrixView<double>& y, std::int64_t k, double* z) {
   const std::int64_t n = a.cols;
   if (k <= 0 || k >= n) {
     std::fill_n(z, n * n, 0.0);

@@ -15,6 +15,7 @@
 #include "pool.h"
 
 using namespace lstsq::kernels;
+using lstsq::MatrixView;
 
 #pragma GCC visibility push(default)
 extern "C" {
@@ -40,7 +41,7 @@ int shim_instruction_set(char* name) {  // of 16 bytes
                      T* x,                                                                                         \
                      R* residuals,                                                                                 \
                      double* report) {                                                                             \
-    Problem<T> p{a, m, n, lda, b, k, ldb, rcond, x, k, residuals};                                                 \
+    const Problem<T> p{{a, m, n, lda, 1}, {b, m, k, ldb, 1}, rcond, x, residuals};                                 \
     Report r;                                                                                                      \
     const int status = static_cast<int>(solve(p, &r));                                                             \
     report[0] = r.condition, report[1] = r.contraction, report[2] = r.steps, report[3] = static_cast<int>(r.tier); \
@@ -51,36 +52,36 @@ SHIM(d, double, double)
 SHIM(c, std::complex<float>, float)
 SHIM(z, std::complex<double>, double)
 
-#define SHIM_BATCH(S, T)                                                                                      \
-  int shim_batch_##S(int64_t count,                                                                           \
-                     int64_t m,                                                                               \
-                     int64_t n,                                                                               \
-                     int64_t k,                                                                               \
-                     const T* a,                                                                              \
-                     const T* b,                                                                              \
-                     double rcond,                                                                            \
-                     T* x,                                                                                    \
-                     T* residuals,                                                                            \
-                     uint8_t* ok,                                                                             \
-                     double* values,                                                                          \
-                     uint8_t* found) {                                                                        \
-    return solve_batch(                                                                                       \
-        Batch<T>{count, m, n, k, a, m * n, n, b, m * k, k, rcond, x, residuals, nullptr, ok, values, found}); \
+#define SHIM_BATCH(S, T)                                                                                          \
+  int shim_batch_##S(int64_t count,                                                                               \
+                     int64_t m,                                                                                   \
+                     int64_t n,                                                                                   \
+                     int64_t k,                                                                                   \
+                     const T* a,                                                                                  \
+                     const T* b,                                                                                  \
+                     double rcond,                                                                                \
+                     T* x,                                                                                        \
+                     T* residuals,                                                                                \
+                     uint8_t* ok,                                                                                 \
+                     double* values,                                                                              \
+                     uint8_t* found) {                                                                            \
+    return solve_batch(Batch<T>{                                                                                  \
+        count, {a, m, n, n, 1}, m * n, {b, m, k, k, 1}, m * k, rcond, x, residuals, nullptr, ok, values, found}); \
   }
 SHIM_BATCH(s, float)
 SHIM_BATCH(d, double)
 
-#define SHIM_SINGULAR_VALUES(S, T)                                                          \
-  int shim_singular_values_##S(int64_t count,                                               \
-                               int64_t m,                                                   \
-                               int64_t n,                                                   \
-                               const T* a,                                                  \
-                               int64_t a_stride,                                            \
-                               int64_t row,                                                 \
-                               int64_t column,                                              \
-                               T* s,                                                        \
-                               uint8_t* ok) {                                               \
-    return singular_values(SingularBatch<T>{count, m, n, a, a_stride, row, column, s, ok}); \
+#define SHIM_SINGULAR_VALUES(S, T)                                                            \
+  int shim_singular_values_##S(int64_t count,                                                 \
+                               int64_t m,                                                     \
+                               int64_t n,                                                     \
+                               const T* a,                                                    \
+                               int64_t a_stride,                                              \
+                               int64_t row,                                                   \
+                               int64_t column,                                                \
+                               T* s,                                                          \
+                               uint8_t* ok) {                                                 \
+    return singular_values(SingularBatch<T>{count, {a, m, n, row, column}, a_stride, s, ok}); \
   }
 SHIM_SINGULAR_VALUES(s, float)
 SHIM_SINGULAR_VALUES(d, double)
@@ -91,21 +92,21 @@ int shim_tridiagonalise(int64_t n, double* a, double* d, double* e) {
   return 0;
 }
 
-#define SHIM_REDUCE(S, T)                                                         \
-  int shim_reduce_##S(const T* a,                                                 \
-                      int64_t row,                                                \
-                      int64_t column,                                             \
-                      int64_t exponent,                                           \
-                      int64_t m,                                                  \
-                      int64_t n,                                                  \
-                      const T* b,                                                 \
-                      int64_t k,                                                  \
-                      double* r,                                                  \
-                      double* c,                                                  \
-                      double* left) {                                             \
-    const Strided<T> as{a, row, column, static_cast<int>(exponent)}, bs{b, k, 1}; \
-    reduce(Reduction<T>{as, m, n, bs, k, r, c, left});                            \
-    return 0;                                                                     \
+#define SHIM_REDUCE(S, T)                                                     \
+  int shim_reduce_##S(const T* a,                                             \
+                      int64_t row,                                            \
+                      int64_t column,                                         \
+                      int64_t exponent,                                       \
+                      int64_t m,                                              \
+                      int64_t n,                                              \
+                      const T* b,                                             \
+                      int64_t k,                                              \
+                      double* r,                                              \
+                      double* c,                                              \
+                      double* left) {                                         \
+    const MatrixView<T> as{a, m, n, row, column, static_cast<int>(exponent)}; \
+    reduce(Reduction<T>{as, {b, m, k, k, 1}, r, c, left});                    \
+    return 0;                                                                 \
   }
 SHIM_REDUCE(s, float)
 SHIM_REDUCE(d, double)
