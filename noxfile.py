@@ -244,7 +244,7 @@ def conformance(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def conformance_torch(session: nox.Session) -> None:
-    """Hold the torch backend to the contract, then array_api on torch; and the tests that want torch. It is a large download."""
+    """Hold the torch backend to the contract, then array_api on torch; and run the tests that want torch (large)."""
     install(session, "test")
     install_torch(session)
     for backend in ("torch", "array_api"):
