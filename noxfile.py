@@ -53,7 +53,8 @@ NAMESPACES = {"numpy": "numpy", "native": "numpy", "jax": "jax", "mlx": "mlx", "
 
 #: The tests that do more where torch is installed.
 WITH_TORCH = [
-    f"tests/test_{name}.py" for name in ("backend_torch", "backend_array_api", "benchmarks", "cli", "frontend")
+    f"tests/test_{name}.py"
+    for name in ("backend_torch", "backend_array_api", "benchmarks", "cli", "frontend", "readme")
 ]
 
 KERNEL_TESTS = "backends/native/tests/kernels"
@@ -195,8 +196,8 @@ def mlx_libraries(environment: Path) -> dict[str, str]:
 
 
 @nox.session(default=False)
-def readme(session: nox.Session) -> None:
-    """Write the support table in README.md anew, from what the backends claim."""
+def support_table(session: nox.Session) -> None:
+    """Write the support table in docs/contract.md anew, from what the backends claim."""
     install(session)
     session.run("python", "docs/support_table.py")
 

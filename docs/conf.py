@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import runpy
 import shutil
 import subprocess
 import sys
@@ -52,10 +51,7 @@ def plot(built: str, words: str, command: str) -> str:
     return f"![{words}](_plots/{source.name})"
 
 
-support_table = runpy.run_path(str(ROOT / "docs" / "support_table.py"))["render"]()
-
 myst_substitutions = {
-    "support_table": support_table,
     "accuracy_plot": plot("accuracy/accuracy.png", "Error against condition number", "nox -s docs"),
     "benchmark_plot": plot("bench/bench.png", "Time over the floor of the machine", "nox -s bench"),
     "compare_page": ' (<a href="page.html">this one, of the command below</a>)',

@@ -1,6 +1,6 @@
-"""Writes the support table of README.md from what the backends claim; a test fails if it is stale.
+"""Writes the support table of contract.md from what the backends claim; a test fails if it is stale.
 
-Run it with ``nox -s readme``.
+Run it with ``nox -s support_table``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 import lstsq
 from lstsq import Backend
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+PAGE = Path(__file__).with_name("contract.md")
 BEGIN, END = "<!-- support table: written by docs/support_table.py -->", "<!-- end of support table -->"
 
 BACKENDS = ("numpy", "native", "jax", "torch", "mlx", "array_api")
@@ -60,4 +60,4 @@ def replace(text: str) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(replace(README.read_text()))
+    PAGE.write_text(replace(PAGE.read_text()))

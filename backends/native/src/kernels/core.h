@@ -17,10 +17,10 @@ class Core {
   // In place on v (n rows of `probes`): v = A'A v, from A itself.
   using Multiply = std::function<void(double* v)>;
 
-  // chain: the longest chain of additions behind an entry of g; unit: the unit roundoff of the products and sums.
-  // limit: the diagonal must lie within [1 / limit, limit], at most that of largest_norm (range.h). multiply, where
-  // given, is for a matrix for which the bounds of the rounding errors promise too little: what they came to is then
-  // measured.
+  // chain: how many additions the longest sum behind an entry of g had. unit: the unit roundoff of products and sums.
+  // limit: the diagonal of g must lie within [1 / limit, limit]; the limit is at most the square of largest_norm
+  // (range.h). multiply: where it is given and the bound of the contraction is too large, the contraction is measured
+  // with it.
   Status factorise(int64_t chain, double unit, double limit, double rcond, const Multiply& multiply = nullptr);
 
   // w (n rows of k) = (A'A)^-1 w. norms (k), where given: the columns' |R^-T D w|_2.

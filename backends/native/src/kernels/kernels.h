@@ -72,8 +72,9 @@ void residuals(const MatrixView<T>& a,
                const std::conditional_t<Real<T>::parts == 2, std::complex<double>, double>* x,
                double* sums);
 
-// A (m by n, m >= n) = Q [R; 0]. All entries are finite, and their squares in range but for columns that are next to
-// nothing. Only the triangle and the first n rows of Q'b are kept, not Q.
+// A (m by n, m >= n) = Q [R; 0]. All entries of A are finite, and none of their squares overflows. Squares may
+// underflow only in columns that are negligible beside A. The triangle and the first n rows of Q'b are kept, and Q is
+// not.
 template <class T>
 struct Reduction {
   MatrixView<T> a;  // m by n, any strides

@@ -1,6 +1,8 @@
-// LU factors of a row-major matrix, with exchanges of columns, and solves with them. LAPACK's getrf would say that P A'
-// = L U of the transpose: the rows of `lu` hold U' below and on the diagonal and the unit triangle L' above it, and A =
-// U' L' P. Rows are padded to whole vectors, with zeros.
+// LU factors of a row-major matrix, with exchanges of columns, and solves with them.
+//
+// They are the factors that LAPACK's getrf finds for the transpose: P A' = L U, so A = U' L' P. In the rows of `lu`, U'
+// is on and below the diagonal, and L', whose diagonal of ones is not stored, is above it. Rows are padded to whole
+// vectors, with zeros.
 #pragma once
 
 #include "isa.h"

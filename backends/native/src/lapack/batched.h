@@ -43,7 +43,7 @@ struct Outputs {
   std::int32_t* exponent;
   double* spectrum;           ///< or null: nobody will want the singular values
   double* precise = nullptr;  ///< x before it was rounded, where that is wanted
-  bool at_once = false;       ///< whether nothing is to be left open that is found with x at little cost
+  bool at_once = false;       ///< whether to find, with x, whatever else costs little then
 
   /// Those of one element.
   Outputs at(Int element, const Problem& p, Int spectrum_size) const {

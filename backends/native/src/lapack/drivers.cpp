@@ -45,8 +45,9 @@ Problem core_of(const Problem& p) {
   return {p.smallest(), p.smallest(), p.k};
 }
 
-/// Whether the core is worth the detour: always for qr, which is that; for svd as for LAPACK's own drivers; and for
-/// gelsd if the problem is wide, where LAPACK's own is slow.
+/// Whether the problem is reduced to a core first. Always for qr, which consists of that, and where it can be done in
+/// blocks. Else for svd where LAPACK's own drivers do it, and for gelsd there too if the problem is wide, for which
+/// LAPACK's own reduction is slow.
 template <class T>
 bool reduces(Driver driver, double rcond, const Problem& p) {
   if (driver == Driver::qr || in_blocks<T>(p, rcond)) return true;

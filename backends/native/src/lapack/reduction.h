@@ -22,12 +22,12 @@
 
 namespace lstsq::drivers {
 
-/// Whether a problem is long enough to be reduced in blocks. For complex ones beyond this width LAPACK's own blocking
-/// does better.
+/// Whether a problem is long enough to be reduced in blocks. Wider complex problems LAPACK's own blocks reduce faster.
 ///
-/// x = A^H w is as accurate as a solution can be, but the residual b - A x that it leaves is larger than that of x = Q
-/// y by the condition number. That is next to nothing where the answer is rounded to single precision, unless singular
-/// values count that are small even in double precision; elsewhere Q is kept.
+/// In blocks no Q is kept, and the solution of a wide problem is x = A^H w instead of x = Q y. Such an x is as accurate
+/// as a solution can be, but its residual b - A x is larger, by a factor of up to the condition number. Where the
+/// answer is rounded to single precision the difference is lost in the rounding, unless singular values count that are
+/// small even in double precision. Otherwise Q is kept.
 template <class T>
 bool in_blocks(const Problem& p, double rcond) {
   const Int narrow = p.smallest(), length = std::max(p.m, p.n);
