@@ -68,6 +68,8 @@ class Bounds(NamedTuple):
     #: The smallest and the largest norm of a column (a row, of a wide matrix).
     shortest: Array
     longest: Array
+    #: Whether errors are measured in the unknowns of a matrix whose columns have norm 1.
+    scaled: bool
 
 
 class Reduction(NamedTuple):
@@ -152,6 +154,8 @@ def _judge(
 ) -> tuple[Array, Array]:
     """Which matrices are certified, ``(B, 1)``, and which of the right-hand sides are solved then, ``(B, K)``."""
     (m, n), rho = shape, bounds.rho
+    # How much longer than an error of the unknowns the residual may be that it makes.
+    reach = math.sqrt(n) if bounds.scaled else bounds.norm
     # Twice, for the rounding errors of the bounds themselves.
     certain = (rho < CONTRACTION) & (2 * rcond * bounds.norm * bounds.inverse < 1)
     if not single:
@@ -160,10 +164,16 @@ def _judge(
         certain = certain & ((size_b == 0) | ((size_b >= 2.0**-150) & (size_b <= 2.0**150)))
     step, size, residual = measured[:3]
     enough = SINGLE if single else UNIT * (1 + bounds.condition / (8 * math.sqrt(min(m, n))))
-    if m > n:
-        return certain, rho * step <= enough * (1 - rho) * (size + residual)
-    if m == n:
-        return certain, rho * step <= enough * (1 - rho) * size
+    if m >= n:
+        left = rho * step
+        done = left <= enough * (1 - rho) * (size + residual if m > n else size)
+        if not single:
+            # And the residual is right: what the error adds to it is nothing beside it or beside its own rounding
+            # errors, or it is no more than these.
+            own = 8 * UNIT * reach * size
+            settled = (reach * left <= 2.0**-27 * (1 - rho) * residual) | (reach * left <= (1 - rho) * own)
+            done = done & (settled | (residual <= own))
+        return certain, done
     # A wide matrix: y of x = Aᴴ y may be larger than x by the condition number, and each product loses of it.
     lost = rho + 8 * UNIT * bounds.norm * bounds.inverse
     done = lost * step <= (SINGLE if single else UNIT) * (1 - rho) * size
@@ -226,7 +236,7 @@ def _reduce(xp: Any, a: Array, single: bool, gram_and_additions: tuple[Array, in
         shortest, longest = (xp.sqrt(v) for v in range_) if range_ else (None, None)
         # The square root of what is negative, where rho is beyond 1, is NaN, and so is what is made of it.
         inverse = xp.sqrt(inverse / (1 - rho))
-        return Bounds(rho, xp.sqrt(norm), inverse, xp.sqrt(largest_p), shortest, longest)
+        return Bounds(rho, xp.sqrt(norm), inverse, xp.sqrt(largest_p), shortest, longest, not wide)
 
     def singular_values(bounds: Bounds, good: Array) -> Array:
         good = lacking.to_device(xp, good, a)[:, None, None]

@@ -45,7 +45,7 @@ def reduce(xp: Any, a: Array) -> Reduction:
         inverse = inverse**root / (1 - rho)
         norm = xp.minimum(norm**root, xp.ones_like(norm))
         # In the units of the caller; the condition number from below is at least 1, and no more is known for certain.
-        return Bounds(rho, norm * size, inverse / size, xp.ones_like(rho), size, size)
+        return Bounds(rho, norm * size, inverse / size, xp.ones_like(rho), size, size, False)
 
     def singular_values(_: Bounds, good: Array) -> Array:
         good = lacking.to_device(xp, good, a)[:, None, None]

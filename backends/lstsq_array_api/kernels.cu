@@ -155,9 +155,13 @@ __device__ bool certain(const Bounds& bounds, double rcond) {
 // Whether a right-hand side is solved whose last step had this size.
 __device__ bool solved(const Bounds& bounds, double step, double size, double residual, double size_b, int m, int n) {
   if (!single && !(size_b == 0 || (size_b >= 0x1p-150 && size_b <= 0x1p150))) return false;
-  double enough = single ? single_precision : unit * (1 + bounds.condition / (8 * sqrt(double(n))));
-  if (m > n) size += residual;
-  return bounds.rho * step <= enough * (1 - bounds.rho) * size;
+  double left = bounds.rho * step / (1 - bounds.rho);
+  if (single) return left <= single_precision * (m > n ? size + residual : size);
+  double root = sqrt(double(n)), own = 8 * unit * root * size;
+  if (!(left <= unit * (1 + bounds.condition / (8 * root)) * (m > n ? size + residual : size))) return false;
+  // And the residual is right: what the error adds to it is nothing beside it or beside its own rounding errors, or it is
+  // no more than these.
+  return root * left <= 0x1p-27 * residual || root * left <= own || residual <= own;
 }
 
 }  // namespace
