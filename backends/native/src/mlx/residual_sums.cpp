@@ -1,6 +1,5 @@
 #include "residual_sums.h"
 
-
 #include "arrays.h"
 #include "lapack/residual_sums.h"
 #include "lstsq.h"
