@@ -8,7 +8,6 @@
 #include <numpy/arrayobject.h>
 
 #include <string>
-#include <vector>
 
 #include "lapack/at_once.h"
 #include "lapack/capsules.h"

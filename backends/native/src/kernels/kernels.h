@@ -45,7 +45,7 @@ struct Problem {
   T* x;                                         // n by k, contiguous
   typename Real<T>::type* residuals = nullptr;  // k sums of squares of b - a x, or null: not wanted
   double* precise = nullptr;  // x before it was rounded to T, n by k (real and imaginary parts in turn), or null
-  double* gram = nullptr;     // A'A in double precision, n by n, where the report says that it was formed; or null
+  double* gram = nullptr;     // the upper triangle of A'A, n by n, where the report says that it was formed; or null
 };
 
 // How a problem was solved.

@@ -1,5 +1,4 @@
 // One problem: choose the reduction by shape, and convert the answer.
-#include <cmath>
 #include <memory>
 #include <vector>
 

@@ -75,11 +75,11 @@ class Tall {
   }
 
  private:
-  // Both triangles, without gaps.
+  // Its upper triangle, rows without gaps.
   void copy_gram(double* to) const {
     const int64_t n = p_.a.cols, ld = padded(n);
     for (int64_t i = 0; i < n; ++i)
-      for (int64_t j = i; j < n; ++j) to[i * n + j] = to[j * n + i] = gram_[static_cast<size_t>(i * ld + j)];
+      for (int64_t j = i; j < n; ++j) to[i * n + j] = gram_[static_cast<size_t>(i * ld + j)];
   }
 
   // Of real matrices alone.

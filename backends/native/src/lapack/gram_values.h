@@ -23,8 +23,8 @@ class GramValues {
  public:
   explicit GramValues(Int n) : n_(n), work_(5 * n) {}
 
-  /// s (n, descending) from A'A (n x n), which is destroyed. False where the condition is beyond what that allows, or
-  /// LAPACK did not converge: s is then undefined.
+  /// s (n, descending) from the upper triangle of A'A (n rows of n), which is destroyed. False where the condition is
+  /// beyond what that allows, or LAPACK did not converge: s is then undefined.
   [[nodiscard]] bool find(double* gram, double* s) {
     double *const beside = work_.data(), *const work = beside + n_;
     kernels::tridiagonalise(n_, gram, s, beside, work);

@@ -1,5 +1,6 @@
 #include "lapack.h"
 
+#include <limits>
 #include <stdexcept>
 
 namespace lstsq::lapack {

@@ -11,10 +11,7 @@
 #include <bit>
 #include <complex>
 #include <cstdint>
-#include <limits>
-#include <string>
 #include <type_traits>
-#include <vector>
 
 namespace lstsq::lapack {
 

@@ -1,7 +1,6 @@
 #include "thin_svd.h"
 
 #include <algorithm>
-#include <complex>
 
 #include "lapack.h"
 #include "svd_workspace.h"

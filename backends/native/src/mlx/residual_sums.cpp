@@ -1,7 +1,5 @@
 #include "residual_sums.h"
 
-#include <stdexcept>
-
 #include "arrays.h"
 #include "lapack/residual_sums.h"
 #include "lstsq.h"

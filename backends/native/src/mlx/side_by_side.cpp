@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <stdexcept>
 
 #include "lapack/matrix.h"
 #include "mlx/ops.h"

@@ -1,6 +1,5 @@
 #include "singular_values.h"
 
-#include <stdexcept>
 #include <vector>
 
 #include "arrays.h"

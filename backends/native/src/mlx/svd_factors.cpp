@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <complex>
 #include <limits>
-#include <stdexcept>
 
 #include "arrays.h"
 #include "lapack/blas.h"
