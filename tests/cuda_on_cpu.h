@@ -1,4 +1,5 @@
-// Enough of CUDA to run a kernel on the processor, for the tests: a block's threads are threads, and its barrier is one.
+// Enough of CUDA to run a kernel on the processor, for the tests: a block's threads are threads, and its barrier is
+// one.
 
 #include <atomic>
 #include <barrier>
@@ -11,6 +12,7 @@
 
 #define __global__
 #define __device__
+#define __launch_bounds__(threads, blocks)
 #define SHARED(name) double* name = shared_memory
 #define __syncthreads() meeting->arrive_and_wait()
 
@@ -24,11 +26,17 @@ inline thread_local std::barrier<>* meeting;
 
 using std::fabs, std::sqrt, std::nan;
 
-inline void atomicAdd(int* to, int value) { std::atomic_ref<int>(*to) += value; }
+inline void atomicAdd(int* to, int value) {
+  std::atomic_ref<int>(*to) += value;
+}
 
 // As the driver of CUDA does: `arguments` holds the address of each.
 template <class... Argument, std::size_t... Place>
-void run(void (*kernel)(Argument...), int blocks, int threads, std::size_t bytes, void** arguments,
+void run(void (*kernel)(Argument...),
+         int blocks,
+         int threads,
+         std::size_t bytes,
+         void** arguments,
          std::index_sequence<Place...>) {
   for (int block = 0; block < blocks; ++block) {
     // Shared memory holds what was there before, on a GPU; here, what nobody would take for a result. The end of it is

@@ -30,7 +30,8 @@ class Kernels:
     Of the arguments of a kernel an int is C's int, a float its double, and all else is an array of the library.
     """
 
-    #: Threads of a block of several on a processor of the GPU, and of one that is alone there: powers of two.
+    #: Threads of a block of several on a processor of the GPU, and of one that is alone there: powers of two. The
+    #: kernels say how many they may be started with, and have no more registers than so many threads may.
     threads = 256
     most_threads = 1024
     #: Bytes that a block of threads may share.

@@ -22,13 +22,15 @@ struct Bounds {
   double rho, norm, inverse, condition, shortest, longest;
 };
 
-constexpr double unit = 1.1102230246251565e-16;         // 2^-53
-constexpr double single_precision = 3.7252902984619e-9; // 2^-28
+constexpr double unit = 1.1102230246251565e-16;          // 2^-53
+constexpr double single_precision = 3.7252902984619e-9;  // 2^-28
 constexpr bool single = sizeof(Real) == 4;
 constexpr int max_steps = 6;
 constexpr int unknown = -1;  // A rank.
 
-__device__ double largest(double a, double b) { return a > b || a != a ? a : b; }  // NaN stays.
+__device__ double largest(double a, double b) {
+  return a > b || a != a ? a : b;
+}  // NaN stays.
 
 // The sum of what each thread has, for all of them. `scratch` holds a number for each thread.
 __device__ double sum(double mine, double* scratch) {
@@ -57,8 +59,11 @@ __device__ double maximum(double mine, double* scratch) {
   return most;
 }
 
-// e / n, if both are small enough, as where n^2 and e are at most 2^16: a division of integers takes as long as thirty products.
-__device__ int quotient(int e, float one_over_n) { return int((e + 0.5f) * one_over_n); }
+// e / n, if both are small enough, as where n^2 and e are at most 2^16: a division of integers takes as long as thirty
+// products.
+__device__ int quotient(int e, float one_over_n) {
+  return int((e + 0.5f) * one_over_n);
+}
 
 // The place (i, j), j <= i, of an entry of a lower triangle that is stored row by row.
 __device__ void place(int entry, int& i, int& j) {
@@ -70,8 +75,8 @@ __device__ void place(int entry, int& i, int& j) {
 
 // From the Gram matrix g (n x n): p, about its inverse, and the bounds. `additions` are behind each entry of g. l and t
 // are n x n, d is n; p may be l.
-__device__ Bounds prove(const double* g, double* l, double* t, double* p, double* d, double* scratch, int n,
-                        double additions) {
+__device__ Bounds
+prove(const double* g, double* l, double* t, double* p, double* d, double* scratch, int n, double additions) {
   int me = threadIdx.x, all = blockDim.x;
   double shortest = 1e300, longest = 0, frobenius = 0;
   for (int i = me; i < n; i += all) {
@@ -91,8 +96,8 @@ __device__ Bounds prove(const double* g, double* l, double* t, double* p, double
     t[e] = i == j;
   }
   __syncthreads();
-  // L D L^T, and the inverse of L with it: column j, and row j of the inverse, are taken out of what is below. D is what
-  // is left of the diagonal.
+  // L D L^T, and the inverse of L with it: column j, and row j of the inverse, are taken out of what is below. D is
+  // what is left of the diagonal.
   for (int j = 0; j < n; ++j) {
     double over_pivot = 1 / l[j * n + j];
     for (int e = me; e < (n - j - 1) * n; e += all) {
@@ -159,8 +164,8 @@ __device__ bool solved(const Bounds& bounds, double step, double size, double re
   if (single) return left <= single_precision * (m > n ? size + residual : size);
   double root = sqrt(double(n)), own = 8 * unit * root * size;
   if (!(left <= unit * (1 + bounds.condition / (8 * root)) * (m > n ? size + residual : size))) return false;
-  // And the residual is right: what the error adds to it is nothing beside it or beside its own rounding errors, or it is
-  // no more than these.
+  // And the residual is right: what the error adds to it is nothing beside it or beside its own rounding errors, or it
+  // is no more than these.
   return root * left <= 0x1p-27 * residual || root * left <= own || residual <= own;
 }
 
@@ -168,8 +173,17 @@ __device__ bool solved(const Bounds& bounds, double step, double size, double re
 
 // Problem blockIdx.x of a batch: a (m x n), b (m x k) in rows, m >= n. Writes x (n x k), the sums of squares of the
 // residuals (k), and the rank if it is proven; what is not is counted in *failures. Shared memory: see `_fused.py`.
-extern "C" __global__ void solve_batch(const Real* a_in, const Real* b_in, Real* x_out, Real* squares_out,
-                                       int* rank, int* failures, int m, int n, int k, double rcond, int a_is_shared) {
+extern "C" __global__ void __launch_bounds__(256, 1) solve_batch(const Real* a_in,
+                                                                 const Real* b_in,
+                                                                 Real* x_out,
+                                                                 Real* squares_out,
+                                                                 int* rank,
+                                                                 int* failures,
+                                                                 int m,
+                                                                 int n,
+                                                                 int k,
+                                                                 double rcond,
+                                                                 int a_is_shared) {
   SHARED(shared);
   int me = threadIdx.x, all = blockDim.x;
   long long problem = blockIdx.x;
@@ -274,8 +288,15 @@ namespace {
 // The same for a matrix of N columns by one thread, which has all that is N x N to itself: a block would wait for its
 // barriers most of the time. The rows are read again in each pass.
 template <int N>
-__device__ void solve_alone(const Real* a, const Real* b, Real* x_out, Real* squares_out, int* rank, int* failures,
-                            int m, int k, double rcond) {
+__device__ void solve_alone(const Real* a,
+                            const Real* b,
+                            Real* x_out,
+                            Real* squares_out,
+                            int* rank,
+                            int* failures,
+                            int m,
+                            int k,
+                            double rcond) {
   double g[N][N], l[N][N], t[N][N], p[N][N], d[N];
   for (int i = 0; i < N; ++i)
     for (int j = 0; j < N; ++j) g[i][j] = 0;
@@ -410,13 +431,28 @@ __device__ void solve_alone(const Real* a, const Real* b, Real* x_out, Real* squ
 
 }  // namespace
 
-#define SOLVE_TINY(n)                                                                                             \
-  extern "C" __global__ void solve_tiny_##n(const Real* a, const Real* b, Real* x, Real* squares, int* rank,      \
-                                            int* failures, int count, int m, int k, double rcond) {               \
-    long long problem = (long long)blockIdx.x * blockDim.x + threadIdx.x;                                         \
-    if (problem >= count) return;                                                                                 \
-    solve_alone<n>(a + problem * m * n, b + problem * m * k, x + problem * n * k, squares + problem * k,          \
-                   rank + problem, failures, m, k, rcond);                                                        \
+#define SOLVE_TINY(n)                                                     \
+  extern "C" __global__ void solve_tiny_##n(const Real* a,                \
+                                            const Real* b,                \
+                                            Real* x,                      \
+                                            Real* squares,                \
+                                            int* rank,                    \
+                                            int* failures,                \
+                                            int count,                    \
+                                            int m,                        \
+                                            int k,                        \
+                                            double rcond) {               \
+    long long problem = (long long)blockIdx.x * blockDim.x + threadIdx.x; \
+    if (problem >= count) return;                                         \
+    solve_alone<n>(a + problem * m * n,                                   \
+                   b + problem * m * k,                                   \
+                   x + problem * n * k,                                   \
+                   squares + problem * k,                                 \
+                   rank + problem,                                        \
+                   failures,                                              \
+                   m,                                                     \
+                   k,                                                     \
+                   rcond);                                                \
   }
 
 SOLVE_TINY(1)
@@ -426,12 +462,11 @@ SOLVE_TINY(4)
 SOLVE_TINY(5)
 SOLVE_TINY(6)
 
-
-
 // The singular values of matrix blockIdx.x of a batch, a (m x n) in rows with m >= n, descending: rotations of pairs of
 // columns until all are orthogonal (Hestenes 1958; Golub and Van Loan 2013, section 8.6.3). n / 2 pairs are rotated at
 // once, by the same number of threads each. NaN where sweeps do not end.
-extern "C" __global__ void singular_values_batch(const Real* a_in, Real* s_out, int m, int n) {
+extern "C" __global__ void __launch_bounds__(256, 1)
+    singular_values_batch(const Real* a_in, Real* s_out, int m, int n) {
   SHARED(shared);
   int me = threadIdx.x, all = blockDim.x;
   long long problem = blockIdx.x;
@@ -506,8 +541,9 @@ extern "C" __global__ void singular_values_batch(const Real* a_in, Real* s_out, 
 
 namespace {
 
-// What the kernels leave for each other, in double precision, and where: the bounds, the status and the steps taken; one
-// over the norms of the columns; P; x; the sizes of the last step and of that before it; W^T W; and the pieces of sums.
+// What the kernels leave for each other, in double precision, and where: the bounds, the status and the steps taken;
+// one over the norms of the columns; P; x; the sizes of the last step and of that before it; W^T W; and the pieces of
+// sums.
 struct Work {
   double *bounds, *status, *taken, *d, *p, *x, *last, *before, *gram, *pieces;
   __device__ Work(double* memory, int n, int k) {
@@ -521,9 +557,11 @@ constexpr double unproven = 0, proven = 1, given_up = 2;  // The status.
 
 }  // namespace
 
-// Block blockIdx.x sums W^T W over its share of the rows. A thread has four columns and four more, `across` apart so that
-// neighbours read neighbours, for every groups-th row; the pieces are [block][4 x 4][tile], tiles of the lower triangle.
-extern "C" __global__ void gram(const Real* a, const Real* b, double* work, int m, int n, int k, int rows_each) {
+// Block blockIdx.x sums W^T W over its share of the rows. A thread has four columns and four more, `across` apart so
+// that neighbours read neighbours, for every groups-th row; the pieces are [block][4 x 4][tile], tiles of the lower
+// triangle.
+extern "C" __global__ void __launch_bounds__(256, 1)
+    gram(const Real* a, const Real* b, double* work, int m, int n, int k, int rows_each) {
   SHARED(shared);
   double* pieces = Work(work, n, k).pieces;
   int me = threadIdx.x, all = blockDim.x, w = n + k;
@@ -572,7 +610,7 @@ extern "C" __global__ void gram(const Real* a, const Real* b, double* work, int 
 
 // The sum of the pieces, as a matrix w x w. A block sums sixteen entries, with a team of threads that share the pieces
 // of each.
-extern "C" __global__ void add_pieces(double* memory, int count, int n, int k) {
+extern "C" __global__ void __launch_bounds__(256, 1) add_pieces(double* memory, int count, int n, int k) {
   SHARED(sums);
   Work work(memory, n, k);
   int w = n + k, across = (w + 3) / 4, tiles = across * (across + 1) / 2;
@@ -589,8 +627,10 @@ extern "C" __global__ void add_pieces(double* memory, int count, int n, int k) {
   if (i < w && j < w) work.gram[i * w + j] = work.gram[j * w + i] = total;
 }
 
-// One block: what is to be known of the matrix, and the first solution. The status, and then the rank, are for the host.
-extern "C" __global__ void core(double* memory, int* status, int n, int k, double additions, double rcond) {
+// One block: what is to be known of the matrix, and the first solution. The status, and then the rank, are for the
+// host.
+extern "C" __global__ void __launch_bounds__(1024, 1)
+    core(double* memory, int* status, int n, int k, double additions, double rcond) {
   SHARED(shared);
   int me = threadIdx.x, all = blockDim.x, w = n + k;
   Work work(memory, n, k);
@@ -621,7 +661,8 @@ extern "C" __global__ void core(double* memory, int* status, int n, int k, doubl
 
 // Block blockIdx.x, for its share of the rows: r = b - a x, then a^T r (n x k), the sums of squares of r (k) and the
 // largest number of b (k), in pieces[block].
-extern "C" __global__ void residual(const Real* a, const Real* b, double* memory, int m, int n, int k, int rows_each) {
+extern "C" __global__ void __launch_bounds__(256, 1)
+    residual(const Real* a, const Real* b, double* memory, int m, int n, int k, int rows_each) {
   SHARED(shared);
   int me = threadIdx.x, all = blockDim.x;
   Work work(memory, n, k);
@@ -662,7 +703,8 @@ extern "C" __global__ void residual(const Real* a, const Real* b, double* memory
     for (int e = me; e < groups * outputs; e += all) {
       int output = e % outputs, j = output / k, column = output % k;
       double dot = 0;
-      for (int row = e / outputs; row < rows; row += groups) dot += double(tile[row * stride + j]) * r[row * k + column];
+      for (int row = e / outputs; row < rows; row += groups)
+        dot += double(tile[row * stride + j]) * r[row * k + column];
       sums[e] += dot;
     }
     for (int column = me; column < k; column += all) {
@@ -686,8 +728,8 @@ extern "C" __global__ void residual(const Real* a, const Real* b, double* memory
 }
 
 // One block, with the pieces of `residual`: if the last step proves x, x is the answer; else one more step.
-extern "C" __global__ void refine(double* memory, Real* x_out, Real* squares_out, int* status, int count, int m_is_n,
-                                  int n, int k) {
+extern "C" __global__ void __launch_bounds__(1024, 1)
+    refine(double* memory, Real* x_out, Real* squares_out, int* status, int count, int m_is_n, int n, int k) {
   SHARED(shared);
   int me = threadIdx.x, all = blockDim.x;
   Work work(memory, n, k);
