@@ -103,7 +103,9 @@ def lint(session: nox.Session) -> None:
     cpp = [
         str(path) for path in sorted(Path("backends/native/src").rglob("*")) if path.suffix in (".cpp", ".h", ".hpp")
     ]
-    session.run("clang-format", *(["-i"] if fix else ["--dry-run", "-Werror"]), *cpp)
+    cuda = ["backends/lstsq_array_api/kernels.cu", "tests/cuda_on_cpu.h"]
+    style = ["--style=file:backends/native/.clang-format", *(["-i"] if fix else ["--dry-run", "-Werror"])]
+    session.run("clang-format", *style, *cpp, *cuda)
     workflows = map(str, sorted(Path(".github/workflows").iterdir()))
     session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
 
