@@ -35,7 +35,7 @@ extern "C" int launch(const char* name, int blocks, int threads, size_t bytes, v
 class OnCpu(_cuda.Kernels):
     """The kernels, compiled for this machine."""
 
-    #: Few: what the kernels do must not depend on how many there are, and each is one of the system's.
+    #: Few, since each is one of the system's; sixteen is the fewest that `add_pieces` can do with.
     threads = most_threads = 16
 
     def __init__(self, folder: Path, real: str, shared_limit: int) -> None:

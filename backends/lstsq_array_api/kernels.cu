@@ -4,8 +4,9 @@
 // all blocks, each with a share of the rows (gram, residual); between these passes one block does what is N x N (core,
 // refine). All sums are in double precision and in a fixed order, so that an answer does not depend on its neighbours.
 //
-// Numbers are `Real`, which the compiler is told: float or double. Loops are strided by the number of threads, whatever
-// that is, and threads meet at barriers alone: nothing here needs a warp, so that a CPU can run it for the tests.
+// Numbers are `Real`, which the compiler is told: float or double. Loops are strided by the number of threads, a power
+// of two from sixteen on, and threads meet at barriers alone: nothing here needs a warp, so that a CPU can run it for
+// the tests.
 
 #if defined(LSTSQ_ON_CPU)
 #include LSTSQ_ON_CPU
