@@ -222,9 +222,8 @@ def _prepare(
     given = (solver, a.shape, b.shape, a_dtype, b_dtype, default_float, known, driver)
     try:
         plan = _plan(*given)
-    except (
-        TypeError
-    ):  # A dtype is refused, and again here; or a size is symbolic and cannot be remembered, as in torch.
+    except TypeError:
+        # A dtype is refused, and again here; or a size is symbolic and cannot be remembered, as in torch.
         plan = _plan.__wrapped__(*given)
     # Asked each time: the answer may depend on a setting of the library.
     reason = solver.refuse(plan.dtype, plan.driver)

@@ -133,14 +133,19 @@ class ArrayApiBackend(Backend):
         TypeError
             The array is one of these.
         """
-        layout = str(getattr(array, "layout", "torch.strided"))
-        if layout != "torch.strided":
-            raise TypeError(f"got a torch tensor of layout {layout}; expected a dense one. Pass array.to_dense().")
+        require_dense(array)
         if any(isinstance(size, float) and math.isnan(size) for size in array.shape):
             raise TypeError(
                 f"got a Dask array of shape {array.shape}, not all of which is known; expected a known shape. "
                 "Call array.compute_chunk_sizes() first."
             )
+
+
+def require_dense(array: Array) -> None:
+    """Refuse tensors of torch that leave numbers out. Arrays of other libraries have no layout."""
+    layout = str(getattr(array, "layout", "torch.strided"))
+    if layout != "torch.strided":
+        raise TypeError(f"got a torch tensor of layout {layout}; expected a dense one. Pass array.to_dense().")
 
 
 def _on_its_device(array: Array) -> AbstractContextManager[Any]:

@@ -111,8 +111,6 @@ def _solve_long(xp: Any, kernels: Kernels, a: Array, b: Array, rcond: float, sin
         gram = xp.reshape(work[before_gram : before_gram + w * w], (1, w, w))[:, :n, :n]
         working = xp.astype(a, xp.float64)
         s = _certified.singular_values(xp, working, gram, additions, np.ones(1, bool), dtype != xp.float64)
-    elif singular_values:
-        s = squares[:, :1] + xp.zeros((1, n), dtype=dtype, device=where)  # Nobody reads it.
     return Certified(x, squares, good, s, status[1:])
 
 

@@ -74,6 +74,21 @@ __device__ void place(int entry, int& i, int& j) {
   j = entry - i * (i + 1) / 2;
 }
 
+// The bounds, from ||I - P G||^2, trace(P), the bound of ||A^+||^2, ||A^T A||^2, the largest entry of P's diagonal and
+// the squares of the norms of columns, for n columns and so many additions behind an entry of the Gram matrix.
+__device__ Bounds conclude(int n,
+                           double additions,
+                           double defect,
+                           double trace,
+                           double inverse,
+                           double frobenius,
+                           double most,
+                           double shortest,
+                           double longest) {
+  double rho = sqrt(defect) + trace * (n * (additions + 3.0 * n + 10) * unit);
+  return {rho, sqrt(sqrt(frobenius)), sqrt(inverse / (1 - rho)), sqrt(most), sqrt(shortest), sqrt(longest)};
+}
+
 // From the Gram matrix g (n x n): p, about its inverse, and the bounds. `additions` are behind each entry of g. l and t
 // are n x n, d is n; p may be l.
 __device__ Bounds
@@ -143,14 +158,7 @@ prove(const double* g, double* l, double* t, double* p, double* d, double* scrat
     p[e] *= d[i] * d[e - i * n];
   }
   __syncthreads();
-  Bounds bounds;
-  bounds.rho = sqrt(defect) + trace * (n * (additions + 3.0 * n + 10) * unit);
-  bounds.norm = sqrt(sqrt(frobenius));
-  bounds.inverse = sqrt(inverse / (1 - bounds.rho));
-  bounds.condition = sqrt(most);
-  bounds.shortest = sqrt(shortest);
-  bounds.longest = sqrt(longest);
-  return bounds;
+  return conclude(n, additions, defect, trace, inverse, frobenius, most, shortest, longest);
 }
 
 __device__ bool certain(const Bounds& bounds, double rcond) {
@@ -368,13 +376,7 @@ __device__ void solve_alone(const Real* a,
       for (int e = 0; e < N; ++e) left -= p[i][e] * g[e][j];
       defect += left * left;
     }
-  Bounds bounds;
-  bounds.rho = sqrt(defect) + trace * (N * (m + 3.0 * N + 10) * unit);
-  bounds.norm = sqrt(sqrt(frobenius));
-  bounds.inverse = sqrt(inverse / (1 - bounds.rho));
-  bounds.condition = sqrt(most);
-  bounds.shortest = sqrt(shortest);
-  bounds.longest = sqrt(longest);
+  Bounds bounds = conclude(N, m, defect, trace, inverse, frobenius, most, shortest, longest);
   bool all_done = certain(bounds, rcond);
   for (int column = 0; column < k && all_done; ++column) {
     double x[N], last = 0, before = 0;

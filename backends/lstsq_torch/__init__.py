@@ -103,9 +103,9 @@ class TorchBackend(Backend):
         TypeError
             The tensor is one of these.
         """
-        layout = str(array.layout)
-        if layout != "torch.strided":
-            raise TypeError(f"got a torch tensor of layout {layout}; expected a dense one. Pass array.to_dense().")
+        from lstsq_array_api import require_dense
+
+        require_dense(array)
 
     def transform(self, name: str) -> Callable[..., Any]:
         """torch's function transformation, with the signature of its namesake in JAX; see `lstsq_torch._transforms`."""
