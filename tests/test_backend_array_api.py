@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import types
 
+import array_api_compat
 import numpy as np
 import pytest
 from gpus import first_gpu
 
 from lstsq import lstsq
-from lstsq_array_api import ArrayApiBackend
+from lstsq_array_api import ArrayApiBackend, _values
 
 BACKEND = ArrayApiBackend()
 CUPY_HAS_A_GPU = first_gpu("array_api", "cupy") is not None
@@ -345,3 +346,61 @@ def test_the_residual_of_an_ill_conditioned_system_is_as_small_as_its_rounding_e
     x, residuals, rank, _ = (BACKEND.to_numpy(array) for array in BACKEND.solve(*arrays, 1e-15, "auto"))
     assert rank == 2
     assert residuals[0] <= (30 * np.finfo(float).eps * np.linalg.norm(a) * np.linalg.norm(x)) ** 2
+
+
+def matrix_of_condition(n, kappa, is_complex, size=3e20):
+    """A square matrix whose singular values are in a geometric sequence, and these."""
+    random = np.random.default_rng(n)
+
+    def unitary():
+        return np.linalg.qr(random.standard_normal((n, n)) + 1j * is_complex * random.standard_normal((n, n)))[0]
+
+    values = size * np.geomspace(1, 1 / kappa, n)
+    a = (unitary() * values) @ unitary().conj().T
+    return (a if is_complex else a.real), values
+
+
+@pytest.mark.parametrize("is_complex", [False, True], ids=["real", "complex"])
+@pytest.mark.parametrize("kappa", [1, 3, 1e3, 1e5])
+def test_singular_values_by_products_are_the_decomposition_s(namespace, kappa, is_complex):
+    a, s = matrix_of_condition(100, kappa, is_complex)
+    x = BACKEND.from_numpy(a, namespace)[None, ...]
+    xp = array_api_compat.array_namespace(x)
+    # The iteration is told bounds of the norm and of the condition number, which are larger than these.
+    bounds = np.full((1, 1), 3 * s[0]), np.full((1, 1), 50 * kappa)
+    found = {"polar": _values.from_polar(xp, x, *bounds)}
+    gram = xp.matmul(BACKEND.from_numpy(a.conj().T, namespace), x)
+    found["single"] = _values.from_gram(xp, gram, 100, single=True)
+    if kappa <= 3:
+        found["double"] = _values.from_gram(xp, gram, 100, single=False)
+    else:
+        assert _values.from_gram(xp, gram, 100, single=False) is None
+    for name, values in found.items():
+        error = np.max(np.abs(BACKEND.to_numpy(values)[0] - s)) / s[0]
+        assert error <= (2**-28 if name == "single" else 100 * 2**-53), (name, error)
+
+
+def test_singular_values_without_a_proof_are_not_given(namespace, monkeypatch):
+    a, s = matrix_of_condition(100, 1e3, is_complex=False)
+    x = BACKEND.from_numpy(a, namespace)[None, ...]
+    xp = array_api_compat.array_namespace(x)
+    # Too few steps: U is not unitary. A norm that is too small: what comes out is not the polar factor.
+    assert _values.from_polar(xp, x, np.full((1, 1), s[0]), np.full((1, 1), 2.0)) is None
+    assert _values.from_polar(xp, x, np.full((1, 1), s[0] / 1e3), np.full((1, 1), 1e3)) is None
+    tiny = BACKEND.from_numpy(np.diag([1.0, 1e-7])[None], namespace)
+    assert _values.from_gram(xp, xp.matmul(tiny, tiny), 100, single=True) is None
+
+
+@pytest.mark.parametrize("shape", [(90, 90), (300, 90), (90, 300)])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
+def test_singular_values_of_many_columns(namespace, dtype, shape):
+    random = np.random.default_rng(7)
+    a = random.standard_normal((3, *shape)).astype(dtype)
+    a[1, :, -1] = a[1, :, 0]  # One deficient between two that are not.
+    a[1, -1, :] = a[1, 0, :]
+    b = random.standard_normal((3, shape[0], 1)).astype(dtype)
+    s = BACKEND.to_numpy(lstsq(*(BACKEND.from_numpy(v, namespace) for v in (a, b)), backend="array_api").s)
+    expected = np.linalg.svd(a.astype(np.result_type(dtype, np.float64)), compute_uv=False)
+    # Two decompositions of the deficient matrix differ by 11 eps in double precision.
+    rounding = (1 if dtype == "float32" else 30) * np.finfo(dtype).eps
+    assert np.max(np.abs(s - expected) / expected[:, :1]) <= rounding

@@ -36,6 +36,7 @@ from lstsq._backend import Array
 from lstsq_array_api import _lacking as lacking
 from lstsq_array_api._arithmetic import adjoint, is_complex, largest
 from lstsq_array_api._probes import bound_of_square, probes
+from lstsq_array_api._values import from_gram, of_square
 
 #: The unit roundoff of double precision, in which all of this is computed.
 UNIT = 2.0**-53
@@ -111,7 +112,7 @@ def solve(
     from lstsq_array_api import _square
 
     m, n = a.shape[-2:]
-    reduction = _square.reduce(xp, a) if by == "lu" else _reduce(xp, a, single)
+    reduction = _square.reduce(xp, a, single) if by == "lu" else _reduce(xp, a, single)
     x = reduction.correct(b)
     r = b - lacking.matmul(xp, a, x)
     size_b = [] if single else [xp.max(largest(xp, b), axis=-2)]
@@ -239,20 +240,26 @@ def _reduce(xp: Any, a: Array, single: bool, gram_and_additions: tuple[Array, in
         return Bounds(rho, xp.sqrt(norm), inverse, xp.sqrt(largest_p), shortest, longest, not wide)
 
     def singular_values(bounds: Bounds, good: Array) -> Array:
-        good = lacking.to_device(xp, good, a)[:, None, None]
-        l = xp.where(good, triangle, identity)
-        # Those of the triangle, if what rounding has done to the squares is nothing beside the smallest; in double
-        # precision, if it is no more than what an orthogonal reduction loses.
-        product = bounds.norm * bounds.inverse
-        exact = np.asarray(lacking.to_host(error * product)) <= SINGLE if single else lacking.to_host(product) <= 8
-        if not np.all(exact | ~lacking.to_host(good)[:, :, 0]):
+        on_device = lacking.to_device(xp, good, a)[:, None, None]
+        if size > SMALL_SQUARE and (single or max(m, n) >= 2 * size):
+            values = from_gram(xp, xp.where(on_device, gram, identity), additions, single)
+            if values is not None:
+                return values
+        # The triangle's, if what rounding has done to the squares is nothing beside the smallest; in double precision,
+        # if it is no more than what an orthogonal reduction loses.
+        product = lacking.to_host(bounds.norm * bounds.inverse)
+        exact = error * product <= SINGLE if single else product <= 8
+        l = xp.where(on_device, triangle, identity)
+        if not np.all(exact | ~lacking.to_host(good)[:, None]):
             # CholeskyQR2: the columns of A L⁻ᴴ are almost orthonormal, and a Gram matrix of these loses nothing.
-            columns = (a_adjoint if wide else a) * xp.where(good, scale[:, None, :], xp.zeros_like(scale[:, None, :]))
+            columns = (a_adjoint if wide else a) * xp.where(
+                on_device, scale[:, None, :], xp.zeros_like(scale[:, None, :])
+            )
             again, _ = _gram(xp, lacking.divide(xp, columns, l))
-            second = lacking.cholesky(xp, xp.where(good, again, identity))
+            second = lacking.cholesky(xp, xp.where(on_device, again, identity))
             l = lacking.matmul(xp, l, second)
-        norms = xp.where(good, 1 / scale[:, :, None], xp.ones_like(scale[:, :, None]))
-        return xp.linalg.svdvals(l * norms)
+        norms = xp.where(on_device, 1 / scale[:, :, None], xp.ones_like(scale[:, :, None]))
+        return of_square(xp, l * norms, bounds, good, False)
 
     return Reduction(correct, facts, bounds, None if wide else 1 / scale[:, :, None], singular_values)
 

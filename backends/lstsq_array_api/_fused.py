@@ -23,10 +23,12 @@ RIGHT_HAND_SIDES = 16
 #: Numbers of a matrix up to which one block of threads reads it alone.
 SMALL = 65536
 #: Columns and rows of a matrix that one thread solves with alone, be it one or one of many: with the same bits.
-TINY = 6
+TINY = 8
 SHORT = 64
 #: Shared memory up to which several blocks run at the same time on a processor of the GPU.
 CROWDED = 96 * 1024
+#: Threads of a block that is alone are not fewer, or the block would take too long.
+FEWEST = 64
 #: Blocks that share a long matrix, and how many rows are worth a block.
 BLOCKS = 528
 ROWS = 256
@@ -50,8 +52,8 @@ def _solve_batch(
     xp: Any, kernels: Kernels, a: Array, b: Array, rcond: float, singular_values: bool
 ) -> Certified | None:
     (count, m, n), k = a.shape, b.shape[-1]
-    threads = min(kernels.threads, 32 if n <= 8 else 64 if n <= 16 else 128 if n <= 32 else 256)
-    shared = 8 * (3 * n * n + n + 3 * n * k + m * k + threads + 5 * k)
+    threads = min(kernels.threads, 32 if n <= 16 else 128 if n <= 32 else 256)
+    shared = 8 * (3 * n * n + n + 3 * n * k + m * k + 4 * threads)
     copy = _bytes(a) * m * (n | 1)
     a_is_shared = shared + copy <= min(CROWDED, kernels.shared_limit)
     shared += copy if a_is_shared else 0
@@ -74,9 +76,15 @@ def _solve_batch(
     return Certified(x, squares, rank >= 0 if int(failures) else None, s, rank)
 
 
-def _solve_long(xp: Any, kernels: Kernels, a: Array, b: Array, rcond: float, singular_values: bool) -> Certified:
+def _solve_long(xp: Any, kernels: Kernels, a: Array, b: Array, rcond: float, singular_values: bool) -> Certified | None:
     (_, m, n), k = a.shape, b.shape[-1]
     threads, w, outputs, across = kernels.threads, n + k, n * k, -(-(n + k) // 4)
+
+    most = kernels.most_threads
+    while most > FEWEST and _shared_by_core(n, most) > kernels.shared_limit:
+        most //= 2
+    if _shared_by_core(n, most) > kernels.shared_limit:
+        return None
     tiles, entries = across * (across + 1) // 2, outputs + 2 * k
     rows = max(ROWS, -(-m // BLOCKS))
     blocks = -(-m // rows)
@@ -90,10 +98,7 @@ def _solve_long(xp: Any, kernels: Kernels, a: Array, b: Array, rcond: float, sin
     kernels.launch("gram", blocks, threads, shared, (a, b, work, m, n, k, rows))
     kernels.launch("add_pieces", tiles, threads, 8 * threads, (work, blocks, n, k))
     additions = rows + threads + blocks
-    most = kernels.most_threads
-    if 8 * (3 * n * n + n + most) > kernels.shared_limit:
-        most = threads
-    kernels.launch("core", 1, most, 8 * (3 * n * n + n + most), (work, status, n, k, float(additions), rcond))
+    kernels.launch("core", 1, most, _shared_by_core(n, most), (work, status, n, k, float(additions), rcond))
 
     groups = max(1, threads // outputs)
     of_residual = 8 * (outputs + 64 * k + groups * outputs + threads + 2 * k) + _bytes(a) * 64 * (n | 1)
@@ -112,6 +117,10 @@ def _solve_long(xp: Any, kernels: Kernels, a: Array, b: Array, rcond: float, sin
         working = xp.astype(a, xp.float64)
         s = _certified.singular_values(xp, working, gram, additions, np.ones(1, bool), dtype != xp.float64)
     return Certified(x, squares, good, s, status[1:])
+
+
+def _shared_by_core(n: int, threads: int) -> int:
+    return 8 * (3 * n * n + n + 4 * threads)
 
 
 def _bytes(a: Array) -> int:

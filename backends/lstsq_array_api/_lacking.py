@@ -119,6 +119,13 @@ def inverse_of_triangle(xp: Any, l: Array, identity: Array) -> Array:
     return _each_alone(xp, xp.linalg.inv, l)
 
 
+def eigenvalues(xp: Any, g: Array) -> Array:
+    """The eigenvalues ``(B, N)``, ascending, of Hermitian ``g (B, N, N)``."""
+    if g.shape[0] == 1:  # For one matrix some libraries have a better way than for a batch of one.
+        return xp.linalg.eigvalsh(g[0, ...])[None, ...]
+    return xp.linalg.eigvalsh(g)
+
+
 def factor_square(xp: Any, a: Array) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
     """Two functions that apply about ``a⁻¹`` and about its adjoint, for ``a (B, N, N)``."""
     if array_api_compat.is_torch_array(a):

@@ -19,13 +19,14 @@ from lstsq_array_api import _lacking as lacking
 from lstsq_array_api._arithmetic import adjoint
 from lstsq_array_api._certified import Bounds, Reduction
 from lstsq_array_api._probes import bound_of_square, probes
+from lstsq_array_api._values import of_square
 
 #: How often M⁻¹ M⁻ᴴ and Aᴴ A are applied to the probes.
 POWER = 3
 
 
-def reduce(xp: Any, a: Array) -> Reduction:
-    """The reduction of square matrices ``a (B, N, N)`` in double precision."""
+def reduce(xp: Any, a: Array, single: bool) -> Reduction:
+    """The reduction of square matrices ``a (B, N, N)`` in double precision; with `single` they come from single."""
     size = xp.linalg.vector_norm(a, axis=(-2, -1), keepdims=True)
     divisor = xp.where(size > 0, size, xp.ones_like(size))
     a = a / divisor
@@ -47,9 +48,8 @@ def reduce(xp: Any, a: Array) -> Reduction:
         # In the units of the caller; the condition number from below is at least 1, and no more is known for certain.
         return Bounds(rho, norm * size, inverse / size, xp.ones_like(rho), size, size, False)
 
-    def singular_values(_: Bounds, good: Array) -> Array:
-        good = lacking.to_device(xp, good, a)[:, None, None]
-        return xp.linalg.svdvals(xp.where(good, a * divisor, lacking.identity(xp, a)))
+    def singular_values(bounds: Bounds, good: Array) -> Array:
+        return of_square(xp, a * divisor, bounds, good, single)
 
     def correct(r: Array) -> Array:
         return solve(r / divisor)

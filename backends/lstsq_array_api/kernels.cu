@@ -27,37 +27,43 @@ constexpr double unit = 1.1102230246251565e-16;          // 2^-53
 constexpr double single_precision = 3.7252902984619e-9;  // 2^-28
 constexpr bool single = sizeof(Real) == 4;
 constexpr int max_steps = 6;
-constexpr int unknown = -1;  // A rank.
+constexpr int unknown = -1;                  // A rank.
+constexpr double is_done = 1, is_stuck = 2;  // Of a right-hand side after a step.
 
 __device__ double largest(double a, double b) {
   return a > b || a != a ? a : b;
 }  // NaN stays.
 
-// The sum of what each thread has, for all of them. `scratch` holds a number for each thread.
-__device__ double sum(double mine, double* scratch) {
-  int t = threadIdx.x;
-  scratch[t] = mine;
-  for (int half = blockDim.x / 2; half > 0; half /= 2) {
+// Numbers that each thread has, put together from all threads whose place modulo `lanes` is the same, for all of them:
+// the first `sums` of the numbers by their sum, the others by the largest. Numbers that are put together at once wait
+// at the same barriers. `lanes` is a power of two; `scratch` holds `count` numbers for each thread.
+template <int count>
+__device__ void put_together(double (&mine)[count], int sums, double* scratch, int lanes = 1) {
+  int t = threadIdx.x, all = blockDim.x;
+  for (int u = 0; u < count; ++u) scratch[u * all + t] = mine[u];
+  for (int half = all / 2; half >= lanes; half /= 2) {
     __syncthreads();
-    if (t < half) scratch[t] += scratch[t + half];
+    if (t < half)
+      for (int u = 0; u < count; ++u) {
+        double &to = scratch[u * all + t], other = scratch[u * all + t + half];
+        to = u < sums ? to + other : largest(to, other);
+      }
   }
   __syncthreads();
-  double total = scratch[0];
+  for (int u = 0; u < count; ++u) mine[u] = scratch[u * all + (t & (lanes - 1))];
   __syncthreads();
-  return total;
+}
+
+__device__ double sum(double mine, double* scratch) {
+  double numbers[1] = {mine};
+  put_together(numbers, 1, scratch);
+  return numbers[0];
 }
 
 __device__ double maximum(double mine, double* scratch) {
-  int t = threadIdx.x;
-  scratch[t] = mine;
-  for (int half = blockDim.x / 2; half > 0; half /= 2) {
-    __syncthreads();
-    if (t < half) scratch[t] = largest(scratch[t], scratch[t + half]);
-  }
-  __syncthreads();
-  double most = scratch[0];
-  __syncthreads();
-  return most;
+  double numbers[1] = {mine};
+  put_together(numbers, 0, scratch);
+  return numbers[0];
 }
 
 // e / n, if both are small enough, as where n^2 and e are at most 2^16: a division of integers takes as long as thirty
@@ -68,7 +74,7 @@ __device__ int quotient(int e, float one_over_n) {
 
 // The place (i, j), j <= i, of an entry of a lower triangle that is stored row by row.
 __device__ void place(int entry, int& i, int& j) {
-  i = int((sqrt(8.0 * entry + 1.0) - 1.0) / 2.0);
+  i = int((sqrt(8.0f * entry + 1.0f) - 1.0f) / 2.0f);
   while (i * (i + 1) / 2 > entry) --i;
   while ((i + 1) * (i + 2) / 2 <= entry) ++i;
   j = entry - i * (i + 1) / 2;
@@ -90,21 +96,19 @@ __device__ Bounds conclude(int n,
 }
 
 // From the Gram matrix g (n x n): p, about its inverse, and the bounds. `additions` are behind each entry of g. l and t
-// are n x n, d is n; p may be l.
+// are n x n, d is n; p may be l. `scratch` holds four numbers for each thread.
 __device__ Bounds
 prove(const double* g, double* l, double* t, double* p, double* d, double* scratch, int n, double additions) {
   int me = threadIdx.x, all = blockDim.x;
-  double shortest = 1e300, longest = 0, frobenius = 0;
+  double of_gram[3] = {0, -1e300, 0}, &frobenius = of_gram[0], &shortest = of_gram[1], &longest = of_gram[2];
   for (int i = me; i < n; i += all) {
     double square = g[i * n + i];
     d[i] = 1 / sqrt(square);
-    shortest = -largest(-shortest, -square);
+    shortest = largest(shortest, -square);
     longest = largest(longest, square);
   }
   for (int e = me; e < n * n; e += all) frobenius += g[e] * g[e];
-  shortest = -maximum(-shortest, scratch);
-  longest = maximum(longest, scratch);
-  frobenius = sum(frobenius, scratch);
+  put_together(of_gram, 1, scratch);
   float one_over_n = 1.0f / n;
   for (int e = me; e < n * n; e += all) {
     int i = quotient(e, one_over_n), j = e - i * n;
@@ -136,7 +140,7 @@ prove(const double* g, double* l, double* t, double* p, double* d, double* scrat
     p[e] = dot;
   }
   __syncthreads();
-  double defect = 0, trace = 0, inverse = 0, most = 0;
+  double of_p[4] = {0}, &defect = of_p[0], &trace = of_p[1], &inverse = of_p[2], &most = of_p[3];
   for (int e = me; e < n * n; e += all) {
     int i = quotient(e, one_over_n), j = e - i * n;
     double dot = 0;
@@ -149,16 +153,13 @@ prove(const double* g, double* l, double* t, double* p, double* d, double* scrat
     inverse += p[i * n + i] * d[i] * d[i];
     most = largest(most, p[i * n + i]);
   }
-  defect = sum(defect, scratch);
-  trace = sum(trace, scratch);
-  inverse = sum(inverse, scratch);
-  most = maximum(most, scratch);
+  put_together(of_p, 3, scratch);
   for (int e = me; e < n * n; e += all) {
     int i = quotient(e, one_over_n);
     p[e] *= d[i] * d[e - i * n];
   }
   __syncthreads();
-  return conclude(n, additions, defect, trace, inverse, frobenius, most, shortest, longest);
+  return conclude(n, additions, defect, trace, inverse, frobenius, most, -shortest, longest);
 }
 
 __device__ bool certain(const Bounds& bounds, double rcond) {
@@ -199,11 +200,10 @@ extern "C" __global__ void __launch_bounds__(256, 1) solve_batch(const Real* a_i
   double *g = shared, *l = g + n * n, *t = l + n * n, *d = t + n * n;
   double *x = d + n, *step = x + n * k, *c = step + n * k, *r = c + n * k;
   double* scratch = r + m * k;
-  double* norms = scratch + all;  // Of steps, of those before, of x, of residuals, and the largest of b: k each.
   const Real* a = a_in + problem * m * n;
   int stride = n;
   if (a_is_shared) {
-    Real* copy = reinterpret_cast<Real*>(norms + 5 * k);
+    Real* copy = reinterpret_cast<Real*>(scratch + 4 * all);
     int wide = n | 1;  // An odd stride keeps the rows in different banks.
     float one_over_n = 1.0f / n;
     for (int e = me; e < m * n; e += all) {
@@ -215,7 +215,6 @@ extern "C" __global__ void __launch_bounds__(256, 1) solve_batch(const Real* a_i
   }
   const Real* b = b_in + problem * m * k;
   for (int e = me; e < m * k; e += all) r[e] = b[e];
-  for (int e = me; e < 5 * k; e += all) norms[e] = 0;
   __syncthreads();
   for (int e = me; e < n * (n + 1) / 2; e += all) {
     int i, j;
@@ -229,13 +228,11 @@ extern "C" __global__ void __launch_bounds__(256, 1) solve_batch(const Real* a_i
   Bounds bounds = prove(g, l, t, l, d, scratch, n, m);
   double* p = l;
   bool sure = certain(bounds, rcond), done = false, again = sure;
-  if (!single)
-    for (int column = 0; column < k; ++column) {
-      double size = 0;
-      for (int row = me; row < m; row += all) size = largest(size, fabs(r[row * k + column]));
-      size = maximum(size, scratch);
-      if (me == 0) norms[4 * k + column] = size;
-    }
+  // Norms are found for all right-hand sides at once: this one is mine, and these rows of it.
+  int lanes = 1;
+  while (lanes < k) lanes *= 2;
+  int mine = me & (lanes - 1), part = me / lanes, parts = all / lanes;
+  double before = 0, square = 0;  // Of my right-hand side: the last step, and the residual.
   // The first step, from x = 0, is the solution by normal equations; the others refine it.
   for (int taken = 0; again; ++taken) {
     for (int e = me; e < n * k; e += all) {
@@ -261,31 +258,37 @@ extern "C" __global__ void __launch_bounds__(256, 1) solve_batch(const Real* a_i
     }
     __syncthreads();
     if (taken == 0) continue;
-    done = true;
-    again = taken < max_steps;
-    for (int column = 0; column < k; ++column) {
-      double of_step = 0, of_x = 0, of_r = 0;
-      for (int j = me; j < n; j += all) {
-        double y = step[j * k + column] / d[j], z = x[j * k + column] / d[j];
+    double norms[4] = {0}, &of_step = norms[0], &of_x = norms[1], &of_r = norms[2], &size_b = norms[3];
+    if (mine < k) {
+      for (int j = part; j < n; j += parts) {
+        double over_d = 1 / d[j], y = step[j * k + mine] * over_d, z = x[j * k + mine] * over_d;
         of_step += y * y;
         of_x += z * z;
       }
-      for (int row = me; row < m; row += all) of_r += r[row * k + column] * r[row * k + column];
-      of_step = sqrt(sum(of_step, scratch));
-      of_x = sqrt(sum(of_x, scratch));
-      of_r = sum(of_r, scratch);
-      if (!solved(bounds, of_step, of_x, sqrt(of_r), norms[4 * k + column], m, n)) {
-        done = false;
-        if (taken > 1 && !(of_step <= norms[k + column] / 2)) again = false;
+      for (int row = part; row < m; row += parts) {
+        of_r += r[row * k + mine] * r[row * k + mine];
+        if (!single) size_b = largest(size_b, fabs(double(b[row * k + mine])));
       }
-      __syncthreads();
-      if (me == 0) norms[k + column] = of_step, norms[3 * k + column] = of_r;
-      __syncthreads();
     }
-    if (done) again = false;
+    put_together(norms, 3, scratch, lanes);
+    if (me < k) {
+      of_step = sqrt(of_step);
+      bool yes = solved(bounds, of_step, sqrt(of_x), sqrt(of_r), size_b, m, n);
+      scratch[me] = yes ? is_done : taken > 1 && !(of_step <= before / 2) ? is_stuck : 0;
+      before = of_step;
+      square = of_r;
+    }
+    __syncthreads();
+    done = true;
+    again = taken < max_steps;
+    for (int column = 0; column < k; ++column) {
+      done = done && scratch[column] == is_done;
+      again = again && scratch[column] != is_stuck;
+    }
+    again = again && !done;
   }
   for (int e = me; e < n * k; e += all) x_out[problem * n * k + e] = Real(x[e]);
-  for (int column = me; column < k; column += all) squares_out[problem * k + column] = Real(norms[3 * k + column]);
+  if (me < k) squares_out[problem * k + me] = Real(square);
   if (me == 0) {
     rank[problem] = done ? n : unknown;
     if (!done) atomicAdd(failures, 1);
@@ -464,6 +467,8 @@ SOLVE_TINY(3)
 SOLVE_TINY(4)
 SOLVE_TINY(5)
 SOLVE_TINY(6)
+SOLVE_TINY(7)
+SOLVE_TINY(8)
 
 // The singular values of matrix blockIdx.x of a batch, a (m x n) in rows with m >= n, descending: rotations of pairs of
 // columns until all are orthogonal (Hestenes 1958; Golub and Van Loan 2013, section 8.6.3). n / 2 pairs are rotated at
