@@ -25,6 +25,8 @@ SMALL = 65536
 #: Columns and rows of a matrix that one thread solves with alone, be it one or one of many: with the same bits.
 TINY = 8
 SHORT = 64
+#: Threads of a block of such: they share nothing but what they read.
+TEAM = 32
 #: Shared memory up to which several blocks run at the same time on a processor of the GPU.
 CROWDED = 96 * 1024
 #: Threads of a block that is alone are not fewer, or the block would take too long.
@@ -66,7 +68,11 @@ def _solve_batch(
     kernels.clear(failures)
     arrays = (a, b, x, squares, rank, failures)
     if n <= TINY and m <= SHORT:
-        kernels.launch(f"solve_tiny_{n}", -(-count // 64), 64, 0, (*arrays, count, m, k, rcond))
+        threads = min(kernels.threads, TEAM)
+        of_all = _bytes(a) * threads * ((m * n | 1) + (m * k | 1))
+        is_shared = of_all <= min(CROWDED, kernels.shared_limit)
+        sizes = (count, m, k, rcond, int(is_shared))
+        kernels.launch(f"solve_tiny_{n}", -(-count // threads), threads, of_all if is_shared else 0, (*arrays, *sizes))
     else:
         kernels.launch("solve_batch", count, threads, shared, (*arrays, m, n, k, rcond, int(a_is_shared)))
     s = None
@@ -79,7 +85,6 @@ def _solve_batch(
 def _solve_long(xp: Any, kernels: Kernels, a: Array, b: Array, rcond: float, singular_values: bool) -> Certified | None:
     (_, m, n), k = a.shape, b.shape[-1]
     threads, w, outputs, across = kernels.threads, n + k, n * k, -(-(n + k) // 4)
-
     most = kernels.most_threads
     while most > FEWEST and _shared_by_core(n, most) > kernels.shared_limit:
         most //= 2

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lstsq._backend import Array, Solution
+from lstsq_array_api import _lacking as lacking
 from lstsq_array_api._arithmetic import adjoint, exponent, headroom, is_complex, nan, times_power_of_two, working_dtype
 
 #: The solution, the residual ``b - a x``, which singular values are kept, and these.
@@ -70,8 +71,7 @@ def solve_scaled_by_svd(xp: Any, a: Array, b: Array, rcond: float) -> Scaled:
 def _thin_svd(xp: Any, a: Array) -> tuple[Array, Array, Array]:
     m, n = a.shape[-2:]
     if m < 2 * n:
-        u, s, vh = xp.linalg.svd(a, full_matrices=False)
-        return u, s, vh
+        return lacking.svd(xp, a)
     q, triangle = xp.linalg.qr(a, mode="reduced")  # The SVD then works on N x N matrices.
-    u, s, vh = xp.linalg.svd(triangle, full_matrices=False)
+    u, s, vh = lacking.svd(xp, triangle)
     return xp.matmul(q, u), s, vh

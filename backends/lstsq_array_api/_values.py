@@ -53,7 +53,7 @@ def of_square(xp: Any, a: Array, bounds: Any, good: Array, single: bool) -> Arra
     if values is None and n > SMALL and not lacking.is_on_cpu(a):
         norm, inverse = (np.where(certified, lacking.to_host(v), 1.0) for v in (bounds.norm, bounds.inverse))
         values = from_polar(xp, a, norm, norm * inverse)
-    return xp.linalg.svdvals(a) if values is None else values
+    return lacking.svdvals(xp, a) if values is None else values
 
 
 def from_gram(xp: Any, gram: Array, additions: int, single: bool) -> Array | None:

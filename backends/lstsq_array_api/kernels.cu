@@ -435,30 +435,53 @@ __device__ void solve_alone(const Real* a,
   if (!all_done) atomicAdd(failures, 1);
 }
 
+// Each thread solves a problem. What they read is copied to shared memory first, if it fits (`is_shared`), by threads
+// that are neighbours and read what is side by side; alone each would read in a place far from the others'.
+template <int N>
+__device__ void solve_tiny(const Real* a,
+                           const Real* b,
+                           Real* x,
+                           Real* squares,
+                           int* rank,
+                           int* failures,
+                           int count,
+                           int m,
+                           int k,
+                           double rcond,
+                           int is_shared) {
+  SHARED(shared);
+  int me = threadIdx.x, all = blockDim.x, size_a = m * N, size_b = m * k;
+  long long first = (long long)blockIdx.x * all, problem = first + me;
+  int problems = count - first < all ? int(count - first) : all;
+  a += first * size_a, b += first * size_b;
+  if (is_shared) {
+    int stride_a = size_a | 1, stride_b = size_b | 1;  // Odd, so that threads read from different banks.
+    Real *copy_a = reinterpret_cast<Real*>(shared), *copy_b = copy_a + problems * stride_a;
+    for (int e = me; e < problems * size_a; e += all) copy_a[e / size_a * stride_a + e % size_a] = a[e];
+    for (int e = me; e < problems * size_b; e += all) copy_b[e / size_b * stride_b + e % size_b] = b[e];
+    __syncthreads();
+    a = copy_a, b = copy_b, size_a = stride_a, size_b = stride_b;
+  }
+  if (problem >= count) return;
+  x += problem * N * k, squares += problem * k, rank += problem;
+  solve_alone<N>(a + me * size_a, b + me * size_b, x, squares, rank, failures, m, k, rcond);
+}
+
 }  // namespace
 
-#define SOLVE_TINY(n)                                                     \
-  extern "C" __global__ void solve_tiny_##n(const Real* a,                \
-                                            const Real* b,                \
-                                            Real* x,                      \
-                                            Real* squares,                \
-                                            int* rank,                    \
-                                            int* failures,                \
-                                            int count,                    \
-                                            int m,                        \
-                                            int k,                        \
-                                            double rcond) {               \
-    long long problem = (long long)blockIdx.x * blockDim.x + threadIdx.x; \
-    if (problem >= count) return;                                         \
-    solve_alone<n>(a + problem * m * n,                                   \
-                   b + problem * m * k,                                   \
-                   x + problem * n * k,                                   \
-                   squares + problem * k,                                 \
-                   rank + problem,                                        \
-                   failures,                                              \
-                   m,                                                     \
-                   k,                                                     \
-                   rcond);                                                \
+#define SOLVE_TINY(n)                                                               \
+  extern "C" __global__ void solve_tiny_##n(const Real* a,                          \
+                                            const Real* b,                          \
+                                            Real* x,                                \
+                                            Real* squares,                          \
+                                            int* rank,                              \
+                                            int* failures,                          \
+                                            int count,                              \
+                                            int m,                                  \
+                                            int k,                                  \
+                                            double rcond,                           \
+                                            int is_shared) {                        \
+    solve_tiny<n>(a, b, x, squares, rank, failures, count, m, k, rcond, is_shared); \
   }
 
 SOLVE_TINY(1)

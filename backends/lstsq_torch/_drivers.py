@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lstsq_array_api import _lacking as lacking
 from lstsq_array_api._svd import Scaled, solve_scaled_by_svd
 
 #: Up to so many columns gelsd finds singular values by QR iteration, as accurately as the SVD; beyond, it divides.
@@ -30,7 +31,7 @@ NARROW = 2.0**-26
 def by_qr(xp: Any, a: Tensor, b: Tensor, rcond: float) -> Scaled:
     """Solve by Householder's QR the problems whose triangle is certainly of full rank."""
     x, r, certain, triangle = _by_triangle(a, b, rcond)
-    s = torch.linalg.svdvals(triangle)
+    s = lacking.svdvals(xp, triangle)
     return _others_by_svd(xp, a, b, rcond, ~certain, (x, r, torch.ones_like(s, dtype=torch.bool), s))
 
 

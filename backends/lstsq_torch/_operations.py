@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lstsq_array_api import _lacking as lacking
 from lstsq_torch import _solve
 
 #: What `torch.library.register_vmap` returns: results, and where their mapped dimensions are.
@@ -122,9 +123,9 @@ def _factors(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """U, s and V of ``a = U diag(s) Vᴴ``, ``M >= N``."""
     if a.shape[-2] >= 2 * a.shape[-1]:
         q, triangle = torch.linalg.qr(a)  # The SVD then works on N x N matrices.
-        u, s, vh = torch.linalg.svd(triangle, full_matrices=False)
+        u, s, vh = lacking.svd(torch, triangle)
         return q @ u, s, vh.mH
-    u, s, vh = torch.linalg.svd(a, full_matrices=False)
+    u, s, vh = lacking.svd(torch, a)
     return u, s, vh.mH
 
 
