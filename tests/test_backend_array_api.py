@@ -10,7 +10,7 @@ import pytest
 from gpus import first_gpu
 
 from lstsq import lstsq
-from lstsq_array_api import ArrayApiBackend, _values
+from lstsq_array_api import ArrayApiBackend, _matrix, _values
 
 BACKEND = ArrayApiBackend()
 CUPY_HAS_A_GPU = first_gpu("array_api", "cupy") is not None
@@ -404,3 +404,35 @@ def test_singular_values_of_many_columns(namespace, dtype, shape):
     # Two decompositions of the deficient matrix differ by 11 eps in double precision.
     rounding = (1 if dtype == "float32" else 30) * np.finfo(dtype).eps
     assert np.max(np.abs(s - expected) / expected[:, :1]) <= rounding
+
+
+@pytest.mark.parametrize("is_wide", [False, True], ids=["tall", "wide"])
+@pytest.mark.parametrize("dtype", ["float32", "complex64"])
+def test_products_of_a_long_matrix_are_those_of_all_of_it(namespace, dtype, is_wide, monkeypatch):
+    monkeypatch.setattr(_matrix, "NUMBERS", 1000)
+    random = np.random.default_rng(3)
+    a, x, r = (
+        random.standard_normal(shape) + 1j * random.standard_normal(shape)
+        for shape in ((1, 1003, 7), (1, 7, 2), (1, 1003, 2))
+    )
+    if dtype == "float32":
+        a, x, r = a.real, x.real, r.real
+    a = a.astype(dtype)
+    tall, there = a.astype(x.dtype), BACKEND.from_numpy(a, namespace)
+    xp = array_api_compat.array_namespace(there)
+    if is_wide:
+        there = xp.conj(xp.matrix_transpose(there)) if dtype == "complex64" else xp.matrix_transpose(there)
+    matrix = _matrix.Matrix(xp, there, BACKEND.from_numpy(x, namespace).dtype)
+    assert matrix._in_pieces == ("cpu" in str(array_api_compat.device(there)).lower())
+    x, r = (BACKEND.from_numpy(v, namespace) for v in (x, r))
+    along, over = (matrix.adjoint_times, matrix.times) if is_wide else (matrix.times, matrix.adjoint_times)
+    gram, additions = matrix.gram()
+    assert additions >= 142
+    for found, expected in (
+        (along(x), tall @ BACKEND.to_numpy(x)),
+        (over(r), tall.conj().mT @ BACKEND.to_numpy(r)),
+        (gram, tall.conj().mT @ tall),
+        (matrix.tall(), tall),
+        (matrix.whole(), tall.conj().mT if is_wide else tall),
+    ):
+        np.testing.assert_allclose(BACKEND.to_numpy(found), expected, rtol=0, atol=1e-12 * np.abs(expected).max())

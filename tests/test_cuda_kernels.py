@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from lstsq_array_api import _certified, _cuda, _fused
+from lstsq_array_api._matrix import Matrix
 
 NAMES = (
     *(f"solve_tiny_{n}" for n in range(1, _fused.TINY + 1)),
@@ -85,9 +86,10 @@ def problem(dtype, count, m, n, k, kappa, seed=0):
 
 
 def by_operations(a, b, rcond, singular_values=True):
-    arrays = [array_api_strict.asarray(array.astype(np.float64)) for array in (a, b)]
+    xp = array_api_strict
+    matrix = Matrix(xp, xp.asarray(a), xp.float64)
     with np.errstate(all="ignore"):
-        found = _certified.solve(array_api_strict, *arrays, rcond, a.dtype == np.float32, singular_values)
+        found = _certified.solve(xp, matrix, xp.asarray(b, dtype=xp.float64), rcond, singular_values)
     return found._replace(good=np.ones(len(a), bool) if found.good is None else np.asarray(found.good))
 
 

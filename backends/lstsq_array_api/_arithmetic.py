@@ -13,7 +13,7 @@ from lstsq._backend import Array, dtype_name
 def adjoint(xp: Any, a: Array) -> Array:
     """The conjugate transpose."""
     transposed = xp.linalg.matrix_transpose(a)
-    return xp.conj(transposed) if is_complex(xp, a) else transposed
+    return xp.conj(transposed) if is_complex(a) else transposed
 
 
 def exponent(xp: Any, a: Array, axis: int | tuple[int, ...]) -> Array:
@@ -24,11 +24,11 @@ def exponent(xp: Any, a: Array, axis: int | tuple[int, ...]) -> Array:
 
 def largest(xp: Any, a: Array) -> Array:
     """The size of each number, that of its larger part if it is complex, which cannot overflow."""
-    return xp.maximum(xp.abs(xp.real(a)), xp.abs(xp.imag(a))) if is_complex(xp, a) else xp.abs(a)
+    return xp.maximum(xp.abs(xp.real(a)), xp.abs(xp.imag(a))) if is_complex(a) else xp.abs(a)
 
 
 def times_power_of_two(xp: Any, a: Array, exponent: Array) -> Array:
-    if is_complex(xp, a):
+    if is_complex(a):
         # Each part for itself: a complex product would make NaN of an infinite part.
         real, imaginary = (times_power_of_two(xp, part, exponent) for part in (xp.real(a), xp.imag(a)))
         return join(xp, real, imaginary, a.dtype)
@@ -50,8 +50,8 @@ def join(xp: Any, real: Array, imaginary: Array, dtype: Any) -> Array:
 
 def nan(xp: Any, like: Array) -> Array:
     """NaN, in both parts of a complex number."""
-    nan = xp.full_like(xp.real(like) if is_complex(xp, like) else like, math.nan)
-    return join(xp, nan, nan, like.dtype) if is_complex(xp, like) else nan
+    nan = xp.full_like(xp.real(like) if is_complex(like) else like, math.nan)
+    return join(xp, nan, nan, like.dtype) if is_complex(like) else nan
 
 
 def largest_exponent(xp: Any, dtype: Any) -> int:
@@ -70,7 +70,7 @@ def working_dtype(xp: Any, a: Array) -> Any:
     key = (xp.__name__, a.dtype, str(where))
     found = _working_dtypes.get(key)
     if found is None:
-        double = "complex128" if is_complex(xp, a) else "float64"
+        double = "complex128" if is_complex(a) else "float64"
         found = _working_dtypes[key] = xp.__array_namespace_info__().dtypes(device=where).get(double, a.dtype)
     return found
 
@@ -78,7 +78,7 @@ def working_dtype(xp: Any, a: Array) -> Any:
 _working_dtypes: dict[Any, Any] = {}
 
 
-def is_complex(xp: Any, a: Array) -> bool:
+def is_complex(a: Array) -> bool:
     return dtype_name(a.dtype).startswith("complex")  # `xp.isdtype` takes ten times as long.
 
 

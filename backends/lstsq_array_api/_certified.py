@@ -35,6 +35,7 @@ import numpy as np
 from lstsq._backend import Array
 from lstsq_array_api import _lacking as lacking
 from lstsq_array_api._arithmetic import adjoint, is_complex, largest
+from lstsq_array_api._matrix import Matrix, gram_of
 from lstsq_array_api._probes import bound_of_square, probes
 from lstsq_array_api._values import from_gram, of_square
 
@@ -50,8 +51,6 @@ STEPS = 6
 SMALL_SQUARE = 64
 #: Columns from which rounding errors count as independent: bounds without a probability are too large to be of use.
 LARGE = 128
-#: Rows of a long matrix whose products are summed at once: the longest sum is then that of these, or of the pieces.
-ROWS = 1024
 #: A decision about more numbers than this is taken on the device, about fewer on the host, which is sooner done.
 ON_HOST = 100_000
 
@@ -102,19 +101,17 @@ class Certified(NamedTuple):
     rank: Array | None = None
 
 
-def solve(
-    xp: Any, a: Array, b: Array, rcond: float, single: bool, singular_values: bool, by: str = "gram"
-) -> Certified:
+def solve(xp: Any, a: Matrix, b: Array, rcond: float, singular_values: bool, by: str = "gram") -> Certified:
     """Solve for ``a (B, M, N)``, ``b (B, M, K)`` in double precision, `by` the reduction "gram" or, if square, "lu".
 
-    With `single` the numbers come from single precision and the answers go back to it.
+    If `a` is of single precision, so are the answers to be; they are still in double here.
     """
     from lstsq_array_api import _square
 
-    m, n = a.shape[-2:]
-    reduction = _square.reduce(xp, a, single) if by == "lu" else _reduce(xp, a, single)
+    (m, n), single = a.shape[-2:], a.single
+    reduction = _square.reduce(xp, a) if by == "lu" else _reduce(xp, a)
     x = reduction.correct(b)
-    r = b - lacking.matmul(xp, a, x)
+    r = b - a.times(x)
     size_b = [] if single else [xp.max(largest(xp, b), axis=-2)]
     open_ = previous = None
     for _ in range(STEPS):
@@ -122,11 +119,11 @@ def solve(
         before = [_norm(xp, r)] if m < n else []
         if open_ is None:
             x = x + step
-            r = b - lacking.matmul(xp, a, x)
+            r = b - a.times(x)
         else:
             # An element that is done stays as it is, whatever its neighbours need.
             x = xp.where(open_, x + step, x)
-            r = xp.where(open_, b - lacking.matmul(xp, a, x), r)
+            r = xp.where(open_, b - a.times(x), r)
         if reduction.weight is not None:
             norms = [_norm(xp, step * reduction.weight), _norm(xp, x * reduction.weight)]
         else:
@@ -145,7 +142,7 @@ def solve(
         if not bool(where.any(more)):
             break
         previous = step_size
-        open_ = lacking.to_device(xp, more, a)[:, None, None]
+        open_ = lacking.to_device(xp, more, b)[:, None, None]
     s = reduction.singular_values(bounds, good) if singular_values else None
     return Certified(x, residual**2, None if bool(where.all(good)) else good, s)
 
@@ -184,21 +181,19 @@ def _judge(
     return certain, done
 
 
-def singular_values(xp: Any, a: Array, gram: Array, additions: int, good: Array, single: bool) -> Array:
+def singular_values(xp: Any, a: Matrix, gram: Array, additions: int, good: Array) -> Array:
     """The singular values of tall matrices ``a (B, M, N)`` that are certified, with their Gram matrices."""
-    reduction = _reduce(xp, a, single, (gram, additions))
+    reduction = _reduce(xp, a, (gram, additions))
     where, facts, _ = _at_hand(xp, reduction.facts, [])
     with np.errstate(all="ignore"):
         bounds = reduction.bounds(where, facts)
     return reduction.singular_values(bounds, good)
 
 
-def _reduce(xp: Any, a: Array, single: bool, gram_and_additions: tuple[Array, int] | None = None) -> Reduction:
+def _reduce(xp: Any, a: Matrix, gram_and_additions: tuple[Array, int] | None = None) -> Reduction:
     """A tall or a wide matrix, by the Gram matrix of its columns or rows."""
-    m, n = a.shape[-2:]
-    wide = m < n
-    a_adjoint = adjoint(xp, a)
-    gram, additions = gram_and_additions or _gram(xp, a_adjoint if wide else a)
+    (m, n), wide, single = a.shape[-2:], a.is_wide, a.single
+    gram, additions = gram_and_additions or a.gram()
     size = min(m, n)
     squares = _diagonal(xp, gram)  # Of the norms.
     scale = 1 / xp.sqrt(squares)
@@ -208,13 +203,13 @@ def _reduce(xp: Any, a: Array, single: bool, gram_and_additions: tuple[Array, in
     t = lacking.inverse_of_triangle(xp, triangle, identity)
     p = lacking.matmul(xp, adjoint(xp, t), t)
     diagonal_p = _diagonal(xp, p)
-    error = _rounding(size, additions) * (4 if is_complex(xp, a) else 1)
-    if size > LARGE and max(m, n) <= 4 * size:
-        # Two passes over A are less work than P G, and tell what rounding has done to G, too.
+    error = _rounding(size, additions) * (4 if is_complex(gram) else 1)
+    if size > LARGE and 16 * max(m, n) <= size**2:
+        # Two passes over A for the probes are less work than P G, and tell what rounding has done to G, too.
         z = probes(xp, g)
-        tall = a_adjoint if wide else a
-        image = lacking.matmul(xp, tall, scale[:, :, None] * z)
-        image = lacking.matmul(xp, p, scale[:, :, None] * lacking.matmul(xp, adjoint(xp, tall), image))
+        image = scale[:, :, None] * z
+        image = a.times(a.adjoint_times(image)) if wide else a.adjoint_times(a.times(image))
+        image = lacking.matmul(xp, p, scale[:, :, None] * image)
         defect, in_defect = xp.sqrt(bound_of_square(xp, z - image)), 0.0
     else:
         defect, in_defect = _norm_of_matrix(xp, identity - lacking.matmul(xp, p, g)), error
@@ -225,11 +220,9 @@ def _reduce(xp: Any, a: Array, single: bool, gram_and_additions: tuple[Array, in
     p = p * (scale[:, :, None] * scale[:, None, :])
 
     def correct(r: Array) -> Array:
-        return (
-            lacking.matmul(xp, a_adjoint, lacking.matmul(xp, p, r))
-            if wide
-            else lacking.matmul(xp, p, lacking.matmul(xp, a_adjoint, r))
-        )
+        if wide:
+            return a.adjoint_times(lacking.matmul(xp, p, r))
+        return lacking.matmul(xp, p, a.adjoint_times(r))
 
     def bounds(xp: Any, facts: Sequence[Array]) -> Bounds:
         defect, trace, inverse, norm, largest_p, *range_ = facts
@@ -240,7 +233,7 @@ def _reduce(xp: Any, a: Array, single: bool, gram_and_additions: tuple[Array, in
         return Bounds(rho, xp.sqrt(norm), inverse, xp.sqrt(largest_p), shortest, longest, not wide)
 
     def singular_values(bounds: Bounds, good: Array) -> Array:
-        on_device = lacking.to_device(xp, good, a)[:, None, None]
+        on_device = lacking.to_device(xp, good, gram)[:, None, None]
         if size > SMALL_SQUARE and (single or max(m, n) >= 2 * size):
             values = from_gram(xp, xp.where(on_device, gram, identity), additions, single)
             if values is not None:
@@ -252,10 +245,8 @@ def _reduce(xp: Any, a: Array, single: bool, gram_and_additions: tuple[Array, in
         l = xp.where(on_device, triangle, identity)
         if not np.all(exact | ~lacking.to_host(good)[:, None]):
             # CholeskyQR2: the columns of A L⁻ᴴ are almost orthonormal, and a Gram matrix of these loses nothing.
-            columns = (a_adjoint if wide else a) * xp.where(
-                on_device, scale[:, None, :], xp.zeros_like(scale[:, None, :])
-            )
-            again, _ = _gram(xp, lacking.divide(xp, columns, l))
+            columns = a.tall() * xp.where(on_device, scale[:, None, :], xp.zeros_like(scale[:, None, :]))
+            again, _ = gram_of(xp, lacking.divide(xp, columns, l))
             second = lacking.cholesky(xp, xp.where(on_device, again, identity))
             l = lacking.matmul(xp, l, second)
         norms = xp.where(on_device, 1 / scale[:, :, None], xp.ones_like(scale[:, :, None]))
@@ -272,21 +263,6 @@ def _rounding(size: int, additions: int) -> float:
     return 8 * math.sqrt(size) * (math.sqrt(additions) + 2 * math.sqrt(size)) * UNIT
 
 
-def _gram(xp: Any, a: Array) -> tuple[Array, int]:
-    """``aᴴ a``, for a tall ``a (B, M, N)``, and how many additions are behind each entry, one after the other."""
-    count, m, n = a.shape
-    rows = max(ROWS, 2 * n)
-    pieces = m // rows
-    if pieces < 2 or not lacking.adds_in_pieces(a):
-        return lacking.matmul(xp, adjoint(xp, a), a), m
-    whole = xp.reshape(a[:, : pieces * rows, :], (count, pieces, rows, n))
-    gram = xp.sum(xp.matmul(adjoint(xp, whole), whole), axis=1)
-    if pieces * rows < m:
-        rest = a[:, pieces * rows :, :]
-        gram = gram + lacking.matmul(xp, adjoint(xp, rest), rest)
-    return gram, rows + pieces + 1
-
-
 def _at_hand(xp: Any, facts: Sequence[Array], measured: Sequence[Array]) -> tuple[Any, list[Array], list[Array]]:
     """The numbers that a decision is about, on the host if they are few, and the functions to decide with."""
     together = xp.concat([*facts, *measured], axis=1)
@@ -301,7 +277,7 @@ def _at_hand(xp: Any, facts: Sequence[Array], measured: Sequence[Array]) -> tupl
 
 def _diagonal(xp: Any, g: Array) -> Array:
     diagonal = xp.linalg.diagonal(g)
-    return xp.real(diagonal) if is_complex(xp, g) else diagonal
+    return xp.real(diagonal) if is_complex(g) else diagonal
 
 
 def _column(reduce: Callable[..., Array], v: Array) -> Array:

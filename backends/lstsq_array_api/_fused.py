@@ -16,6 +16,7 @@ from lstsq_array_api import _certified
 from lstsq_array_api._arithmetic import device
 from lstsq_array_api._certified import STEPS, Certified
 from lstsq_array_api._cuda import Kernels
+from lstsq_array_api._matrix import Matrix
 
 #: Columns of a matrix and right-hand sides up to which there are kernels: what is N x N fits into shared memory.
 COLUMNS = 64
@@ -119,8 +120,7 @@ def _solve_long(xp: Any, kernels: Kernels, a: Array, b: Array, rcond: float, sin
     s = None
     if singular_values and good is None:
         gram = xp.reshape(work[before_gram : before_gram + w * w], (1, w, w))[:, :n, :n]
-        working = xp.astype(a, xp.float64)
-        s = _certified.singular_values(xp, working, gram, additions, np.ones(1, bool), dtype != xp.float64)
+        s = _certified.singular_values(xp, Matrix(xp, a, xp.float64), gram, additions, np.ones(1, bool))
     return Certified(x, squares, good, s, status[1:])
 
 

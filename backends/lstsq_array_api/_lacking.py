@@ -164,10 +164,11 @@ def factor_square(xp: Any, a: Array) -> tuple[Callable[[Array], Array], Callable
     if array_api_compat.is_torch_array(a):
         import torch
 
-        lu, pivots, _ = torch.linalg.lu_factor_ex(a)
+        # Of the adjoint: LAPACK stores matrices by columns, and so there is nothing to transpose.
+        lu, pivots, _ = torch.linalg.lu_factor_ex(a.mH)
         return (
-            lambda b: torch.linalg.lu_solve(lu, pivots, b),
             lambda b: torch.linalg.lu_solve(lu, pivots, b, adjoint=True),
+            lambda b: torch.linalg.lu_solve(lu, pivots, b),
         )
     if array_api_compat.is_cupy_array(a) and a.shape[0] == 1:
         from cupyx.scipy.linalg import lu_factor, lu_solve

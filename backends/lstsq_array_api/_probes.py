@@ -27,7 +27,7 @@ def probes(xp: Any, like: Array) -> Array:
     """Normal numbers ``(B, N, 8)`` for ``like (B, M, N)``: always the same, chosen without knowledge of any matrix."""
     random = np.random.default_rng(20)
     z = random.standard_normal((1, like.shape[-1], PROBES))
-    if is_complex(xp, like):
+    if is_complex(like):
         z = (z + 1j * random.standard_normal(z.shape)) / np.sqrt(2)
     shape = (like.shape[0], like.shape[-1], PROBES)
     return xp.broadcast_to(lacking.to_device(xp, z, like), shape)

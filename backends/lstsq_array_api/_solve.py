@@ -11,6 +11,7 @@ from lstsq_array_api import _certified, _fused, _svd
 from lstsq_array_api import _lacking as lacking
 from lstsq_array_api._arithmetic import device, is_complex, nan, working_dtype
 from lstsq_array_api._cuda import kernels_for
+from lstsq_array_api._matrix import Matrix
 
 
 def solve(xp: Any, a: Array, b: Array, rcond: float, driver: str, singular_values: bool = True) -> Solution:
@@ -101,16 +102,14 @@ def _solve(a: Array, b: Array, request: _Request, reductions: tuple[str, ...]) -
 def _certify(a: Array, b: Array, request: _Request, reduction: str) -> _certified.Certified:
     """The certified way: by kernels where there are some, else by operations."""
     xp, rcond, _, singular_values = request
-    kernels = None if is_complex(xp, a) else kernels_for(a)
+    kernels = None if is_complex(a) else kernels_for(a)
     if kernels is not None:
         found = _fused.solve(xp, kernels, lacking.contiguous(a), lacking.contiguous(b), rcond, singular_values)
         if found is not None:
             return found
     working = working_dtype(xp, a)
-    single = working != a.dtype
-    if single:
-        a, b = xp.astype(a, working), xp.astype(b, working)
-    return _certified.solve(xp, a, b, rcond, single, singular_values, reduction)
+    b = xp.astype(b, working, copy=False)
+    return _certified.solve(xp, Matrix(xp, a, working), b, rcond, singular_values, reduction)
 
 
 def _solve_uncertified(a: Array, b: Array, request: _Request, reductions: tuple[str, ...]) -> Solution:
@@ -134,7 +133,7 @@ def _solve_uncertified(a: Array, b: Array, request: _Request, reductions: tuple[
 
 def _no_answer(xp: Any, a: Array, b: Array) -> Solution:
     (count, m, n), k, where = a.shape, b.shape[-1], device(a)
-    real = a.dtype if not is_complex(xp, a) else xp.float32 if a.dtype == xp.complex64 else xp.float64
+    real = a.dtype if not is_complex(a) else xp.float32 if a.dtype == xp.complex64 else xp.float64
     nothing = nan(xp, xp.zeros((count, n, k), dtype=a.dtype, device=where))
     residuals, s = (xp.full((count, size), float("nan"), dtype=real, device=where) for size in (k, min(m, n)))
     return Solution(nothing, residuals, xp.zeros((count,), dtype=xp.int32, device=where), s)

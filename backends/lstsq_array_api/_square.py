@@ -1,8 +1,8 @@
 """The reduction of a square matrix for the certified way: L U with partial pivoting, and bounds measured with probes.
 
-A is divided by its Frobenius norm. M⁻¹, what the factors do, is not trusted: nothing is assumed of the growth of
-pivots. Probes (`_probes`) bound ‖E‖, E = I − M⁻¹ A, and, by powers of M⁻¹ M⁻ᴴ and Aᴴ A, which lose less of a factor,
-‖M⁻¹‖ and ‖A‖. Then ‖A⁻¹‖ <= ‖M⁻¹‖ / (1 − ‖E‖), and refinement contracts by ‖E‖.
+M⁻¹, what the factors do, is not trusted: nothing is assumed of the growth of pivots. Probes (`_probes`) bound ‖E‖,
+E = I − M⁻¹ A, and, by powers of M⁻¹ M⁻ᴴ and Aᴴ A, which lose less of a factor, ‖M⁻¹‖ and ‖A‖. Where they meet A they
+are divided by its Frobenius norm, as if that were 1. Then ‖A⁻¹‖ <= ‖M⁻¹‖ / (1 − ‖E‖), and refinement contracts by ‖E‖.
 
 References
 ----------
@@ -18,6 +18,7 @@ from lstsq._backend import Array
 from lstsq_array_api import _lacking as lacking
 from lstsq_array_api._arithmetic import adjoint
 from lstsq_array_api._certified import Bounds, Reduction
+from lstsq_array_api._matrix import Matrix
 from lstsq_array_api._probes import bound_of_square, probes
 from lstsq_array_api._values import of_square
 
@@ -25,18 +26,21 @@ from lstsq_array_api._values import of_square
 POWER = 3
 
 
-def reduce(xp: Any, a: Array, single: bool) -> Reduction:
-    """The reduction of square matrices ``a (B, N, N)`` in double precision; with `single` they come from single."""
+def reduce(xp: Any, matrix: Matrix) -> Reduction:
+    """The reduction of square matrices ``(B, N, N)``."""
+    a = matrix.whole()
     size = xp.linalg.vector_norm(a, axis=(-2, -1), keepdims=True)
     divisor = xp.where(size > 0, size, xp.ones_like(size))
-    a = a / divisor
     solve, solve_adjoint = lacking.factor_square(xp, a)
     z = probes(xp, a)
     a_adjoint = adjoint(xp, a)
     left = z - solve(xp.matmul(a, z))
     powers = [z, z]
     for _ in range(POWER):
-        powers = [solve(solve_adjoint(powers[0])), xp.matmul(a_adjoint, xp.matmul(a, powers[1]))]
+        powers = [
+            solve(solve_adjoint(powers[0] * divisor) * divisor),
+            xp.matmul(a_adjoint, xp.matmul(a, powers[1]) / divisor) / divisor,
+        ]
     facts = [bound_of_square(xp, v) for v in (left, *powers)] + [size[:, :, 0]]
 
     def bounds(xp: Any, facts: Sequence[Array]) -> Bounds:
@@ -49,9 +53,6 @@ def reduce(xp: Any, a: Array, single: bool) -> Reduction:
         return Bounds(rho, norm * size, inverse / size, xp.ones_like(rho), size, size, False)
 
     def singular_values(bounds: Bounds, good: Array) -> Array:
-        return of_square(xp, a * divisor, bounds, good, single)
+        return of_square(xp, a, bounds, good, matrix.single)
 
-    def correct(r: Array) -> Array:
-        return solve(r / divisor)
-
-    return Reduction(correct, facts, bounds, None, singular_values)
+    return Reduction(solve, facts, bounds, None, singular_values)

@@ -35,7 +35,7 @@ def solve(xp: Any, a: Array, b: Array, rcond: float, solve_scaled: Callable[...,
     x, r, keep, s = (solve_scaled or solve_scaled_by_svd)(xp, a, b, rcond)
     size_r = exponent(xp, r, -2)
     r = times_power_of_two(xp, r, -size_r)
-    squares = xp.sum(xp.real(r) ** 2 + xp.imag(r) ** 2 if is_complex(xp, r) else r**2, axis=-2)
+    squares = xp.sum(xp.real(r) ** 2 + xp.imag(r) ** 2 if is_complex(r) else r**2, axis=-2)
 
     x = times_power_of_two(xp, x, size_b - size_a)
     squares = times_power_of_two(xp, squares, 2 * (size_b + size_r)[..., 0, :])
