@@ -5,6 +5,8 @@ The conformance suite with ``--lstsq-device gpu`` tests the rest of the contract
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import jax
 import numpy as np
 import pytest
@@ -51,6 +53,27 @@ if TORCH is not None:
             alone = [part.cpu() for part in lstsq(a[7], b[7])]
             for part, of_one in zip((x, residuals, rank, s), alone):
                 assert torch.equal(part[7], of_one)
+
+        def test_a_thread_that_is_new_solves_too(self):
+            import torch
+
+            a = torch.eye(8, device=TORCH).repeat(100, 1, 1)
+            expected = lstsq(a, a).x
+            with ThreadPoolExecutor(4) as threads:
+                answers = list(threads.map(lambda _: lstsq(a, a).x, range(40)))
+            assert all(torch.equal(answer, expected) for answer in answers)
+
+        @pytest.mark.parametrize("shape", [(300, 300), (2000, 100), (100, 2000), (40, 64, 48)])
+        @pytest.mark.parametrize("backend", ["torch", "array_api"])
+        def test_singular_values_are_as_accurate_as_on_the_processor(self, shape, backend):
+            import torch
+
+            # torch's own, by rotations, are wrong by 626 eps for 512 columns.
+            a = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+            a[..., -1] = a[..., 0]  # Of deficient rank: the decomposition itself is asked.
+            s = lstsq(a.to(TORCH), a[..., :1].to(TORCH), backend=backend).s.cpu().numpy()
+            expected = np.linalg.svd(a.numpy(), compute_uv=False)
+            assert np.max(np.abs(s - expected) / expected[..., :1]) <= 100 * 2.0**-52
 
 
 if JAX is not None:

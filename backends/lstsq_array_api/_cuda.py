@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import struct
+import threading
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -64,22 +65,36 @@ def source() -> str:
     return files("lstsq_array_api").joinpath("kernels.cu").read_text(encoding="utf-8")
 
 
+def _options(name: str, real: str) -> tuple[str, ...]:
+    """How this kernel is compiled, and those that are needed with it."""
+    part = name.removeprefix("solve_tiny_") if name.startswith("solve_tiny_") else "0" if "_batch" in name else "-1"
+    return f"-DLSTSQ_REAL={real}", f"-DLSTSQ_PART={part}", "--std=c++17"
+
+
 class _CupyKernels(Kernels):
     def __init__(self, real: str) -> None:
         import cupy
 
-        self._module = cupy.RawModule(code=source(), options=(f"-DLSTSQ_REAL={real}", "--std=c++17"))
+        self._real = real
+        self._modules: dict[tuple[str, ...], Any] = {}
         attributes = cupy.cuda.Device().attributes
         self.shared_limit = int(attributes["MaxSharedMemoryPerBlockOptin"])
         self._functions: dict[str, Any] = {}
 
     def launch(self, name: str, blocks: int, threads: int, shared: int, arguments: Arguments) -> None:
-        function = self._functions.get(name)
-        if function is None:
-            function = self._functions[name] = self._module.get_function(name)
-            function.max_dynamic_shared_size_bytes = self.shared_limit
+        function = self._functions.get(name) or self._function(name)
         typed = tuple(np.int32(argument) if type(argument) is int else argument for argument in arguments)
         function((blocks,), (threads,), typed, shared_mem=shared)
+
+    def _function(self, name: str) -> Any:
+        import cupy
+
+        options = _options(name, self._real)
+        if options not in self._modules:
+            self._modules[options] = cupy.RawModule(code=source(), options=options)
+        function = self._functions[name] = self._modules[options].get_function(name)
+        function.max_dynamic_shared_size_bytes = self.shared_limit
+        return function
 
 
 @cache
@@ -96,48 +111,72 @@ class _TorchKernels(Kernels):
         from cuda.bindings import driver, nvrtc
 
         self._torch, self._driver, self._device = torch, driver, device
-        major, minor = torch.cuda.get_device_capability(device)
-        program = _done(nvrtc.nvrtcCreateProgram(source().encode(), b"kernels.cu", 0, [], []))
-        options = [f"-DLSTSQ_REAL={real}".encode(), b"--std=c++17", f"--gpu-architecture=sm_{major}{minor}".encode()]
-        _done(nvrtc.nvrtcCompileProgram(program, len(options), options))
-        binary = b" " * _done(nvrtc.nvrtcGetCUBINSize(program))
-        _done(nvrtc.nvrtcGetCUBIN(program, binary))
-        with torch.cuda.device(device):
-            torch.cuda.current_stream().synchronize()  # There is a context from here on.
-            self._module = _done(driver.cuModuleLoadData(np.frombuffer(binary, np.uint8).ctypes.data))
-            attribute = driver.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
-            self.shared_limit = _done(driver.cuDeviceGetAttribute(attribute, _done(driver.cuDeviceGet(device))))
+        self._nvrtc, self._real = nvrtc, real
+        self._modules: dict[tuple[str, ...], Any] = {}
+        self._thread = threading.local()
+        self._require_context()
+        attribute = driver.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
+        self.shared_limit = _done(driver.cuDeviceGetAttribute(attribute, _done(driver.cuDeviceGet(device))))
         self._functions: dict[str, Any] = {}
         # The short way is not public; what is takes as long as half a launch.
         self._stream = getattr(torch._C, "_cuda_getCurrentRawStream", None) or self._current_stream
+
+    def _require_context(self) -> None:
+        """Have torch give this thread a context, as each needs one; whoever computes with torch alone does not care."""
+        if not hasattr(self._thread, "has_context"):
+            with self._torch.cuda.device(self._device):
+                self._torch.cuda.current_stream().synchronize()
+            self._thread.has_context, self._thread.arguments = True, {}
 
     def _current_stream(self, device: int) -> int:
         return int(self._torch.cuda.current_stream(device).cuda_stream)
 
     def _function(self, name: str) -> Any:
-        driver = self._driver
-        function = _done(driver.cuModuleGetFunction(self._module, name.encode()))
+        driver, options = self._driver, _options(name, self._real)
+        if options not in self._modules:
+            binary = self._compile(options)  # To outlive the loading, which is given its address.
+            self._modules[options] = _done(driver.cuModuleLoadData(binary.ctypes.data))
+        function = _done(driver.cuModuleGetFunction(self._modules[options], name.encode()))
         attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
         _done(driver.cuFuncSetAttribute(function, attribute, self.shared_limit))
         self._functions[name] = function
         return function
 
+    def _compile(self, options: tuple[str, ...]) -> np.ndarray[Any, Any]:
+        nvrtc = self._nvrtc
+        major, minor = self._torch.cuda.get_device_capability(self._device)
+        program = _done(nvrtc.nvrtcCreateProgram(source().encode(), b"kernels.cu", 0, [], []))
+        given = [option.encode() for option in (*options, f"--gpu-architecture=sm_{major}{minor}")]
+        _done(nvrtc.nvrtcCompileProgram(program, len(given), given))
+        binary = b" " * _done(nvrtc.nvrtcGetCUBINSize(program))
+        _done(nvrtc.nvrtcGetCUBIN(program, binary))
+        return np.frombuffer(binary, np.uint8)
+
     def launch(self, name: str, blocks: int, threads: int, shared: int, arguments: Arguments) -> None:
         torch = self._torch
+        self._require_context()
         if torch.cuda.current_device() != self._device:
             with torch.cuda.device(self._device):
                 return self.launch(name, blocks, threads, shared, arguments)
         stream = self._stream(self._device)
-        values = (ctypes.c_uint64 * len(arguments))(*map(as_bits, arguments))
-        first = ctypes.addressof(values)
-        places = (ctypes.c_uint64 * len(arguments))(*range(first, first + 8 * len(arguments), 8))
+        # CUDA copies the arguments at once, so that the next launch of this thread may have their place.
+        values, places = self._thread.arguments.get(len(arguments)) or self._places(len(arguments))
+        values[:] = list(map(as_bits, arguments))
         function = self._functions.get(name) or self._function(name)
         status = self._driver.cuLaunchKernel(
             function, blocks, 1, 1, threads, 1, 1, shared, stream, ctypes.addressof(places), 0
         )
         _done(status)
 
+    def _places(self, count: int) -> tuple[Any, Any]:
+        """Memory of this thread for so many arguments, and for their addresses, which are in it already."""
+        values = (ctypes.c_uint64 * count)()
+        first = ctypes.addressof(values)
+        both = self._thread.arguments[count] = values, (ctypes.c_uint64 * count)(*range(first, first + 8 * count, 8))
+        return both
+
     def clear(self, array: Array) -> None:
+        self._require_context()
         stream = self._stream(self._device)
         _done(self._driver.cuMemsetD32Async(array.data_ptr(), 0, 1, stream))
 

@@ -16,6 +16,14 @@
 
 typedef LSTSQ_REAL Real;
 
+// What is compiled: the kernel by which a thread solves for so many columns; 0: the kernels of blocks that each have a
+// problem; -1: those for one long matrix; without it everything. Each takes the compiler one second or two.
+#if defined(LSTSQ_PART)
+#define PART(n) (LSTSQ_PART == n)
+#else
+#define PART(n) 1
+#endif
+
 namespace {
 
 // What is proven of a matrix; the words are those of `_certified.Bounds`.
@@ -181,6 +189,8 @@ __device__ bool solved(const Bounds& bounds, double step, double size, double re
 
 }  // namespace
 
+#if PART(0)
+
 // Problem blockIdx.x of a batch: a (m x n), b (m x k) in rows, m >= n. Writes x (n x k), the sums of squares of the
 // residuals (k), and the rank if it is proven; what is not is counted in *failures. Shared memory: see `_fused.py`.
 extern "C" __global__ void __launch_bounds__(256, 1) solve_batch(const Real* a_in,
@@ -294,6 +304,8 @@ extern "C" __global__ void __launch_bounds__(256, 1) solve_batch(const Real* a_i
     if (!done) atomicAdd(failures, 1);
   }
 }
+
+#endif  // PART(0)
 
 namespace {
 
@@ -484,14 +496,32 @@ __device__ void solve_tiny(const Real* a,
     solve_tiny<n>(a, b, x, squares, rank, failures, count, m, k, rcond, is_shared); \
   }
 
+#if PART(1)
 SOLVE_TINY(1)
+#endif
+#if PART(2)
 SOLVE_TINY(2)
+#endif
+#if PART(3)
 SOLVE_TINY(3)
+#endif
+#if PART(4)
 SOLVE_TINY(4)
+#endif
+#if PART(5)
 SOLVE_TINY(5)
+#endif
+#if PART(6)
 SOLVE_TINY(6)
+#endif
+#if PART(7)
 SOLVE_TINY(7)
+#endif
+#if PART(8)
 SOLVE_TINY(8)
+#endif
+
+#if PART(0)
 
 // The singular values of matrix blockIdx.x of a batch, a (m x n) in rows with m >= n, descending: rotations of pairs of
 // columns until all are orthogonal (Hestenes 1958; Golub and Van Loan 2013, section 8.6.3). n / 2 pairs are rotated at
@@ -567,6 +597,10 @@ extern "C" __global__ void __launch_bounds__(256, 1)
     s_out[problem * n + before] = Real(s[j]);
   }
 }
+
+#endif  // PART(0)
+
+#if PART(-1)
 
 // The other kernels solve for one long matrix. W = [a b] has w = n + k columns.
 
@@ -829,3 +863,5 @@ extern "C" __global__ void __launch_bounds__(1024, 1)
   }
   if (me == 0) *work.taken = taken + 1;
 }
+
+#endif  // PART(-1)
