@@ -55,7 +55,7 @@ def _solve_batch(
     xp: Any, kernels: Kernels, a: Array, b: Array, rcond: float, singular_values: bool
 ) -> Certified | None:
     (count, m, n), k = a.shape, b.shape[-1]
-    threads = min(kernels.threads, 32 if n <= 16 else 128 if n <= 32 else 256)
+    threads = min(kernels.threads, 64 if n <= 16 else 128 if n <= 32 else 256)
     shared = 8 * (3 * n * n + n + 3 * n * k + m * k + 4 * threads)
     copy = _bytes(a) * m * (n | 1)
     a_is_shared = shared + copy <= min(CROWDED, kernels.shared_limit)

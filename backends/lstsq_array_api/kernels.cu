@@ -103,10 +103,10 @@ __device__ Bounds conclude(int n,
   return {rho, sqrt(sqrt(frobenius)), sqrt(inverse / (1 - rho)), sqrt(most), sqrt(shortest), sqrt(longest)};
 }
 
-// From the Gram matrix g (n x n): p, about its inverse, and the bounds. `additions` are behind each entry of g. l and t
-// are n x n, d is n; p may be l. `scratch` holds four numbers for each thread.
+// From the Gram matrix g (n x n), which is scaled here: p, about its inverse, and the bounds. `additions` are behind
+// each entry of g. l and t are n x n, d is n; p may be l. `scratch` holds four numbers for each thread.
 __device__ Bounds
-prove(const double* g, double* l, double* t, double* p, double* d, double* scratch, int n, double additions) {
+prove(double* g, double* l, double* t, double* p, double* d, double* scratch, int n, double additions) {
   int me = threadIdx.x, all = blockDim.x;
   double of_gram[3] = {0, -1e300, 0}, &frobenius = of_gram[0], &shortest = of_gram[1], &longest = of_gram[2];
   for (int i = me; i < n; i += all) {
@@ -120,7 +120,7 @@ prove(const double* g, double* l, double* t, double* p, double* d, double* scrat
   float one_over_n = 1.0f / n;
   for (int e = me; e < n * n; e += all) {
     int i = quotient(e, one_over_n), j = e - i * n;
-    l[e] = g[e] * d[i] * d[j];
+    l[e] = g[e] = g[e] * d[i] * d[j];
     t[e] = i == j;
   }
   __syncthreads();
@@ -141,19 +141,19 @@ prove(const double* g, double* l, double* t, double* p, double* d, double* scrat
     t[e] /= sqrt(l[i * n + i]);
   }
   __syncthreads();
-  for (int e = me; e < n * n; e += all) {
-    int i = quotient(e, one_over_n), j = e - i * n;
+  for (int e = me; e < n * (n + 1) / 2; e += all) {
+    int i, j;
+    place(e, i, j);
     double dot = 0;
-    for (int k = i > j ? i : j; k < n; ++k) dot += t[k * n + i] * t[k * n + j];
-    p[e] = dot;
+    for (int k = i; k < n; ++k) dot += t[k * n + i] * t[k * n + j];
+    p[i * n + j] = p[j * n + i] = dot;
   }
   __syncthreads();
   double of_p[4] = {0}, &defect = of_p[0], &trace = of_p[1], &inverse = of_p[2], &most = of_p[3];
   for (int e = me; e < n * n; e += all) {
     int i = quotient(e, one_over_n), j = e - i * n;
-    double dot = 0;
-    for (int k = 0; k < n; ++k) dot += p[i * n + k] * (g[k * n + j] * d[k]);
-    double left = (i == j) - dot * d[j];
+    double left = i == j;
+    for (int k = 0; k < n; ++k) left -= p[i * n + k] * g[k * n + j];
     defect += left * left;
   }
   for (int i = me; i < n; i += all) {
@@ -226,12 +226,22 @@ extern "C" __global__ void __launch_bounds__(256, 1) solve_batch(const Real* a_i
   const Real* b = b_in + problem * m * k;
   for (int e = me; e < m * k; e += all) r[e] = b[e];
   __syncthreads();
-  for (int e = me; e < n * (n + 1) / 2; e += all) {
+  // Four entries at once, from two columns and two: the last of an odd number is its own neighbour.
+  int pairs = (n + 1) / 2;
+  for (int e = me; e < pairs * (pairs + 1) / 2; e += all) {
     int i, j;
     place(e, i, j);
-    double dot = 0;
-    for (int row = 0; row < m; ++row) dot += double(a[row * stride + i]) * double(a[row * stride + j]);
-    g[i * n + j] = g[j * n + i] = dot;
+    int i_0 = 2 * i, j_0 = 2 * j, i_1 = i_0 + 1 < n ? i_0 + 1 : i_0, j_1 = j_0 + 1 < n ? j_0 + 1 : j_0;
+    double sum_00 = 0, sum_01 = 0, sum_10 = 0, sum_11 = 0;
+    for (int row = 0; row < m; ++row) {
+      const Real* of_row = a + row * stride;
+      double u_0 = of_row[i_0], u_1 = of_row[i_1], v_0 = of_row[j_0], v_1 = of_row[j_1];
+      sum_00 += u_0 * v_0, sum_01 += u_0 * v_1, sum_10 += u_1 * v_0, sum_11 += u_1 * v_1;
+    }
+    g[i_0 * n + j_0] = g[j_0 * n + i_0] = sum_00;
+    g[i_0 * n + j_1] = g[j_1 * n + i_0] = sum_01;
+    g[i_1 * n + j_0] = g[j_0 * n + i_1] = sum_10;
+    g[i_1 * n + j_1] = g[j_1 * n + i_1] = sum_11;
   }
   for (int e = me; e < n * k; e += all) x[e] = 0;
   __syncthreads();
