@@ -13,9 +13,10 @@ from jax import lax
 from lstsq._backend import Solution
 from lstsq._contract import EPS, SINGLE_PRECISION_GROWTH
 from lstsq_jax import _gradient as g
-from lstsq_jax._factor import Factors, adjoint, factorise, known, matmul
+from lstsq_jax import _native as native
+from lstsq_jax._factor import Factors, adjoint, factorise, known, matmul, with_rank
 from lstsq_jax._nonfinite import blank, spoil
-from lstsq_jax._place import beside, in_auto_axes
+from lstsq_jax._place import beside, in_auto_axes, require_cpu
 
 
 class _Matrix(NamedTuple):
@@ -28,10 +29,16 @@ class _Matrix(NamedTuple):
     """(..., 1, 1), integer: the power of two that `a` was divided by."""
     solved: jax.Array
     """(...), bool: the matrix is finite, and its decomposition was found."""
+    given: tuple[jax.Array, jax.Array] | None
+    """For the driver native: the matrix as it was given, and the cutoff."""
 
 
-def solve(a: jax.Array, b: jax.Array, rcond: float | jax.Array | None) -> Solution:
+def solve(
+    a: jax.Array, b: jax.Array, rcond: float | jax.Array | None, driver: str, *, singular_values: bool = True
+) -> Solution:
     """Solve for each matrix of the batch: ``a (..., M, N)``, ``b (..., M, K)``. See `Backend.solve`."""
+    if driver == "native":
+        require_cpu(a=a, b=b)
     if rcond is None:
         cutoff = _default_cutoff(a)
     elif isinstance(rcond, (int, float)):
@@ -39,15 +46,16 @@ def solve(a: jax.Array, b: jax.Array, rcond: float | jax.Array | None) -> Soluti
         cutoff = jax.device_put(_round_down(rcond, _working_dtype(a.dtype)), beside(a))
     else:
         cutoff = rcond
-    solution: Solution = in_auto_axes(_solve, a, b, cutoff)
+    solution: Solution = in_auto_axes(partial(_solve, driver, singular_values), a, b, cutoff)
     return solution
 
 
-@jax.jit
-def _solve(a: jax.Array, b: jax.Array, rcond: jax.Array) -> Solution:
+@partial(jax.jit, static_argnums=(0, 1))
+def _solve(driver: str, singular_values: bool, a: jax.Array, b: jax.Array, rcond: jax.Array) -> Solution:
     dtype, working = a.dtype, _working_dtype(a.dtype)
     real = _real(working)
     rcond = _canonical(rcond, dtype, real)
+    given = (lax.stop_gradient(a), rcond) if driver == "native" else None
     b = b.astype(working)
     smallest = jax.core.min_dim(*a.shape[-2:])
     tall = known(lambda: a.shape[-2] >= a.shape[-1])
@@ -65,17 +73,54 @@ def _solve(a: jax.Array, b: jax.Array, rcond: jax.Array) -> Solution:
     f = factorise(a, rcond, smallest)
     # XLA's SVD gives NaN where it does not converge.
     solved = finite & ~jnp.isnan(f.s).any(-1) & ~jnp.isnan(rcond)
-    matrix = _Matrix(f, a, size, solved)
+    matrix = _Matrix(f, a, size, solved, given)
 
-    x, scaled = _solution(tall, matrix, b)
-    residuals = _residuals(tall, matrix, scaled)
+    x, scaled, found = _solution(tall, singular_values, matrix, b)
+    residuals = _residuals(tall, _as_found(matrix, found), scaled)
     s = spoil(solved[..., None], g.singular_values(f, a)[..., :smallest] * _two_to(size, real)[..., 0])
-    return Solution(
+    solution = Solution(
         x.astype(dtype),
         residuals.astype(_real(dtype)),
         jnp.where(solved, f.keep.sum(-1, dtype=jnp.int32), 0),
         s.astype(_real(dtype)),
     )
+    if found is None:
+        return solution
+    return Solution(
+        solution.x,
+        _differentiated_as(solution.residuals, found.residuals),
+        found.rank,
+        None if found.s is None else _differentiated_as(solution.s, found.s),
+    )
+
+
+class _Found(NamedTuple):
+    """What the core has found besides x."""
+
+    residuals: jax.Array
+    rank: jax.Array
+    s: jax.Array | None
+
+
+def _by_the_core(a: jax.Array, rcond: jax.Array, b: jax.Array, singular_values: bool) -> tuple[jax.Array, _Found]:
+    answer = native.solve(a, b.astype(a.dtype), rcond, singular_values)
+    return answer.x.astype(b.dtype), _Found(answer.residuals, answer.rank, answer.s)
+
+
+def _as_found(matrix: _Matrix, found: _Found | None) -> _Matrix:
+    """The matrix with the rank that the core has found: derivatives are those of this branch."""
+    return matrix if found is None else matrix._replace(f=with_rank(matrix.f, found.rank))
+
+
+@jax.custom_jvp
+def _differentiated_as(model: jax.Array, value: jax.Array) -> jax.Array:
+    """The value, a constant, with the derivatives of the model. XLA computes the model only for those."""
+    return value
+
+
+@_differentiated_as.defjvp
+def _differentiated_as_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[jax.Array, jax.Array]:
+    return _differentiated_as(*primals), tangents[0]
 
 
 class _Scaled(NamedTuple):
@@ -92,8 +137,10 @@ class _Scaled(NamedTuple):
 # To JAX, x is a linear function of `b`, though each column is scaled by a power of two of its own. We say so by a
 # linear system that x is part of the solution of, [1, -P; 0, 1] [x; b] = [0; b], with our own ways to solve it and its
 # transpose: P' y is the complex conjugate of the solution of the adjoint problem for the conjugate of y.
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _solution(tall: bool, matrix: _Matrix, b: jax.Array) -> tuple[jax.Array, _Scaled]:
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _solution(
+    tall: bool, singular_values: bool, matrix: _Matrix, b: jax.Array
+) -> tuple[jax.Array, _Scaled, _Found | None]:
     n = matrix.a.shape[-1 if tall else -2]
 
     def parts(both: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -104,27 +151,42 @@ def _solution(tall: bool, matrix: _Matrix, b: jax.Array) -> tuple[jax.Array, _Sc
         p = g.pinv(matrix.f, matrix.a)
         return _stack(x - _over(matmul(p if tall else adjoint(p), b), matrix.size), b)
 
-    def solution(_: Any, both: jax.Array) -> tuple[jax.Array, _Scaled]:
+    def solution(_: Any, both: jax.Array) -> tuple[jax.Array, tuple[_Scaled, _Found | None]]:
         zero, b = parts(both)
         x, scaled = _by_scaling(tall, matrix, b)
-        return _stack(zero + x, b), scaled
+        found = None
+        if matrix.given is not None:
+            x, found = _by_the_core(*matrix.given, b[..., : matrix.given[0].shape[-2], :], singular_values)
+        return _stack(zero + x, b), (scaled, found)
 
-    def solution_of_transpose(_: Any, both: jax.Array) -> tuple[jax.Array, _Scaled]:
+    def solution_of_transpose(_: Any, both: jax.Array) -> tuple[jax.Array, tuple[_Scaled, _Found | None]]:
         y, b = parts(both)
         x, scaled = _by_scaling(not tall, matrix, y.conj())
-        return _stack(y, b + x.conj()), scaled
+        x, found = x.conj(), None
+        if matrix.given is not None:
+            a, rcond = matrix.given
+            x, found = _by_the_core(a.mT, rcond, y, singular_values)
+            x = _stack(x, _zeros(x, b.shape[-2] - a.shape[-2]))  # There are rows of zeros below it.
+        return _stack(y, b + x), (scaled, found)
 
     both = _stack(_zeros(b, n), b)
-    both, scaled = lax.custom_linear_solve(system, both, solution, solution_of_transpose, has_aux=True)
-    return parts(both)[0], scaled
+    both, aux = lax.custom_linear_solve(system, both, solution, solution_of_transpose, has_aux=True)
+    return parts(both)[0], *aux
 
 
 @_solution.defjvp
-def _solution_jvp(tall: bool, primals: tuple[_Matrix, jax.Array], tangents: tuple[_Matrix, jax.Array]) -> Any:
+def _solution_jvp(
+    tall: bool, singular_values: bool, primals: tuple[_Matrix, jax.Array], tangents: tuple[_Matrix, jax.Array]
+) -> Any:
     (matrix, b), (d_matrix, db) = primals, tangents
-    _, tangent = jax.jvp(lambda a, b: _by_scaling(tall, matrix._replace(a=a), b), (matrix.a, b), (d_matrix.a, db))
     # From the function itself: inside `vmap` JAX wants the mapped axis of the values in the same place as there.
-    return _solution(tall, matrix, b), tangent
+    values = _solution(tall, singular_values, matrix, b)
+    found = values[-1]
+    matrix = _as_found(matrix, found)
+    _, tangent = jax.jvp(
+        lambda a, b: (*_by_scaling(tall, matrix._replace(a=a), b), found), (matrix.a, b), (d_matrix.a, db)
+    )
+    return values, tangent
 
 
 def _by_scaling(tall: bool, matrix: _Matrix, b: jax.Array) -> tuple[jax.Array, _Scaled]:
