@@ -82,7 +82,7 @@ FAULTS = {
         "#include <atomic>\nint planted = 0;\nstd::atomic_ref<int> plant(planted);",
         "atomic_ref",
     ),
-    "a warning": ("src/lapack/lapack.cpp", "#include <stdexcept>", "static int planted;", "unused"),
+    "a warning, in the door for JAX": ("src/xla/handler.cpp", "#include <stdexcept>", "static int planted;", "unused"),
 }
 
 

@@ -165,7 +165,7 @@ void solve(const Call& call) {
 
 /// XLA asks for the version of the interface before it takes a handler, and refuses one that is newer than its own.
 bool tell_version(const XLA_FFI_CallFrame& frame) {
-  for (XLA_FFI_Extension_Base* extension = frame.extension_start; extension != nullptr; extension = extension->next) {
+  for (auto* extension = frame.extension_start; extension != nullptr; extension = extension->next) {
     if (extension->type != XLA_FFI_Extension_Metadata) continue;
     XLA_FFI_Metadata& metadata = *reinterpret_cast<XLA_FFI_Metadata_Extension*>(extension)->metadata;
     metadata.api_version.major_version = XLA_FFI_API_MAJOR;
