@@ -101,10 +101,23 @@ class _Found(NamedTuple):
     rank: jax.Array
     s: jax.Array | None
 
+    def as_rows(self, b: jax.Array) -> jax.Array:
+        """All of it in rows as long as those of `b`."""
+        columns = [self.rank[..., None, None]] if self.s is None else [self.rank[..., None, None], self.s[..., None]]
+        repeated = [jnp.broadcast_to(column, (*column.shape[:-1], b.shape[-1])) for column in columns]
+        return jnp.concatenate([part.astype(b.dtype) for part in (self.residuals[..., None, :], *repeated)], axis=-2)
+
+    @classmethod
+    def from_rows(cls, rows: jax.Array, dtype: Any, singular_values: bool) -> _Found:
+        """The inverse of `as_rows`; `dtype` is a real one."""
+        rows = rows.real.astype(dtype)
+        s = rows[..., 2:, 0] if singular_values else None
+        return cls(rows[..., 0, :], rows[..., 1, 0].astype(jnp.int32), s)
+
 
 def _by_the_core(a: jax.Array, rcond: jax.Array, b: jax.Array, singular_values: bool) -> tuple[jax.Array, _Found]:
-    answer = native.solve(a, b.astype(a.dtype), rcond, singular_values)
-    return answer.x.astype(b.dtype), _Found(answer.residuals, answer.rank, answer.s)
+    x, residuals, rank, s = native.solve(a, b.astype(a.dtype), rcond, singular_values)
+    return x.astype(b.dtype), _Found(residuals, rank, s)
 
 
 def _as_found(matrix: _Matrix, found: _Found | None) -> _Matrix:
@@ -136,42 +149,52 @@ class _Scaled(NamedTuple):
 
 # To JAX, x is a linear function of `b`, though each column is scaled by a power of two of its own. We say so by a
 # linear system that x is part of the solution of, [1, -P; 0, 1] [x; b] = [0; b], with our own ways to solve it and its
-# transpose: P' y is the complex conjugate of the solution of the adjoint problem for the conjugate of y.
+# transpose: P' y is the complex conjugate of the solution of the adjoint problem for the conjugate of y. What is found
+# on the way stands in rows between x and b, of which the equations say nothing. (JAX has a place for such outputs, but
+# maps them over tangents that they do not depend on, and then finds no Hessian.)
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _solution(
     tall: bool, singular_values: bool, matrix: _Matrix, b: jax.Array
 ) -> tuple[jax.Array, _Scaled, _Found | None]:
-    n = matrix.a.shape[-1 if tall else -2]
+    n, m = matrix.a.shape[-1 if tall else -2], b.shape[-2]
 
-    def parts(both: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return both[..., :n, :], both[..., n:, :]
-
-    def system(both: jax.Array) -> jax.Array:
-        x, b = parts(both)
-        p = g.pinv(matrix.f, matrix.a)
-        return _stack(x - _over(matmul(p if tall else adjoint(p), b), matrix.size), b)
-
-    def solution(_: Any, both: jax.Array) -> tuple[jax.Array, tuple[_Scaled, _Found | None]]:
-        zero, b = parts(both)
+    def solve(b: jax.Array) -> tuple[jax.Array, jax.Array]:
         x, scaled = _by_scaling(tall, matrix, b)
-        found = None
-        if matrix.given is not None:
-            x, found = _by_the_core(*matrix.given, b[..., : matrix.given[0].shape[-2], :], singular_values)
-        return _stack(zero + x, b), (scaled, found)
+        if matrix.given is None:
+            return x, scaled.x
+        a, rcond = matrix.given
+        x, found = _by_the_core(a, rcond, b[..., : a.shape[-2], :], singular_values)
+        return x, _stack(scaled.x, found.as_rows(b))
 
-    def solution_of_transpose(_: Any, both: jax.Array) -> tuple[jax.Array, tuple[_Scaled, _Found | None]]:
-        y, b = parts(both)
-        x, scaled = _by_scaling(not tall, matrix, y.conj())
-        x, found = x.conj(), None
-        if matrix.given is not None:
+    def system(rows: jax.Array) -> jax.Array:
+        p = g.pinv(matrix.f, matrix.a)
+        x = rows[..., :n, :] - _over(matmul(p if tall else adjoint(p), rows[..., -m:, :]), matrix.size)
+        return _stack(x, rows[..., n:, :])
+
+    def solution(_: Any, rows: jax.Array) -> jax.Array:
+        b = rows[..., -m:, :]
+        x, between = solve(b)
+        return _stack(_stack(rows[..., :n, :] + x, between), b)
+
+    def solution_of_transpose(_: Any, rows: jax.Array) -> jax.Array:
+        y = rows[..., :n, :]
+        if matrix.given is None:
+            x = _by_scaling(not tall, matrix, y.conj())[0].conj()
+        else:
             a, rcond = matrix.given
-            x, found = _by_the_core(a.mT, rcond, y, singular_values)
-            x = _stack(x, _zeros(x, b.shape[-2] - a.shape[-2]))  # There are rows of zeros below it.
-        return _stack(y, b + x), (scaled, found)
+            x, _ = _by_the_core(a.mT, rcond, y, singular_values=False)
+            x = _stack(x, _zeros(x, m - a.shape[-2]))  # There are rows of zeros below it.
+        return _stack(rows[..., :-m, :], rows[..., -m:, :] + x)
 
-    both = _stack(_zeros(b, n), b)
-    both, aux = lax.custom_linear_solve(system, both, solution, solution_of_transpose, has_aux=True)
-    return parts(both)[0], *aux
+    between = jax.eval_shape(solve, b)[1].shape[-2]
+    rows = lax.custom_linear_solve(system, _stack(_zeros(b, n + between), b), solution, solution_of_transpose)
+    found = (
+        None
+        if matrix.given is None
+        else _Found.from_rows(rows[..., 2 * n : -m, :], _real(matrix.given[0].dtype), singular_values)
+    )
+    _, scaled = _by_scaling(tall, matrix, b)
+    return rows[..., :n, :], scaled._replace(x=rows[..., n : 2 * n, :]), found
 
 
 @_solution.defjvp
