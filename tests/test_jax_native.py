@@ -216,6 +216,16 @@ def test_a_traced_cutoff(x64):
         assert bool(jnp.isnan(answer.x).all()) == bool(jnp.isnan(answer.s).all()) == np.isnan(rcond)
 
 
+def test_subnormal_numbers_count():
+    """XLA's threads take them for zero; the core has them in its own threads, and in XLA's."""
+    a = jnp.asarray(np.diag([1e-37, 1e-39]).astype("float32"))
+    b = jnp.asarray(np.array([1e-37, 2e-37], "float32"))
+    with jax.enable_x64(False):
+        answer = jax.jit(native)(a, b)
+    assert answer.rank == 2
+    np.testing.assert_allclose(answer.x, [1, 200], rtol=1e-4)
+
+
 def test_empty_sizes(x64):
     for shape_a, shape_b in (((0, 3), (0,)), ((3, 0), (3, 2)), ((3, 2), (3, 0)), ((0, 3, 2), (0, 3, 1))):
         assert_close(native(jnp.ones(shape_a), jnp.ones(shape_b)), lstsq(jnp.ones(shape_a), jnp.ones(shape_b)), 1e-6)

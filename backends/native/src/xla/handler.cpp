@@ -10,6 +10,7 @@
 #include <xla/ffi/api/c_api.h>
 
 #include <algorithm>
+#include <cfenv>
 #include <functional>
 #include <new>
 #include <numeric>
@@ -181,10 +182,26 @@ XLA_FFI_Error* error(const XLA_FFI_Api& api, XLA_FFI_Error_Code code, const char
   return api.XLA_FFI_Error_Create(&args);
 }
 
+/// XLA has its threads take subnormal numbers for zero. Ours do not, nor does this one while it works with them.
+class UsualArithmetic {
+ public:
+  UsualArithmetic() {
+    std::fegetenv(&before_);
+    std::fesetenv(FE_DFL_ENV);
+  }
+  ~UsualArithmetic() { std::fesetenv(&before_); }
+  UsualArithmetic(const UsualArithmetic&) = delete;
+  UsualArithmetic& operator=(const UsualArithmetic&) = delete;
+
+ private:
+  std::fenv_t before_;
+};
+
 /// Nothing may be thrown through XLA.
 XLA_FFI_Error* handle(XLA_FFI_CallFrame* frame) noexcept {
   if (tell_version(*frame)) return nullptr;
   prepare_for_exceptions();
+  const UsualArithmetic usual;
   try {
     solve(call_of(*frame));
     return nullptr;
