@@ -460,7 +460,7 @@ class TestCompare:
         assert wide.is_large_excess(1e-15) is False
 
     def test_who_computes_in_single_precision_is_named(self):
-        found, refused = solvers.find(["numpy", "jax"], [], "float32")
+        found, refused = solvers.find(["numpy", "jax"], ["svd"], "float32")
         problem = problems.random(9, 3, 10, 0).astype("float32")
         result = comparison.compare(problem, found, refused, None, 1, False, lambda label, left: None)
         assert result.singly == ["jax svd"]

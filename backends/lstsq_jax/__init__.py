@@ -9,6 +9,9 @@ With ``jax_enable_x64`` float32 and complex64 are solved in double and rounded o
 precision: they are solved as they are, and one step of iterative refinement follows. XLA on the CPU takes subnormal
 numbers for zero.
 
+That is the driver ``svd``, the default. The driver ``native`` is for arrays on the CPU: the compiled core of
+``lstsq-native`` solves, in double precision always, and the derivatives are those of ``svd`` at the rank that it found.
+
 References
 ----------
 G. H. Golub and V. Pereyra, The differentiation of pseudo-inverses and nonlinear least squares problems whose variables
@@ -45,7 +48,7 @@ class JaxBackend(Backend):
     serves = ("jax", "jaxlib")
     requires = ("jax",)
     capabilities = Capabilities(
-        drivers=("svd",),
+        drivers=("native", "svd"),
         default_driver="svd",
         dtypes=("float32", "float64", "complex64", "complex128"),
         devices=("cpu", "gpu"),
@@ -54,15 +57,31 @@ class JaxBackend(Backend):
     )
 
     def solve(self, a: Array, b: Array, rcond: float | Array | None, driver: str) -> Solution:
-        """Solve with the SVD. See `Backend.solve`."""
+        """Solve by the driver. See `Backend.solve`.
+
+        Raises
+        ------
+        TypeError
+            The driver is native and `a` or `b` lies on another device than the CPU.
+        """
         from lstsq_jax._solve import solve
 
-        return solve(a, b, rcond)
+        return solve(a, b, rcond, driver)
+
+    def solve_without_s(self, a: Array, b: Array, rcond: float | Array | None, driver: str) -> Solution:
+        """Solve and leave `s` out; the driver native does not compute it then. See `solve`."""
+        from lstsq_jax._solve import solve
+
+        return solve(a, b, rcond, driver, singular_values=False)
 
     def refuse(self, dtype: str, driver: str) -> str | None:
         """Why a problem of this dtype cannot be solved, or None. See `Backend.refuse`."""
         if dtype in ("float64", "complex128") and not _x64():
             return f"JAX has no {dtype} while jax_enable_x64 is off; {_ENABLE_X64}, or convert to single precision"
+        if driver == "native":
+            from lstsq_jax._native import obstacle
+
+            return obstacle()
         return super().refuse(dtype, driver)
 
     def from_numpy(self, array: np.ndarray[Any, Any], namespace: str | None = None) -> Array:

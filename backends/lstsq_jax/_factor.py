@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +42,17 @@ def factorise(a: jax.Array, rcond: jax.Array, smallest: int) -> Factors:
     keep = (s > rcond * s[..., :1]) & (rcond < 1)
     if smallest != n:
         keep &= jnp.arange(n) < smallest
-    return Factors(u, s, adjoint(vh), keep, (1 / jnp.where(keep, s, jnp.inf)).astype(a.dtype))
+    return Factors(u, s, adjoint(vh), keep, _inverse(s, keep, a.dtype))
+
+
+def with_rank(f: Factors, rank: jax.Array) -> Factors:
+    """The factors with the `rank (...)` largest singular values kept."""
+    keep = jnp.arange(f.s.shape[-1]) < rank[..., None]
+    return f._replace(keep=keep, inverse=_inverse(f.s, keep, f.u.dtype))
+
+
+def _inverse(s: jax.Array, keep: jax.Array, dtype: Any) -> jax.Array:
+    return (1 / jnp.where(keep, s, jnp.inf)).astype(dtype)
 
 
 def known(comparison: Callable[[], bool]) -> bool | None:

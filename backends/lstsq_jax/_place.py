@@ -20,6 +20,24 @@ def beside(array: jax.Array) -> Sharding | None:
     return sharding if isinstance(sharding, SingleDeviceSharding) else None
 
 
+def require_cpu(**operands: jax.Array) -> None:
+    """Refuse arrays on other devices than the CPU; of what is traced nobody knows before it is compiled.
+
+    Raises
+    ------
+    TypeError
+        The message names the device.
+    """
+    for name, array in operands.items():
+        devices = set() if isinstance(array, jax.core.Tracer) else array.devices()
+        elsewhere = sorted(str(device) for device in devices if device.platform != "cpu")
+        if elsewhere:
+            raise TypeError(
+                f"{name} is on {elsewhere[0]}; the driver native of the jax backend takes arrays on the CPU. Name the "
+                'driver svd, or move them with jax.device_put(array, jax.devices("cpu")[0]).'
+            )
+
+
 def in_auto_axes(solve: Callable[..., Any], a: jax.Array, b: jax.Array, *others: jax.Array) -> Any:
     """``solve(a, b, *others)``, whose result is a NamedTuple in the order of `Solution`, with XLA free to shard inside.
 

@@ -13,9 +13,10 @@ from jax import lax
 from lstsq._backend import Solution
 from lstsq._contract import EPS, SINGLE_PRECISION_GROWTH
 from lstsq_jax import _gradient as g
-from lstsq_jax._factor import Factors, adjoint, factorise, known, matmul
+from lstsq_jax import _native as native
+from lstsq_jax._factor import Factors, adjoint, factorise, known, matmul, with_rank
 from lstsq_jax._nonfinite import blank, spoil
-from lstsq_jax._place import beside, in_auto_axes
+from lstsq_jax._place import beside, in_auto_axes, require_cpu
 
 
 class _Matrix(NamedTuple):
@@ -28,10 +29,16 @@ class _Matrix(NamedTuple):
     """(..., 1, 1), integer: the power of two that `a` was divided by."""
     solved: jax.Array
     """(...), bool: the matrix is finite, and its decomposition was found."""
+    given: tuple[jax.Array, jax.Array] | None
+    """For the driver native: the matrix as it was given, and the cutoff."""
 
 
-def solve(a: jax.Array, b: jax.Array, rcond: float | jax.Array | None) -> Solution:
+def solve(
+    a: jax.Array, b: jax.Array, rcond: float | jax.Array | None, driver: str, *, singular_values: bool = True
+) -> Solution:
     """Solve for each matrix of the batch: ``a (..., M, N)``, ``b (..., M, K)``. See `Backend.solve`."""
+    if driver == "native":
+        require_cpu(a=a, b=b)
     if rcond is None:
         cutoff = _default_cutoff(a)
     elif isinstance(rcond, (int, float)):
@@ -39,15 +46,16 @@ def solve(a: jax.Array, b: jax.Array, rcond: float | jax.Array | None) -> Soluti
         cutoff = jax.device_put(_round_down(rcond, _working_dtype(a.dtype)), beside(a))
     else:
         cutoff = rcond
-    solution: Solution = in_auto_axes(_solve, a, b, cutoff)
+    solution: Solution = in_auto_axes(partial(_solve, driver, singular_values), a, b, cutoff)
     return solution
 
 
-@jax.jit
-def _solve(a: jax.Array, b: jax.Array, rcond: jax.Array) -> Solution:
+@partial(jax.jit, static_argnums=(0, 1))
+def _solve(driver: str, singular_values: bool, a: jax.Array, b: jax.Array, rcond: jax.Array) -> Solution:
     dtype, working = a.dtype, _working_dtype(a.dtype)
     real = _real(working)
     rcond = _canonical(rcond, dtype, real)
+    given = (lax.stop_gradient(a), rcond) if driver == "native" else None
     b = b.astype(working)
     smallest = jax.core.min_dim(*a.shape[-2:])
     tall = known(lambda: a.shape[-2] >= a.shape[-1])
@@ -65,17 +73,67 @@ def _solve(a: jax.Array, b: jax.Array, rcond: jax.Array) -> Solution:
     f = factorise(a, rcond, smallest)
     # XLA's SVD gives NaN where it does not converge.
     solved = finite & ~jnp.isnan(f.s).any(-1) & ~jnp.isnan(rcond)
-    matrix = _Matrix(f, a, size, solved)
+    matrix = _Matrix(f, a, size, solved, given)
 
-    x, scaled = _solution(tall, matrix, b)
-    residuals = _residuals(tall, matrix, scaled)
+    x, scaled, found = _solution(tall, singular_values, matrix, b)
+    residuals = _residuals(tall, _as_found(matrix, found), scaled)
     s = spoil(solved[..., None], g.singular_values(f, a)[..., :smallest] * _two_to(size, real)[..., 0])
-    return Solution(
+    solution = Solution(
         x.astype(dtype),
         residuals.astype(_real(dtype)),
         jnp.where(solved, f.keep.sum(-1, dtype=jnp.int32), 0),
         s.astype(_real(dtype)),
     )
+    if found is None:
+        return solution
+    return Solution(
+        solution.x,
+        _differentiated_as(solution.residuals, found.residuals),
+        found.rank,
+        None if found.s is None else _differentiated_as(solution.s, found.s),
+    )
+
+
+class _Found(NamedTuple):
+    """What the core has found besides x."""
+
+    residuals: jax.Array
+    rank: jax.Array
+    s: jax.Array | None
+
+    def as_rows(self, b: jax.Array) -> jax.Array:
+        """All of it in rows as long as those of `b`."""
+        columns = [self.rank[..., None, None]] if self.s is None else [self.rank[..., None, None], self.s[..., None]]
+        repeated = [jnp.broadcast_to(column, (*column.shape[:-1], b.shape[-1])) for column in columns]
+        return jnp.concatenate([part.astype(b.dtype) for part in (self.residuals[..., None, :], *repeated)], axis=-2)
+
+    @classmethod
+    def from_rows(cls, rows: jax.Array, dtype: Any, singular_values: bool) -> _Found:
+        """The inverse of `as_rows`; `dtype` is a real one."""
+        rows = rows.real.astype(dtype)
+        s = rows[..., 2:, 0] if singular_values else None
+        return cls(rows[..., 0, :], rows[..., 1, 0].astype(jnp.int32), s)
+
+
+def _by_the_core(a: jax.Array, rcond: jax.Array, b: jax.Array, singular_values: bool) -> tuple[jax.Array, _Found]:
+    x, residuals, rank, s = native.solve(a, b.astype(a.dtype), rcond, singular_values)
+    return x.astype(b.dtype), _Found(residuals, rank, s)
+
+
+def _as_found(matrix: _Matrix, found: _Found | None) -> _Matrix:
+    """The matrix with the rank that the core has found: derivatives are those of this branch."""
+    return matrix if found is None else matrix._replace(f=with_rank(matrix.f, found.rank))
+
+
+@jax.custom_jvp
+def _differentiated_as(model: jax.Array, value: jax.Array) -> jax.Array:
+    """The value, a constant, with the derivatives of the model. XLA computes the model only for those."""
+    return value
+
+
+@_differentiated_as.defjvp
+def _differentiated_as_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[jax.Array, jax.Array]:
+    return _differentiated_as(*primals), tangents[0]
 
 
 class _Scaled(NamedTuple):
@@ -91,40 +149,67 @@ class _Scaled(NamedTuple):
 
 # To JAX, x is a linear function of `b`, though each column is scaled by a power of two of its own. We say so by a
 # linear system that x is part of the solution of, [1, -P; 0, 1] [x; b] = [0; b], with our own ways to solve it and its
-# transpose: P' y is the complex conjugate of the solution of the adjoint problem for the conjugate of y.
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _solution(tall: bool, matrix: _Matrix, b: jax.Array) -> tuple[jax.Array, _Scaled]:
-    n = matrix.a.shape[-1 if tall else -2]
+# transpose: P' y is the complex conjugate of the solution of the adjoint problem for the conjugate of y. What is found
+# on the way stands in rows between x and b, of which the equations say nothing. (JAX has a place for such outputs, but
+# maps them over tangents that they do not depend on, and then finds no Hessian.)
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _solution(
+    tall: bool, singular_values: bool, matrix: _Matrix, b: jax.Array
+) -> tuple[jax.Array, _Scaled, _Found | None]:
+    n, m = matrix.a.shape[-1 if tall else -2], b.shape[-2]
 
-    def parts(both: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return both[..., :n, :], both[..., n:, :]
-
-    def system(both: jax.Array) -> jax.Array:
-        x, b = parts(both)
-        p = g.pinv(matrix.f, matrix.a)
-        return _stack(x - _over(matmul(p if tall else adjoint(p), b), matrix.size), b)
-
-    def solution(_: Any, both: jax.Array) -> tuple[jax.Array, _Scaled]:
-        zero, b = parts(both)
+    def solve(b: jax.Array) -> tuple[jax.Array, jax.Array]:
         x, scaled = _by_scaling(tall, matrix, b)
-        return _stack(zero + x, b), scaled
+        if matrix.given is None:
+            return x, scaled.x
+        a, rcond = matrix.given
+        x, found = _by_the_core(a, rcond, b[..., : a.shape[-2], :], singular_values)
+        return x, _stack(scaled.x, found.as_rows(b))
 
-    def solution_of_transpose(_: Any, both: jax.Array) -> tuple[jax.Array, _Scaled]:
-        y, b = parts(both)
-        x, scaled = _by_scaling(not tall, matrix, y.conj())
-        return _stack(y, b + x.conj()), scaled
+    def system(rows: jax.Array) -> jax.Array:
+        p = g.pinv(matrix.f, matrix.a)
+        x = rows[..., :n, :] - _over(matmul(p if tall else adjoint(p), rows[..., -m:, :]), matrix.size)
+        return _stack(x, rows[..., n:, :])
 
-    both = _stack(_zeros(b, n), b)
-    both, scaled = lax.custom_linear_solve(system, both, solution, solution_of_transpose, has_aux=True)
-    return parts(both)[0], scaled
+    def solution(_: Any, rows: jax.Array) -> jax.Array:
+        b = rows[..., -m:, :]
+        x, between = solve(b)
+        return _stack(_stack(rows[..., :n, :] + x, between), b)
+
+    def solution_of_transpose(_: Any, rows: jax.Array) -> jax.Array:
+        y = rows[..., :n, :]
+        if matrix.given is None:
+            x = _by_scaling(not tall, matrix, y.conj())[0].conj()
+        else:
+            a, rcond = matrix.given
+            x, _ = _by_the_core(a.mT, rcond, y, singular_values=False)
+            x = _stack(x, _zeros(x, m - a.shape[-2]))  # There are rows of zeros below it.
+        return _stack(rows[..., :-m, :], rows[..., -m:, :] + x)
+
+    between = jax.eval_shape(solve, b)[1].shape[-2]
+    rows = lax.custom_linear_solve(system, _stack(_zeros(b, n + between), b), solution, solution_of_transpose)
+    found = (
+        None
+        if matrix.given is None
+        else _Found.from_rows(rows[..., 2 * n : -m, :], _real(matrix.given[0].dtype), singular_values)
+    )
+    _, scaled = _by_scaling(tall, matrix, b)
+    return rows[..., :n, :], scaled._replace(x=rows[..., n : 2 * n, :]), found
 
 
 @_solution.defjvp
-def _solution_jvp(tall: bool, primals: tuple[_Matrix, jax.Array], tangents: tuple[_Matrix, jax.Array]) -> Any:
+def _solution_jvp(
+    tall: bool, singular_values: bool, primals: tuple[_Matrix, jax.Array], tangents: tuple[_Matrix, jax.Array]
+) -> Any:
     (matrix, b), (d_matrix, db) = primals, tangents
-    _, tangent = jax.jvp(lambda a, b: _by_scaling(tall, matrix._replace(a=a), b), (matrix.a, b), (d_matrix.a, db))
     # From the function itself: inside `vmap` JAX wants the mapped axis of the values in the same place as there.
-    return _solution(tall, matrix, b), tangent
+    values = _solution(tall, singular_values, matrix, b)
+    found = values[-1]
+    matrix = _as_found(matrix, found)
+    _, tangent = jax.jvp(
+        lambda a, b: (*_by_scaling(tall, matrix._replace(a=a), b), found), (matrix.a, b), (d_matrix.a, db)
+    )
+    return values, tangent
 
 
 def _by_scaling(tall: bool, matrix: _Matrix, b: jax.Array) -> tuple[jax.Array, _Scaled]:

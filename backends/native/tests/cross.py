@@ -53,6 +53,9 @@ MACOS_BUILD: tuple[str, dict[str, object]] = (
     {"CMAKE_SYSTEM_NAME": "Darwin", "CMAKE_SYSTEM_PROCESSOR": "arm64", "CMAKE_OSX_SYSROOT": ""},
 )
 
+#: zig says of each feature whether the processor has it, and so takes back what -mavx512f brings in LLVM 18.
+WINDOWS_TARGET = "x86_64-windows-gnu -mevex512"
+
 #: Object files that need no linking: the C interfaces of tests/kernels, after the name of the target that has them.
 INTERFACES = ("CMakeFiles/kernels_shim.dir/shim.cpp", "CMakeFiles/kernels_server.dir/server.cpp")
 
@@ -79,7 +82,7 @@ FAULTS = {
         "#include <atomic>\nint planted = 0;\nstd::atomic_ref<int> plant(planted);",
         "atomic_ref",
     ),
-    "a warning": ("src/lapack/lapack.cpp", "#include <stdexcept>", "static int planted;", "unused"),
+    "a warning, in the door for JAX": ("src/xla/handler.cpp", "#include <stdexcept>", "static int planted;", "unused"),
 }
 
 
@@ -140,7 +143,7 @@ def check_windows(sources: Path, build: Path) -> None:
     cmake(
         sources / "tests" / "kernels",
         build / "windows",
-        "x86_64-windows-gnu",
+        WINDOWS_TARGET,
         settings,
         "lstsq_kernels",
         f"{INTERFACES[0]}.obj",

@@ -11,6 +11,9 @@
 
 #include "lapack/at_once.h"
 #include "lapack/capsules.h"
+#ifdef LSTSQ_XLA
+#include "xla/handler.h"
+#endif
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -145,6 +148,9 @@ NB_MODULE(_core, module) {
   if (import_numpy() != 0) throw nb::python_error();
   module.doc() = "Least squares on NumPy's arrays, by SciPy's LAPACK. Private: use lstsq.lstsq.";
   ::lstsq::lapack::define_loading(module);
+#ifdef LSTSQ_XLA
+  lstsq_xla::define_handler(module);
+#endif
   module.def("solve",
              &solve,
              "a"_a,

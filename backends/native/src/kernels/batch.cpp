@@ -1,9 +1,7 @@
 // Batches of small problems, spread over the threads.
-#include <algorithm>
-
+#include "chunks.h"
 #include "isa.h"
 #include "kernels.h"
-#include "pool.h"
 
 namespace lstsq::kernels {
 
@@ -14,12 +12,7 @@ bool solve_batch(const Batch<T>& p) {
   if (n < 1 || n > max_batch_columns || m < n || k < 1 || elements > largest_batch_element) return false;
   const int64_t workspace = isa().batch_workspace(m, n, k);
   const double work = static_cast<double>(m) * static_cast<double>((n + 2 * k) * n) + 300.0;
-  int64_t chunk =
-      std::max<int64_t>(batch_multiple, static_cast<int64_t>(batch_task / work) / batch_multiple * batch_multiple);
-  chunk = std::max(chunk,
-                   (p.count / (batch_tasks * thread_count()) + batch_multiple - 1) / batch_multiple * batch_multiple);
-  const int64_t tasks = (p.count + chunk - 1) / chunk;
-  parallel(tasks, [&](int64_t task) {
+  in_chunks(p.count, batch_multiple, work, [&](int64_t from, int64_t to) {
     const BatchTask<T> t{.m = m,
                          .n = n,
                          .k = k,
@@ -36,8 +29,8 @@ bool solve_batch(const Batch<T>& p) {
                          .ok = p.ok,
                          .values = p.values,
                          .found = p.found,
-                         .from = task * chunk,
-                         .to = std::min(p.count, (task + 1) * chunk),
+                         .from = from,
+                         .to = to,
                          .workspace = scratch(3, workspace)};
     if constexpr (sizeof(T) == 4)
       isa().batch_f(t);

@@ -47,7 +47,7 @@ class GramValues {
     Ql<G> ql(n_, d_, e_);
     ql.run(ql_sweeps(n_));
     for (int g = 0; g < count_; ++g) taken_[g].good &= ql.converged(g);
-    sort();
+    sort_descending<G>(n_, d_);
     for (int g = 0; g < count_; ++g) write(g);
     count_ = 0;
   }
@@ -58,15 +58,6 @@ class GramValues {
     VecD up, trace;
     MaskD good;
   };
-
-  void sort() {
-    for (int64_t k = G; k < n_ * G; ++k)
-      for (int64_t p = k; p >= G; p -= G) {
-        const VecD up = d_[p - G], down = d_[p];
-        d_[p - G] = up > down ? up : down;
-        d_[p] = up > down ? down : up;
-      }
-  }
 
   void write(int g) {
     const Taken& now = taken_[g];

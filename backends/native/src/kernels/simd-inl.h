@@ -96,6 +96,16 @@ static inline VecD square_root(VecD v) {
 static inline VecD magnitudes(VecD v) {
   return reinterpret_cast<VecD>(reinterpret_cast<MaskD>(v) & 0x7fffffffffffffff);
 }
+// Every lane of G columns of n entries by itself; the columns lie side by side.
+template <int G>
+static inline void sort_descending(int64_t n, VecD* columns) {
+  for (int64_t k = G; k < n * G; ++k)
+    for (int64_t p = k; p >= G; p -= G) {
+      const VecD up = columns[p - G], down = columns[p];
+      columns[p - G] = up > down ? up : down;
+      columns[p] = up > down ? down : up;
+    }
+}
 static inline int64_t min(int64_t a, int64_t b) {
   return a < b ? a : b;
 }

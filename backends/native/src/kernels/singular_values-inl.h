@@ -71,7 +71,7 @@ class SingularValues {
       for (int g = 0; g < G; ++g) values_[g] = q_[g];
     }
     for (int64_t k = 0; k < n_ * G; ++k) values_[k] = values_[k] > 0.0 ? square_root(values_[k]) : VecD{};
-    sort();
+    sort_descending<G>(n_, values_);
     for (int64_t l = 0; l < live; ++l) write(element(at + l), l, good[l / lanes][l % lanes] != 0);
   }
 
@@ -110,15 +110,6 @@ class SingularValues {
       for (int64_t i = 0; i < n_ * H; ++i) rows_[i] = VecD{};
     take_rows(a, from, rows, n_, rows_, H);
     add_rows<H>(n_, matrix_, rows_, tops_, factors_);
-  }
-
-  void sort() {
-    for (int64_t k = G; k < n_ * G; ++k)
-      for (int64_t p = k; p >= G; p -= G) {
-        const VecD up = values_[p - G], down = values_[p];
-        values_[p - G] = up > down ? up : down;
-        values_[p] = up > down ? down : up;
-      }
   }
 
   void write(int64_t element, int64_t l, bool found) {

@@ -1,9 +1,7 @@
 // Singular values of batches of small matrices, spread over the threads.
-#include <algorithm>
-
+#include "chunks.h"
 #include "isa.h"
 #include "kernels.h"
-#include "pool.h"
 
 namespace lstsq::kernels {
 
@@ -15,11 +13,7 @@ bool singular_values(const SingularBatch<T>& p) {
   if (n < 1 || n > max_batch_columns) return false;
   const int64_t workspace = isa().singular_workspace(m, n);
   const double work = static_cast<double>(n * n) * static_cast<double>(m + 2 * n) + 300.0;
-  int64_t chunk =
-      std::max<int64_t>(values_multiple, static_cast<int64_t>(batch_task / work) / values_multiple * values_multiple);
-  chunk = std::max(
-      chunk, (p.count / (batch_tasks * thread_count()) + values_multiple - 1) / values_multiple * values_multiple);
-  parallel((p.count + chunk - 1) / chunk, [&](int64_t task) {
+  in_chunks(p.count, values_multiple, work, [&](int64_t from, int64_t to) {
     const SingularTask<T> t{.m = m,
                             .n = n,
                             .a = a.data,
@@ -29,8 +23,8 @@ bool singular_values(const SingularBatch<T>& p) {
                             .s = p.s,
                             .ok = p.ok,
                             .elements = p.elements,
-                            .from = task * chunk,
-                            .to = std::min(p.count, (task + 1) * chunk),
+                            .from = from,
+                            .to = to,
                             .workspace = scratch(3, workspace)};
     if constexpr (sizeof(T) == 4)
       isa().singular_f(t);
