@@ -1,8 +1,8 @@
 """The problems of the plot of errors are what it says of them, and the benchmark checks and calls as it says."""
 
+import math
 import runpy
 import sys
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -114,9 +114,10 @@ def test_the_condition_number_is_that_of_the_matrix(problems):
 
 
 def test_inverse():
-    """Of the Hilbert matrix, whose inverse is of integers."""
-    n = 8
-    hilbert = [[Fraction(1, i + j + 1) for j in range(n)] for i in range(n)]
+    """Of a multiple of the Hilbert matrix, whose inverse is of integers."""
+    n, multiple = 8, math.lcm(*range(1, 16))
+    hilbert = [[multiple // (i + j + 1) for j in range(n)] for i in range(n)]
     inverse = ACCURACY["inverse"](hilbert)
-    assert [sum(p * row[0] for p, row in zip(line, inverse)) for line in hilbert] == [1, *[0] * (n - 1)]
-    assert all(number.denominator == 1 for row in inverse for number in row)
+    for i in range(n):
+        assert [sum(p * row[i] for p, row in zip(line, inverse)) for line in hilbert] == [j == i for j in range(n)]
+    assert all((multiple * number).denominator == 1 for row in inverse for number in row)
