@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import csv
 import importlib
-import importlib.resources
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -26,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 import lstsq
+from lstsq_conformance.nist import load
 
 Array = Any
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
@@ -43,13 +42,10 @@ class Problem(NamedTuple):
 
 
 def nist(name: str) -> Problem:
-    """One of NIST's linear regression problems, with a constant and the predictors as columns."""
-    data = importlib.resources.files("lstsq_conformance") / "data" / "nist"
-    rows = np.loadtxt((data / f"{name}.csv").read_text().splitlines(), delimiter=",", skiprows=1)
-    certified = json.loads((data / "certified.json").read_text())[name]
-    a = np.column_stack([np.ones(len(rows)), rows[:, :-1]])
-    x = [Fraction(number) for number in certified["estimate"]]
-    return Problem(name, a, rows[:, -1], x, Fraction(certified["residual_sum_of_squares"]), a.shape[1])
+    """One of NIST's linear regression problems."""
+    data = load(name)
+    x = [Fraction(number) for number in data.certified]
+    return Problem(name, data.a, data.b, x, Fraction(data.certified_residual), len(x))
 
 
 def plant_growth() -> Problem:
