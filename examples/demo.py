@@ -13,7 +13,6 @@ from __future__ import annotations
 import csv
 import importlib
 import statistics
-import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -24,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 import lstsq
+from lstsq_cli import timing
 from lstsq_conformance.nist import load
 
 Array = Any
@@ -128,18 +128,18 @@ class Answer(NamedTuple):
     seconds: float
 
 
-def solve(problem: Problem, library: Library) -> Answer:
-    """Solve on the library's arrays; the time is the median call, from its arrays to a solution that can be read."""
-    a, b = library.asarray(problem.a), library.asarray(problem.b)
-    to_numpy = lstsq.get_backend(library.backend).to_numpy
-    times = []
-    for _ in range(25):
-        start = time.perf_counter()
-        result = lstsq.lstsq(a, b)
-        x = to_numpy(result.x)
-        times.append(time.perf_counter() - start)
-    residual, rank = to_numpy(result.residuals).item(), to_numpy(result.rank).item()
-    return Answer(x, residual, rank, lstsq.explain(a, b).driver, statistics.median(times))
+def solve(problem: Problem, libraries: list[Library]) -> list[Answer]:
+    """Solve on the arrays of each library; the time is that from its arrays to a solution that can be read."""
+    calls, answers = {}, []
+    for i, library in enumerate(libraries):
+        a, b = library.asarray(problem.a), library.asarray(problem.b)
+        read = lstsq.get_backend(library.backend).to_numpy
+        x, residuals, rank, _ = lstsq.lstsq(a, b)
+        driver = lstsq.explain(a, b).driver
+        answers.append(Answer(read(x), read(residuals).item(), read(rank).item(), driver, seconds=0.0))
+        calls[i] = timing.whole(lambda a=a, b=b, read=read: read(lstsq.lstsq(a, b).x))
+    times = timing.in_turns(calls, rounds=5)
+    return [answer._replace(seconds=timing.median(times[i])) for i, answer in enumerate(answers)]
 
 
 def digits(value: float, exact: Fraction) -> float:
@@ -184,7 +184,7 @@ def main() -> None:
     table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
     table.add_column("", width=label, no_wrap=True)
     problems = [nist("Longley"), nist("Norris"), plant_growth()]
-    answers = [[solve(problem, library) for library in found] for problem in problems]
+    answers = [solve(problem, found) for problem in problems]
     table.add_column("known answer", justify="right", width=width, vertical="bottom")
     for library, answer in zip(found, answers[0]):
         words = library.name.split()
@@ -195,7 +195,7 @@ def main() -> None:
     console.print(table)
     console.print(
         "[dim]digits: in which the worst coefficient agrees with the known answer, at most 15. apart: largest relative "
-        "difference of a coefficient from that of any other library. time: median of 25 calls, in float64.[/]"
+        "difference of a coefficient from that of any other library. time: median of 25 calls in turns, in float64.[/]"
     )
     for sentence in missing:
         console.print(f"not here: {sentence}", style="yellow")

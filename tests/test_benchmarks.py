@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lstsq_cli import timing
+
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 ACCURACY = runpy.run_path(str(BENCHMARKS / "accuracy.py"))
 
@@ -19,10 +21,9 @@ def benchmarks(monkeypatch):
     monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
     import bench
     import device_solvers
-    import measure
     import problems
 
-    yield {module.__name__: module for module in (bench, device_solvers, measure, problems)}
+    yield {module.__name__: module for module in (bench, device_solvers, problems)}
     for name in ("bench", "device_solvers", "measure", "problems", "solvers"):
         sys.modules.pop(name, None)
 
@@ -60,10 +61,10 @@ def test_table_of_a_device(benchmarks):
     ]
 
 
-def test_a_slow_call_is_made_once(benchmarks):
+def test_a_slow_call_is_made_once():
     called = []
-    calls = {name: lambda name=name: called.append(name) for name in ("one", "other")}
-    times = benchmarks["measure"].interleaved(calls, rounds=3, seconds=60, slow=-1.0)
+    calls = {name: timing.whole(lambda name=name: called.append(name)) for name in ("one", "other")}
+    times = timing.in_turns(calls, rounds=3, slow=-1.0)
     assert sorted(called) == ["one", "other"]
     assert {name: len(taken) for name, taken in times.items()} == {"one": 1, "other": 1}
 

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from lstsq_cli import text
 from lstsq_cli.comparison import Comparison
-from lstsq_cli.measure import BRIEF
 from lstsq_cli.solvers import gathered
+from lstsq_cli.timing import BRIEF
 
 _WIDE = 110
 
