@@ -140,7 +140,9 @@ def _time(
     seconds: float,
     on_device: bool,
 ) -> list[Row]:
-    calls, errors, times = {}, {}, {}
+    calls: dict[str, Callable[[], timing.Seconds]] = {}
+    times: dict[str, list[timing.Seconds]] = {}
+    errors = {}
     for solver in solvers:
         call = solver.prepare(a, b, x_only)
         if call is not None:

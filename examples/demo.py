@@ -130,16 +130,25 @@ class Answer(NamedTuple):
 
 def solve(problem: Problem, libraries: list[Library]) -> list[Answer]:
     """Solve on the arrays of each library; the time is that from its arrays to a solution that can be read."""
-    calls, answers = {}, []
-    for i, library in enumerate(libraries):
-        a, b = library.asarray(problem.a), library.asarray(problem.b)
-        read = lstsq.get_backend(library.backend).to_numpy
+    reading = [reader(problem, library) for library in libraries]
+    times = timing.in_turns({i: timing.whole(read_x) for i, (read_x, _) in enumerate(reading)}, rounds=5)
+    return [read_all(timing.median(times[i])) for i, (_, read_all) in enumerate(reading)]
+
+
+def reader(problem: Problem, library: Library) -> tuple[Callable[[], Matrix], Callable[[float], Answer]]:
+    """What solves for x, and what solves for the whole answer, which is told its time."""
+    a, b = library.asarray(problem.a), library.asarray(problem.b)
+    to_numpy = lstsq.get_backend(library.backend).to_numpy
+
+    def read_x() -> Matrix:
+        return to_numpy(lstsq.lstsq(a, b).x)
+
+    def read_all(seconds: float) -> Answer:
         x, residuals, rank, _ = lstsq.lstsq(a, b)
         driver = lstsq.explain(a, b).driver
-        answers.append(Answer(read(x), read(residuals).item(), read(rank).item(), driver, seconds=0.0))
-        calls[i] = timing.whole(lambda a=a, b=b, read=read: read(lstsq.lstsq(a, b).x))
-    times = timing.in_turns(calls, rounds=5)
-    return [answer._replace(seconds=timing.median(times[i])) for i, answer in enumerate(answers)]
+        return Answer(to_numpy(x), to_numpy(residuals).item(), to_numpy(rank).item(), driver, seconds)
+
+    return read_x, read_all
 
 
 def digits(value: float, exact: Fraction) -> float:
