@@ -76,8 +76,8 @@ CLIENTS = {
 
 #: One process of tests for each core, and in it no threads of BLAS, which would be in each other's way.
 PARALLEL = ["-n", "auto", "--dist", "loadgroup"]
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-MANY_THREADS = {"OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "4", "LSTSQ_NUM_THREADS": "4"}
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "VECLIB_MAXIMUM_THREADS": "1"}
+MANY_THREADS = {**dict.fromkeys(ONE_THREAD, "4"), "LSTSQ_NUM_THREADS": "4"}
 
 #: The instruction sets of our kernels, the processors that OpenBLAS has kernels for, and threads: each of them once.
 MACHINES = [

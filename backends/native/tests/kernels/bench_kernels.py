@@ -8,7 +8,13 @@ import sys
 import time
 
 if "--cpu" in sys.argv:
-    for variable in ("LSTSQ_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    for variable in (
+        "LSTSQ_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "OMP_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "VECLIB_MAXIMUM_THREADS",
+    ):
         os.environ[variable] = "1"
 
 import numpy as np
