@@ -101,9 +101,9 @@ os.environ.update(dict.fromkeys(CONSTRAINED, CONSTRAINTS.as_uri()))
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style: ruff, clang-format, and the workflows. `-- --fix` mends it.
+    """Check style; `-- --fix` mends it. Also `-- table` and `-- constraints`, which write what is generated.
 
-    `-- table` writes the table of backends in docs/contract.md anew, and `-- constraints` constraints.txt.
+    The table of backends is in docs/contract.md. What holds every release where it is, is constraints.txt.
     """
     match kind(session, "style", "table", "constraints"):
         case "style":
@@ -259,10 +259,10 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def conformance(session: nox.Session) -> None:
-    """Hold every backend to the contract, on a quick selection; `-- mlx --full` runs one, and every case.
+    """Hold every backend to the contract, quickly; `-- mlx --full` one, in every case. Also `-- torch`, `-- fuzz`.
 
-    `-- torch` does so for torch (a large download), and `-- fuzz` compares every driver with extended precision on
-    random problems; `-- fuzz --help` lists its options.
+    `-- torch` is a large download. `-- fuzz` compares every driver with extended precision on random problems;
+    `-- fuzz --help` lists its options.
     """
     install(session, "test")
     match kind(session, "suite", "torch", "fuzz"):
@@ -323,7 +323,7 @@ def shortest_compilation(session: nox.Session) -> str:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests of the frontend, of each backend and of the suite itself, and the examples in docstrings.
+    """Run the tests, and the examples in docstrings. Also `-- machines`, `-- newest`, `-- clients`.
 
     `-- machines` runs them as on other machines, `-- newest` with the newest releases of all libraries, `-- clients`
     those of NumPy, astropy and JAX with our function in the place of theirs.
@@ -409,7 +409,7 @@ def jax_tests(session: nox.Session) -> str:
 
 @nox.session
 def native(session: nox.Session) -> None:
-    """Test the compute kernels alone, with a build of their own; `-- --full` with every instruction set there is.
+    """Test the kernels alone; `-- --full` on every instruction set. Also `-- sanitize`, `leak`, `neon`, `cross`.
 
     `-- sanitize` runs the native tests under GCC's sanitizers, `-- leak` watches memory, `-- neon` tests the kernels
     for arm64 under qemu, `-- cross` compiles for macOS and Windows.
