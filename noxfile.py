@@ -1,18 +1,23 @@
-"""The only way anything is run here: ``nox`` is what CI runs, ``nox -l`` lists the rest.
+"""The only way anything is run here: ``nox`` is what CI runs, ``nox -l`` lists all.
+
+A word after ``--`` says which kind of run is meant, where a session has several: ``nox -s native -- sanitize``. What
+follows is for the tool that is run. ``-P 3.14`` runs a session on another Python.
 
 Both distributions are built as they would be released (an sdist, and a wheel from that sdist), once for each state of
 their sources, and every session installs these wheels: what is tested is what would be shipped.
 
-Everything else is installed at the releases in constraints.txt, so that a session does today what it did yesterday; the
-session `newest` does without it.
+Everything else is installed at the releases in constraints.txt, so that a session does today what it did yesterday;
+``nox -s tests -- newest`` does without it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import itertools
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -21,6 +26,7 @@ import sys
 import tempfile
 import urllib.request
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nox
@@ -73,8 +79,8 @@ CLIENTS = {
 
 #: One process of tests for each core, and in it no threads of BLAS, which would be in each other's way.
 PARALLEL = ["-n", "auto", "--dist", "loadgroup"]
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-MANY_THREADS = {"OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "4", "LSTSQ_NUM_THREADS": "4"}
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "VECLIB_MAXIMUM_THREADS": "1"}
+MANY_THREADS = {**dict.fromkeys(ONE_THREAD, "4"), "LSTSQ_NUM_THREADS": "4"}
 
 #: The instruction sets of our kernels, the processors that OpenBLAS has kernels for, and threads: each of them once.
 MACHINES = [
@@ -95,7 +101,21 @@ os.environ.update(dict.fromkeys(CONSTRAINED, CONSTRAINTS.as_uri()))
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style: ruff, clang-format, and the workflows' schema. `nox -s lint -- --fix` repairs what it can."""
+    """Check style; `-- --fix` mends it. Also `-- table` and `-- constraints`, which write what is generated.
+
+    The table of backends is in docs/contract.md. What holds every release where it is, is constraints.txt.
+    """
+    match kind(session, "style", "table", "constraints"):
+        case "style":
+            check_style(session)
+        case "table":
+            install(session)
+            session.run("python", "docs/support_table.py")
+        case "constraints":
+            write_constraints(session)
+
+
+def check_style(session: nox.Session) -> None:
     session.install(*group("lint"))
     fix = "--fix" in session.posargs
     session.run("ruff", "check", *(["--fix"] if fix else []))
@@ -110,9 +130,8 @@ def lint(session: nox.Session) -> None:
     session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
 
 
-@nox.session(default=False)
-def constraints(session: nox.Session) -> None:
-    """Write constraints.txt anew: the newest releases that all of this can be installed with, on every Python."""
+def write_constraints(session: nox.Session) -> None:
+    """The newest releases that all of this can be installed with, on every Python."""
     wanted = list(group(*PYPROJECT["dependency-groups"]))
     for folder in DISTRIBUTIONS:
         pyproject = nox.project.load_toml(f"{folder}/pyproject.toml")
@@ -122,7 +141,7 @@ def constraints(session: nox.Session) -> None:
         file = Path(folder, "requirements.in")
         file.write_text("\n".join(line for line in wanted if not line.startswith("lstsq")))
         options = ["--universal", "--python-version", PYTHONS[0], "--no-annotate", "--upgrade"]
-        options += ["--custom-compile-command", "nox -s constraints", "--output-file", CONSTRAINTS.name]
+        options += ["--custom-compile-command", "nox -s lint -- constraints", "--output-file", CONSTRAINTS.name]
         session.run("uv", "pip", "compile", *options, str(file), silent=True, env=dict.fromkeys(CONSTRAINED))
 
 
@@ -135,7 +154,15 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """Build both distributions and try them: the pure one in an empty environment, then the core, then MLX."""
+    """Build both distributions in dist and try them; `-- wheels` makes this system's wheels as they are uploaded."""
+    if kind(session, "distributions", "wheels") == "wheels":
+        make_wheels(session)
+    else:
+        make_distributions(session)
+
+
+def make_distributions(session: nox.Session) -> None:
+    """Both, tried one after the other: the pure one in an empty environment, then the core, then MLX."""
     pure, native = wheel(session, "."), wheel(session, "backends/native")
     shutil.rmtree("dist", ignore_errors=True)
     for built in (pure, native):
@@ -159,9 +186,8 @@ print("lstsq", lstsq.__version__, "works on {library} from", lstsq.__file__)
 """
 
 
-@nox.session(python=PYTHONS, default=False)
-def wheels(session: nox.Session) -> None:
-    """Make this system's wheels in dist/wheels, as they are uploaded, and try them where there is no compiler."""
+def make_wheels(session: nox.Session) -> None:
+    """This system's wheels in dist/wheels, as they are uploaded, tried where there is no compiler."""
     session.install(*group("wheels"))
     pure, native = wheel(session, "."), wheel(session, "backends/native")
     aside = Path(session.create_tmp()).resolve()
@@ -198,13 +224,6 @@ def mlx_libraries(environment: Path) -> dict[str, str]:
 
 
 @nox.session(default=False)
-def support_table(session: nox.Session) -> None:
-    """Write the support table in docs/contract.md anew, from what the backends claim."""
-    install(session)
-    session.run("python", "docs/support_table.py")
-
-
-@nox.session(default=False)
 def demo(session: nox.Session) -> None:
     """Solve real data on every backend and show the answers side by side; one of the examples."""
     install(session, "demo")
@@ -213,10 +232,14 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """Run every example: the scripts, and a backend in a package of its own, by the command in its README."""
+    """Run every example: the scripts, the demo too, and a backend in a package of its own, by its README's command."""
     install(session, "cli", "demo")
-    for script in sorted(Path("examples").glob("*.py")):
-        session.run("python", str(script))
+    scripts = Path("examples").glob("*.py")
+    # Two at a time, which is as many as every machine has cores for.
+    with ThreadPoolExecutor(2) as pool:
+        runs = [(path, pool.submit(session.run, "python", path, silent=True)) for path in map(str, sorted(scripts))]
+        for path, run in runs:
+            session.log("%s\n%s", path, run.result())
     session.run("python", "-m", "ensurepip", "--default-pip", silent=True)
     with tempfile.TemporaryDirectory() as elsewhere:
         package = shutil.copytree("examples/scipy_backend", Path(elsewhere, "scipy_backend"))
@@ -225,7 +248,7 @@ def examples(session: nox.Session) -> None:
             session.run("bash", "-c", rest.partition("```")[0], external=True)
 
 
-@nox.session(default=False)
+@nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation into build/docs, with the plot of error against condition number; warnings are errors."""
     install(session, "cli", "docs")
@@ -236,8 +259,23 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def conformance(session: nox.Session) -> None:
-    """Hold every backend to the contract, on a quick selection; `-- mlx --full` runs one, and every case."""
+    """Hold every backend to the contract, quickly; `-- mlx --full` one, in every case. Also `-- torch`, `-- fuzz`.
+
+    `-- torch` is a large download. `-- fuzz` compares every driver with extended precision on random problems;
+    `-- fuzz --help` lists its options.
+    """
     install(session, "test")
+    match kind(session, "suite", "torch", "fuzz"):
+        case "suite":
+            run_suite(session)
+        case "torch":
+            run_with_torch(session)
+        case "fuzz":
+            session.run("python", "-m", "lstsq_conformance.fuzz", *session.posargs, env=ONE_THREAD)
+
+
+def run_suite(session: nox.Session) -> None:
+    """For each backend that is named, or for all."""
     chosen = [name for name in NAMESPACES if name in session.posargs] or list(NAMESPACES)
     for backend in chosen:
         run_conformance(session, backend, NAMESPACES[backend])
@@ -245,192 +283,12 @@ def conformance(session: nox.Session) -> None:
         run_conformance(session, "jax", "jax", x64=False)
 
 
-@nox.session(default=False)
-def conformance_torch(session: nox.Session) -> None:
-    """Hold the torch backend to the contract, then array_api on torch; and run the tests that want torch (large)."""
-    install(session, "test")
+def run_with_torch(session: nox.Session) -> None:
+    """The torch backend, then array_api on torch; and the tests that want torch."""
     install_torch(session)
     for backend in ("torch", "array_api"):
         run_conformance(session, backend, "torch")
     session.run("pytest", *PARALLEL, *WITH_TORCH, env=ONE_THREAD)
-
-
-@nox.session(default=False)
-def fuzz(session: nox.Session) -> None:
-    """Compare every driver with extended precision on random problems; `-- --help` lists the options."""
-    install(session, "test")
-    session.run("python", "-m", "lstsq_conformance.fuzz", *session.posargs, env=ONE_THREAD)
-
-
-@nox.session(default=False)
-@nox.parametrize("client", [nox.param(client, id=client) for client in CLIENTS])
-def clients(session: nox.Session, client: str) -> None:
-    """Run the tests of NumPy, astropy and JAX with our function in the place of theirs."""
-    install(session, "test", "clients")
-    swapped = ["pytest", *PARALLEL, "-c", "clients/pytest.ini", "--swap", "jax" if client == "jax" else "numpy"]
-    environment = {**ONE_THREAD, "PYTHONPATH": "clients"}
-    if client != "jax":
-        session.run(*swapped, *CLIENTS[client], *session.posargs, env=environment)
-        return
-    # Of the combinations of shapes, dtypes and cutoffs JAX takes ten at random, unless told otherwise.
-    environment["JAX_NUM_GENERATED_CASES"] = "1000"
-    tests = [jax_tests(session), "-k", "testLstsq", *session.posargs]
-    for x64 in ("0", "1"):
-        session.run(*swapped, *tests, env={**environment, "JAX_ENABLE_X64": x64})
-
-
-def jax_tests(session: nox.Session) -> str:
-    """JAX's tests, which are in none of its distributions: those that JAX_LINALG_TEST names, or its repository's."""
-    if given := os.environ.get("JAX_LINALG_TEST"):
-        return str(Path(given).resolve())
-    version = session.run("python", "-c", "import jax; print(jax.__version__)", silent=True)
-    source = f"https://raw.githubusercontent.com/jax-ml/jax/jax-v{str(version).strip()}/tests/linalg_test.py"
-    path = Path(session.create_tmp(), "linalg_test.py").resolve()
-    try:
-        with urllib.request.urlopen(source, timeout=60) as answer:
-            path.write_bytes(answer.read())
-    except OSError as error:
-        session.skip(f"{source} cannot be read ({error}); JAX_LINALG_TEST can name a copy of it")
-    return str(path)
-
-
-@nox.session(default=False)
-def bench(session: nox.Session) -> None:
-    """Time every solver, torch's too, interleaved in one process, and check each answer; `-- --help` lists options."""
-    install(session, "demo", "cli")
-    install_torch(session)
-    session.run("python", "benchmarks/frontend_cost.py")
-    session.run("python", "benchmarks/bench.py", *session.posargs)
-
-
-@nox.session
-def tests(session: nox.Session) -> None:
-    """Run the tests of the frontend, of each backend and of the suite itself, and the examples in docstrings."""
-    run_tests(session)
-
-
-@nox.session(python=PYTHONS, default=False)
-def pythons(session: nox.Session) -> None:
-    """Run the same tests on each Python found. With pyenv: `PYENV_VERSION=3.10:3.11:3.12:3.13:3.14 nox -s pythons`."""
-    run_tests(session)
-
-
-@nox.session(default=False)
-def machines(session: nox.Session) -> None:
-    """Run the tests as on other machines: each instruction set, two of OpenBLAS's kernels, one thread and several."""
-    for machine in MACHINES:
-        install(session, "test")
-        session.log("%s", " ".join(f"{name}={value}" for name, value in machine.items()))
-        multiply = ["python", "-c", "import numpy; print((numpy.eye(100) @ numpy.eye(100)).trace())"]
-        if "100.0" in str(session.run(*multiply, env=machine, silent=True, success_codes=[0, -signal.SIGILL])):
-            run_tests(session, machine)
-        else:
-            session.warn("this processor cannot run OpenBLAS's kernels for that one: left out")
-
-
-@nox.session(default=False)
-def newest(session: nox.Session) -> None:
-    """Run the tests and the suite with the newest releases of everything that constraints.txt holds where it is."""
-    session.env.update(dict.fromkeys(CONSTRAINED))
-    run_tests(session)
-    for backend, namespace in NAMESPACES.items():
-        run_conformance(session, backend, namespace)
-
-
-@nox.session(default=False)
-def sanitize(session: nox.Session) -> None:
-    """Run the native tests on C++ built with GCC's address and undefined-behaviour sanitizers. On Linux."""
-    need_system(session, "linux")
-    sanitizers = "address,undefined,float-cast-overflow"
-    # Little optimisation: what is found is the same, and with sanitizers -O3 takes minutes of compiling.
-    flags = "CMAKE_CXX_FLAGS_DEBUG=-O1 -g1"
-    settings = ("cmake.build-type=Debug", f"cmake.define.{flags}", f"cmake.define.LSTSQ_SANITIZE={sanitizers}")
-    install(session, "test", "native", settings=settings)
-    options = ["-DCMAKE_BUILD_TYPE=Debug", f"-D{flags}", f"-DSANITIZE={sanitizers}"]
-    kernels = build_kernels(session, "kernels_shim", *options)
-    environment = {
-        "LD_PRELOAD": " ".join(map(gcc_library, ["libasan.so", "libubsan.so", "libstdc++.so"])),
-        # Python itself and the libraries that it loads leak at exit: leaks are the session `leak`.
-        "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=1:exitcode=99",
-        "UBSAN_OPTIONS": "print_stacktrace=1",
-        **ONE_THREAD,
-        "LSTSQ_KERNELS_LIBRARY": str(kernels / "libkernels_shim.so"),
-    }
-    session.log("first, a read beyond the end of an array: it must be found")
-    session.run("python", "-c", READ_BEYOND, env=environment, success_codes=[99], silent=True)
-    # What memory is used says nothing here: the sanitizer has its own.
-    chosen = session.posargs or ["backends/native/tests", "--ignore=backends/native/tests/test_memory.py"]
-    session.run("pytest", *PARALLEL, *chosen, env=environment)
-
-
-READ_BEYOND = """
-import mlx.core as mx
-from lstsq_mlx._native import native
-mx.eval(native().lstsq(mx.as_strided(mx.ones(4), (100, 3), (3, 1)), mx.ones((100, 1)), 1e-6, "qr"))
-"""
-
-
-@nox.session
-def kernels(session: nox.Session) -> None:
-    """Test the compute kernels alone, with a build of their own; `-- --full` with every instruction set there is."""
-    session.install(*group("test", "native"))
-    library = build_kernels(session, "kernels_shim") / shared_library("kernels_shim")
-    selection = () if "--full" in session.posargs else ("-k", "not other_instruction_sets")
-    run_kernel_tests(session, {"LSTSQ_KERNELS_LIBRARY": str(library)}, *selection)
-
-
-@nox.session(default=False)
-def neon(session: nox.Session) -> None:
-    """Test the kernels on arm64: cross-compiled, under qemu. `apt-get install g++-aarch64-linux-gnu qemu-user`."""
-    need_system(session, "linux")
-    compiler, emulator = "aarch64-linux-gnu-g++", "qemu-aarch64"
-    missing = [tool for tool in (compiler, emulator) if not shutil.which(tool)]
-    if missing:
-        session.error(f"no {' and no '.join(missing)} here. On Debian: apt-get install g++-aarch64-linux-gnu qemu-user")
-    session.install(*group("test", "native"))
-    machine = ["-DCMAKE_SYSTEM_NAME=Linux", "-DCMAKE_SYSTEM_PROCESSOR=aarch64", f"-DCMAKE_CXX_COMPILER={compiler}"]
-    server = build_kernels(session, "kernels_server", *machine) / "kernels_server"
-    # All but one: a child of a process with threads cannot start threads of its own in Debian's qemu-user 7.2.
-    run_kernel_tests(session, {"LSTSQ_KERNELS_SERVER": shlex.join([emulator, str(server)])}, "-k", "not fork")
-
-
-@nox.session(default=False)
-def cross(session: nox.Session) -> None:
-    """Compile and link the extension for macOS, and compile the kernels for Windows, from any Linux or macOS."""
-    need_system(session, "linux", "darwin")
-    session.install(*group("native", "cross"))
-    session.run(
-        "python", "backends/native/tests/cross.py", "--build", str(Path(session.create_tmp(), "build").resolve())
-    )
-
-
-@nox.session(default=False)
-def leak(session: nox.Session) -> None:
-    """Measure the peak memory of large problems; solve 100 000 small and 300 large ones: it must stay where it was.
-
-    On Linux with glibc.
-    """
-    need_system(session, "linux")
-    install(session, "test")
-    session.run("pytest", "backends/native/tests/test_memory.py", env=ONE_THREAD)
-    # One arena, and Python's objects in it too: leak.py says why.
-    session.run("python", "backends/native/tests/leak.py", env={"PYTHONMALLOC": "malloc", "MALLOC_ARENA_MAX": "1"})
-
-
-def run_tests(session: nox.Session, environment: Mapping[str, str] = ONE_THREAD) -> None:
-    install(session, "test")
-    # The suite's own modules want --lstsq-backend: that is the session `conformance`.
-    packages = [Path(folder).name for folder in SHIPPED if "conformance" not in folder]
-    if not session.posargs:
-        # Modules for libraries that are not installed here, such as torch, are left out.
-        options = ["--doctest-modules", "--doctest-ignore-import-errors"]
-        session.run("pytest", *options, "--pyargs", *packages, env=environment)
-    # The kernels' own tests compile them anew: that is the session `kernels`. Memory is for `leak`.
-    elsewhere = [f"--ignore={KERNEL_TESTS}", "--ignore=backends/native/tests/test_memory.py"]
-    tests = ["tests", "backends/native/tests", *elsewhere]
-    # JAX as users have it, whatever the person who runs this has set.
-    settings = {**environment, "XLA_FLAGS": shortest_compilation(session), "JAX_ENABLE_X64": None}
-    session.run("pytest", *PARALLEL, *(session.posargs or tests), env=settings)
 
 
 def run_conformance(session: nox.Session, backend: str, namespace: str, x64: bool = True) -> None:
@@ -454,12 +312,193 @@ def run_conformance(session: nox.Session, backend: str, namespace: str, x64: boo
         session.run("pytest", *PARALLEL, "--pyargs", "lstsq_conformance", *options, env=environment)
 
 
+@functools.cache
 def shortest_compilation(session: nox.Session) -> str:
     """What has XLA generate code in half the time, if this release has the switches; of an unknown one it dies."""
     flags = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
     try_it = ["python", "-c", "import jax; jax.devices(); print('accepted')"]
     said = session.run(*try_it, env={"XLA_FLAGS": flags}, silent=True, success_codes=[0, -signal.SIGABRT])
     return flags if "accepted" in str(said) else ""
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests, and the examples in docstrings. Also `-- machines`, `-- newest`, `-- clients`.
+
+    `-- machines` runs them as on other machines, `-- newest` with the newest releases of all libraries, `-- clients`
+    those of NumPy, astropy and JAX with our function in the place of theirs.
+    """
+    match kind(session, "ours", "machines", "newest", "clients"):
+        case "ours":
+            run_tests(session)
+        case "machines":
+            run_as_on_machines(session)
+        case "newest":
+            run_with_newest(session)
+        case "clients":
+            install(session, "test", "clients")
+            for client in [name for name in CLIENTS if name in session.posargs] or list(CLIENTS):
+                run_client(session, client)
+
+
+def run_tests(session: nox.Session, environment: Mapping[str, str] = ONE_THREAD) -> None:
+    install(session, "test")
+    # The suite's own modules want --lstsq-backend: that is the session `conformance`.
+    packages = [Path(folder).name for folder in SHIPPED if "conformance" not in folder]
+    if not session.posargs:
+        # Modules for libraries that are not installed here, such as torch, are left out.
+        options = ["--doctest-modules", "--doctest-ignore-import-errors"]
+        session.run("pytest", *options, "--pyargs", *packages, env=environment)
+    # The kernels' own tests compile them anew: that is the session `native`, and so is memory.
+    elsewhere = [f"--ignore={KERNEL_TESTS}", "--ignore=backends/native/tests/test_memory.py"]
+    tests = ["tests", "backends/native/tests", *elsewhere]
+    # JAX as users have it, whatever the person who runs this has set.
+    settings = {**environment, "XLA_FLAGS": shortest_compilation(session), "JAX_ENABLE_X64": None}
+    session.run("pytest", *PARALLEL, *(session.posargs or tests), env=settings)
+
+
+def run_as_on_machines(session: nox.Session) -> None:
+    """As on other machines: each instruction set, two of OpenBLAS's kernels, one thread and several."""
+    for machine in MACHINES:
+        install(session, "test")
+        session.log("%s", " ".join(f"{name}={value}" for name, value in machine.items()))
+        multiply = ["python", "-c", "import numpy; print((numpy.eye(100) @ numpy.eye(100)).trace())"]
+        if "100.0" in str(session.run(*multiply, env=machine, silent=True, success_codes=[0, -signal.SIGILL])):
+            run_tests(session, machine)
+        else:
+            session.warn("this processor cannot run OpenBLAS's kernels for that one: left out")
+
+
+def run_with_newest(session: nox.Session) -> None:
+    """The tests and the suite, with the newest releases of everything that constraints.txt holds where it is."""
+    session.env.update(dict.fromkeys(CONSTRAINED))
+    run_tests(session)
+    for backend, namespace in NAMESPACES.items():
+        run_conformance(session, backend, namespace)
+
+
+def run_client(session: nox.Session, client: str) -> None:
+    """The tests of this library that call its `lstsq`, with ours in its place."""
+    swapped = ["pytest", *PARALLEL, "-c", "clients/pytest.ini", "--swap", "jax" if client == "jax" else "numpy"]
+    environment = {**ONE_THREAD, "PYTHONPATH": "clients"}
+    options = [option for option in session.posargs if option not in CLIENTS]
+    if client != "jax":
+        session.run(*swapped, *CLIENTS[client], *options, env=environment)
+        return
+    # Of the combinations of shapes, dtypes and cutoffs JAX takes ten at random, unless told otherwise.
+    environment["JAX_NUM_GENERATED_CASES"] = "1000"
+    tests = [jax_tests(session), "-k", "testLstsq", *options]
+    for x64 in ("0", "1"):
+        session.run(*swapped, *tests, env={**environment, "JAX_ENABLE_X64": x64})
+
+
+def jax_tests(session: nox.Session) -> str:
+    """JAX's tests, which are in none of its distributions: those that JAX_LINALG_TEST names, or its repository's."""
+    if given := os.environ.get("JAX_LINALG_TEST"):
+        return str(Path(given).resolve())
+    version = session.run("python", "-c", "import jax; print(jax.__version__)", silent=True)
+    source = f"https://raw.githubusercontent.com/jax-ml/jax/jax-v{str(version).strip()}/tests/linalg_test.py"
+    path = Path(session.create_tmp(), "linalg_test.py").resolve()
+    try:
+        with urllib.request.urlopen(source, timeout=60) as answer:
+            path.write_bytes(answer.read())
+    except OSError as error:
+        session.skip(f"{source} cannot be read ({error}); JAX_LINALG_TEST can name a copy of it")
+    return str(path)
+
+
+@nox.session
+def native(session: nox.Session) -> None:
+    """Test the kernels alone; `-- --full` on every instruction set. Also `-- sanitize`, `leak`, `neon`, `cross`.
+
+    `-- sanitize` runs the native tests under GCC's sanitizers, `-- leak` watches memory, `-- neon` tests the kernels
+    for arm64 under qemu, `-- cross` compiles for macOS and Windows.
+    """
+    match kind(session, "kernels", "sanitize", "leak", "neon", "cross"):
+        case "kernels":
+            test_kernels(session)
+        case "sanitize":
+            test_under_sanitizers(session)
+        case "leak":
+            watch_memory(session)
+        case "neon":
+            test_kernels_for_arm64(session)
+        case "cross":
+            compile_for_others(session)
+
+
+def test_kernels(session: nox.Session) -> None:
+    session.install(*group("test", "native"))
+    library = build_kernels(session, "kernels_shim") / shared_library("kernels_shim")
+    selection = () if "--full" in session.posargs else ("-k", "not other_instruction_sets")
+    run_kernel_tests(session, {"LSTSQ_KERNELS_LIBRARY": str(library)}, *selection)
+
+
+def test_under_sanitizers(session: nox.Session) -> None:
+    """The native tests on C++ built with GCC's address and undefined-behaviour sanitizers. On Linux."""
+    need_system(session, "linux")
+    sanitizers = "address,undefined,float-cast-overflow"
+    # Little optimisation: what is found is the same, and with sanitizers -O3 takes minutes of compiling.
+    flags = "CMAKE_CXX_FLAGS_DEBUG=-O1 -g1"
+    settings = ("cmake.build-type=Debug", f"cmake.define.{flags}", f"cmake.define.LSTSQ_SANITIZE={sanitizers}")
+    install(session, "test", "native", settings=settings)
+    options = ["-DCMAKE_BUILD_TYPE=Debug", f"-D{flags}", f"-DSANITIZE={sanitizers}"]
+    kernels = build_kernels(session, "kernels_shim", *options)
+    environment = {
+        "LD_PRELOAD": " ".join(map(gcc_library, ["libasan.so", "libubsan.so", "libstdc++.so"])),
+        # Python itself and the libraries that it loads leak at exit: leaks are for `watch_memory`.
+        "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=1:exitcode=99",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+        **ONE_THREAD,
+        "LSTSQ_KERNELS_LIBRARY": str(kernels / "libkernels_shim.so"),
+    }
+    session.log("first, a read beyond the end of an array: it must be found")
+    session.run("python", "-c", READ_BEYOND, env=environment, success_codes=[99], silent=True)
+    # What memory is used says nothing here: the sanitizer has its own.
+    chosen = session.posargs or ["backends/native/tests", "--ignore=backends/native/tests/test_memory.py"]
+    session.run("pytest", *PARALLEL, *chosen, env=environment)
+
+
+READ_BEYOND = """
+import mlx.core as mx
+from lstsq_mlx._native import native
+mx.eval(native().lstsq(mx.as_strided(mx.ones(4), (100, 3), (3, 1)), mx.ones((100, 1)), 1e-6, "qr"))
+"""
+
+
+def watch_memory(session: nox.Session) -> None:
+    """Measure the peak of large problems; solve 100 000 small and 300 large ones: it must stay where it was.
+
+    On Linux with glibc.
+    """
+    need_system(session, "linux")
+    install(session, "test")
+    session.run("pytest", "backends/native/tests/test_memory.py", env=ONE_THREAD)
+    # One arena, and Python's objects in it too: leak.py says why.
+    session.run("python", "backends/native/tests/leak.py", env={"PYTHONMALLOC": "malloc", "MALLOC_ARENA_MAX": "1"})
+
+
+def test_kernels_for_arm64(session: nox.Session) -> None:
+    """On Linux, cross-compiled, under qemu. `apt-get install g++-aarch64-linux-gnu qemu-user`."""
+    need_system(session, "linux")
+    compiler, emulator = "aarch64-linux-gnu-g++", "qemu-aarch64"
+    missing = [tool for tool in (compiler, emulator) if not shutil.which(tool)]
+    if missing:
+        session.error(f"no {' and no '.join(missing)} here. On Debian: apt-get install g++-aarch64-linux-gnu qemu-user")
+    session.install(*group("test", "native"))
+    machine = ["-DCMAKE_SYSTEM_NAME=Linux", "-DCMAKE_SYSTEM_PROCESSOR=aarch64", f"-DCMAKE_CXX_COMPILER={compiler}"]
+    server = build_kernels(session, "kernels_server", *machine) / "kernels_server"
+    # All but one: a child of a process with threads cannot start threads of its own in Debian's qemu-user 7.2.
+    run_kernel_tests(session, {"LSTSQ_KERNELS_SERVER": shlex.join([emulator, str(server)])}, "-k", "not fork")
+
+
+def compile_for_others(session: nox.Session) -> None:
+    """The extension for macOS, linked too, and the kernels for Windows, from any Linux or macOS."""
+    need_system(session, "linux", "darwin")
+    session.install(*group("native", "cross"))
+    session.run(
+        "python", "backends/native/tests/cross.py", "--build", str(Path(session.create_tmp(), "build").resolve())
+    )
 
 
 def build_kernels(session: nox.Session, target: str, *settings: str) -> Path:
@@ -475,6 +514,21 @@ def run_kernel_tests(session: nox.Session, where: dict[str, str], *options: str)
     """Run the kernels' tests on the build that `where` names."""
     given = [option for option in session.posargs if option != "--full"]
     session.run("pytest", *PARALLEL, KERNEL_TESTS, *options, *given, env={**ONE_THREAD, **where})
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Time every solver, torch's too, interleaved in one process, and check each answer; `-- --help` lists options."""
+    install(session, "demo", "cli")
+    install_torch(session)
+    session.run("python", "benchmarks/frontend_cost.py")
+    session.run("python", "benchmarks/bench.py", *session.posargs)
+
+
+def kind(session: nox.Session, usual: str, *others: str) -> str:
+    """Which kind of run is meant: the word after `--`, which is taken off the arguments, or the usual one."""
+    words = session.posargs
+    return words.pop(0) if words and words[0] in (usual, *others) else usual
 
 
 def install(session: nox.Session, *groups: str, settings: tuple[str, ...] = ()) -> None:
@@ -513,7 +567,13 @@ def wheel(session: nox.Session, project: str, *settings: str) -> Path:
             built = Path(aside, "built")
             python = f"{session.bin}/python"
             options = ["--python", python, "--out-dir", str(built), *(f"--config-setting={pair}" for pair in settings)]
-            session.run("uv", "build", *options, project, silent=True)
+            sources = Path(project)
+            if project != "." and not session.env.get("UV_BUILD_CONSTRAINT", CONSTRAINTS):
+                # For the newest MLX as well: its one release is part of the sources, and no constraint.
+                sources = shutil.copytree(project, Path(aside, "sources"), ignore=shutil.ignore_patterns("*.so"))
+                pyproject = Path(sources, "pyproject.toml")
+                pyproject.write_text(re.sub(r'"(mlx(?:\[cpu\])?)==[\d.]+', r'"\1', pyproject.read_text()))
+            session.run("uv", "build", *options, str(sources), silent=True)
             with contextlib.suppress(OSError):
                 built.rename(home)
     return next(home.glob("*.whl"))

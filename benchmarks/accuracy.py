@@ -102,15 +102,21 @@ def condition(a: NDArray) -> float:
 
 
 def inverse(matrix: list[list[int]]) -> list[list[Fraction]]:
-    """The inverse of a positive definite matrix, in rational arithmetic, by Gauss and Jordan."""
-    n = len(matrix)
-    rows = [[Fraction(p) for p in row] + [Fraction(i == j) for j in range(n)] for i, row in enumerate(matrix)]
+    """The inverse of a positive definite matrix, exactly: by Gauss and Jordan, where all divisions leave no rest.
+
+    References
+    ----------
+    E. H. Bareiss (1968), Sylvester's identity and multistep integer-preserving Gaussian elimination, section 3.
+    """
+    n, pivot = len(matrix), 1
+    rows = [[*row, *(int(i == j) for j in range(n))] for i, row in enumerate(matrix)]
     for i in range(n):
-        rows[i] = [number / rows[i][i] for number in rows[i]]
+        before, pivot = pivot, rows[i][i]
         for j in range(n):
-            if j != i and rows[j][i]:
-                rows[j] = [p - rows[j][i] * q for p, q in zip(rows[j], rows[i])]
-    return [row[n:] for row in rows]
+            if j != i:
+                rows[j] = [(pivot * p - rows[j][i] * q) // before for p, q in zip(rows[j], rows[i])]
+    # Now the pivot is the determinant.
+    return [[Fraction(number, pivot) for number in row[n:]] for row in rows]
 
 
 def solvers() -> list[Solver]:

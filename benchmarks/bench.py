@@ -10,6 +10,7 @@ import math
 import platform
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,6 +25,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 from solvers import Call, Solver, installed, small_calls
+
+from lstsq_cli import timing
 
 # Not in a terminal, as in a log, there is room for whole cells.
 console = Console(width=None if sys.stdout.isatty() else 170)
@@ -137,7 +140,9 @@ def _time(
     seconds: float,
     on_device: bool,
 ) -> list[Row]:
-    calls, errors, times = {}, {}, {}
+    calls: dict[str, Callable[[], timing.Seconds]] = {}
+    times: dict[str, list[timing.Seconds]] = {}
+    errors = {}
     for solver in solvers:
         call = solver.prepare(a, b, x_only)
         if call is not None:
@@ -146,11 +151,11 @@ def _time(
             checking = time.perf_counter() - start
             errors[solver.name] = _error(solver.to_numpy(answer), truth.x)
             if on_device and checking > VERY_SLOW:
-                times[solver.name] = [checking * problem.repeats]
+                times[solver.name] = [(checking * problem.repeats,)]
             else:
                 calls[solver.name] = _repeated(call, problem.repeats)
-    times |= measure.interleaved(calls, rounds=rounds, seconds=seconds, slow=SLOW if on_device else math.inf)
-    medians = {name: measure.median(taken) / problem.repeats for name, taken in times.items()}
+    times |= timing.in_turns(calls, rounds=rounds, budget=seconds, slow=SLOW if on_device else math.inf)
+    medians = {name: timing.median(taken) / problem.repeats for name, taken in times.items()}
     peers = [medians[s.name] for s in solvers if not s.ours and s.name in medians]
     best_peer = min(peers) if peers else None
     numpys = medians.get("numpy")
@@ -173,8 +178,8 @@ def _time(
     ]
 
 
-def _repeated(call: Call, count: int) -> Call:
-    return call if count == 1 else lambda: [call() for _ in range(count)]
+def _repeated(call: Call, count: int) -> Callable[[], timing.Seconds]:
+    return timing.whole(call if count == 1 else lambda: [call() for _ in range(count)])
 
 
 def _truth(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> _Truth:
@@ -213,10 +218,8 @@ def _small_solve() -> dict[str, float]:
     if not calls:
         return {}
     repeats = 100
-    times = measure.interleaved(
-        {name: _repeated(call, repeats) for name, call in calls.items()}, rounds=40, seconds=10.0
-    )
-    taken = {name: measure.median(each) / repeats * 1e6 for name, each in times.items()}
+    times = timing.in_turns({name: _repeated(call, repeats) for name, call in calls.items()}, rounds=40, budget=10.0)
+    taken = {name: timing.median(each) / repeats * 1e6 for name, each in times.items()}
     (operation, smallest), (solve, solved) = taken.items()
     return {f"{operation}, µs": smallest, f"{solve}, µs": solved, "ratio": solved / smallest}
 

@@ -1,6 +1,6 @@
 """A pytest plugin that puts our `lstsq` in the place of NumPy's or JAX's, for the tests of those who call theirs.
 
-``nox -s clients`` runs it; by hand it is ``PYTHONPATH=clients pytest -c clients/pytest.ini --swap numpy numpy.ma``.
+``nox -s tests -- clients`` runs it; by hand: ``PYTHONPATH=clients pytest -c clients/pytest.ini --swap numpy numpy.ma``.
 What cannot pass is listed in known_failures.txt, with the reason. A test in the list must fail: one that passes is an
 error, and so is a line that no test matches.
 """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +13,9 @@ from sphinx.application import Sphinx
 import lstsq
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "docs"))
+import console  # noqa: E402 (a module beside this one)
+
 #: Where the commands of a page are run, and what they write is put.
 PAGES = ROOT / "docs" / "_plots" / "pages"
 
@@ -60,27 +62,16 @@ myst_substitutions = {
 
 
 def print_whole(app: Sphinx, page: str, source: list[str]) -> None:
-    """Put what the commands on the page of the command line print now in the place of its outlines, which are tests."""
+    """Put what the commands on the page of the command line print now in the place of its outlines; they must fit."""
     if page == "command_line":
-        source[0] = re.sub(r"^```console\n.*?^```$", run_block, source[0], flags=re.MULTILINE | re.DOTALL)
+        source[0] = re.sub(r"^```console\n(.*?)^```$", run_block, source[0], flags=re.MULTILINE | re.DOTALL)
 
 
 def run_block(block: re.Match[str]) -> str:
     """The commands of a block, each with its output."""
     commands = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "COLUMNS": "100", "PATH": commands}
-    session = []
-    for command in re.findall(r"^\$ (.*)$", block[0], re.MULTILINE):
-        ran = subprocess.run(
-            ["bash", "-c", command],
-            cwd=PAGES,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=True,
-            text=True,
-        )
-        session.append(f"$ {command}\n{ran.stdout}")
+    environment = {**os.environ, "COLUMNS": "100", "PATH": commands, "JAX_ENABLE_X64": "0"}
+    session = [f"$ {command}\n{printed}" for command, printed in console.run(block[1], PAGES, environment)]
     # As text: a line of a table that begins with # would be coloured as a command.
     return "".join(["```text\n", *session, "```"])
 

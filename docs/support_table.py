@@ -1,6 +1,6 @@
 """Writes the support table of contract.md from what the backends claim; a test fails if it is stale.
 
-Run it with ``nox -s support_table``.
+Run it with ``nox -s lint -- table``.
 """
 
 from __future__ import annotations

@@ -12,10 +12,7 @@ from __future__ import annotations
 
 import csv
 import importlib
-import importlib.resources
-import json
 import statistics
-import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -26,6 +23,8 @@ from rich.console import Console
 from rich.table import Table
 
 import lstsq
+from lstsq_cli import timing
+from lstsq_conformance.nist import load
 
 Array = Any
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
@@ -43,13 +42,10 @@ class Problem(NamedTuple):
 
 
 def nist(name: str) -> Problem:
-    """One of NIST's linear regression problems, with a constant and the predictors as columns."""
-    data = importlib.resources.files("lstsq_conformance") / "data" / "nist"
-    rows = np.loadtxt((data / f"{name}.csv").read_text().splitlines(), delimiter=",", skiprows=1)
-    certified = json.loads((data / "certified.json").read_text())[name]
-    a = np.column_stack([np.ones(len(rows)), rows[:, :-1]])
-    x = [Fraction(number) for number in certified["estimate"]]
-    return Problem(name, a, rows[:, -1], x, Fraction(certified["residual_sum_of_squares"]), a.shape[1])
+    """One of NIST's linear regression problems."""
+    data = load(name)
+    x = [Fraction(number) for number in data.certified]
+    return Problem(name, data.a, data.b, x, Fraction(data.certified_residual), len(x))
 
 
 def plant_growth() -> Problem:
@@ -132,18 +128,27 @@ class Answer(NamedTuple):
     seconds: float
 
 
-def solve(problem: Problem, library: Library) -> Answer:
-    """Solve on the library's arrays; the time is the median call, from its arrays to a solution that can be read."""
+def solve(problem: Problem, libraries: list[Library]) -> list[Answer]:
+    """Solve on the arrays of each library; the time is that from its arrays to a solution that can be read."""
+    reading = [reader(problem, library) for library in libraries]
+    times = timing.in_turns({i: timing.whole(read_x) for i, (read_x, _) in enumerate(reading)}, rounds=5)
+    return [read_all(timing.median(times[i])) for i, (_, read_all) in enumerate(reading)]
+
+
+def reader(problem: Problem, library: Library) -> tuple[Callable[[], Matrix], Callable[[float], Answer]]:
+    """What solves for x, and what solves for the whole answer, which is told its time."""
     a, b = library.asarray(problem.a), library.asarray(problem.b)
     to_numpy = lstsq.get_backend(library.backend).to_numpy
-    times = []
-    for _ in range(25):
-        start = time.perf_counter()
-        result = lstsq.lstsq(a, b)
-        x = to_numpy(result.x)
-        times.append(time.perf_counter() - start)
-    residual, rank = to_numpy(result.residuals).item(), to_numpy(result.rank).item()
-    return Answer(x, residual, rank, lstsq.explain(a, b).driver, statistics.median(times))
+
+    def read_x() -> Matrix:
+        return to_numpy(lstsq.lstsq(a, b).x)
+
+    def read_all(seconds: float) -> Answer:
+        x, residuals, rank, _ = lstsq.lstsq(a, b)
+        driver = lstsq.explain(a, b).driver
+        return Answer(to_numpy(x), to_numpy(residuals).item(), to_numpy(rank).item(), driver, seconds)
+
+    return read_x, read_all
 
 
 def digits(value: float, exact: Fraction) -> float:
@@ -188,7 +193,7 @@ def main() -> None:
     table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
     table.add_column("", width=label, no_wrap=True)
     problems = [nist("Longley"), nist("Norris"), plant_growth()]
-    answers = [[solve(problem, library) for library in found] for problem in problems]
+    answers = [solve(problem, found) for problem in problems]
     table.add_column("known answer", justify="right", width=width, vertical="bottom")
     for library, answer in zip(found, answers[0]):
         words = library.name.split()
@@ -199,7 +204,7 @@ def main() -> None:
     console.print(table)
     console.print(
         "[dim]digits: in which the worst coefficient agrees with the known answer, at most 15. apart: largest relative "
-        "difference of a coefficient from that of any other library. time: median of 25 calls, in float64.[/]"
+        "difference of a coefficient from that of any other library. time: median of 25 calls in turns, in float64.[/]"
     )
     for sentence in missing:
         console.print(f"not here: {sentence}", style="yellow")

@@ -18,3 +18,14 @@ def settings_of_the_process(monkeypatch):
         jax.config.update("jax_enable_x64", False)
     if mlx:
         mlx.set_default_device(device)
+
+
+@pytest.fixture(scope="module")
+def unoptimised():
+    """XLA compiles faster. For tests of what it is asked; what its optimisations do, test_backend_jax sees."""
+    jax = pytest.importorskip("jax")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+    # What was compiled so is not for other tests.
+    jax.clear_caches()

@@ -1,8 +1,9 @@
-"""JAX arrays spread over four devices. Run by `test_jax_sharding` in processes that have them."""
+"""JAX arrays spread over four devices. Run by `test_jax_sharding` in a process that has them."""
 
 from __future__ import annotations
 
-import os
+from contextlib import nullcontext
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,19 +14,28 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from lstsq import lstsq
 
 pytestmark = pytest.mark.skipif(jax.device_count() < 4, reason="run by test_jax_sharding, with four devices")
-#: Whether shardings are part of types (the default of `jax.make_mesh`) and whether a mesh is in force.
-KIND, IN_FORCE = os.environ.get("LSTSQ_TEST_AXES", "Explicit"), os.environ.get("LSTSQ_TEST_SET_MESH", "1") == "1"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def mesh():
-    mesh = jax.make_mesh((2, 2), ("i", "j"), axis_types=(getattr(AxisType, KIND),) * 2)
-    with jax.enable_x64(True):
-        if IN_FORCE:
-            with jax.set_mesh(mesh):
-                yield mesh
-        else:
-            yield mesh
+class Mesh(NamedTuple):
+    """Four devices in a square."""
+
+    devices: Any
+    #: Whether shardings are part of types, which is the default of `jax.make_mesh`, or XLA's choice.
+    explicit: bool
+    #: Whether the mesh is set for all arrays that are made.
+    in_force: bool
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(True, True), (True, False), (False, False)],
+    ids=["explicit, in force", "explicit", "auto"],
+)
+def mesh(request):
+    explicit, in_force = request.param
+    devices = jax.make_mesh((2, 2), ("i", "j"), axis_types=(AxisType.Explicit if explicit else AxisType.Auto,) * 2)
+    with jax.enable_x64(True), jax.set_mesh(devices) if in_force else nullcontext():
+        yield Mesh(devices, explicit, in_force)
 
 
 def random(*shape, seed=0):
@@ -33,7 +43,9 @@ def random(*shape, seed=0):
 
 
 def put(mesh, array, *spec):
-    return jax.device_put(array, NamedSharding(mesh, PartitionSpec(*(None if axis == "-" else axis for axis in spec))))
+    return jax.device_put(
+        array, NamedSharding(mesh.devices, PartitionSpec(*(None if axis == "-" else axis for axis in spec)))
+    )
 
 
 def assert_same(got, expected):
@@ -96,7 +108,7 @@ def test_compiled_with_gradients(mesh, name):
 
 
 def test_results_are_sharded_as_the_batch_is(mesh):
-    if KIND == "Auto":
+    if not mesh.explicit:
         return  # XLA chooses.
     _, there = problem(mesh, "one matrix, two axes")
     for result in (lstsq(*there), jax.jit(lstsq)(*there)):
@@ -114,7 +126,7 @@ def test_lists(mesh):
 def test_mapped(mesh):
     (a, b), there = problem(mesh, "batch")
     assert_same(jax.jit(jax.vmap(lstsq))(*there), lstsq(a, b))
-    if IN_FORCE or KIND == "Auto":  # Otherwise JAX itself maps over explicit axes in compiled functions only.
+    if mesh.in_force or not mesh.explicit:  # Otherwise JAX itself maps over explicit axes in compiled functions only.
         assert_same(jax.vmap(lstsq)(*there), lstsq(a, b))
 
 
@@ -151,13 +163,13 @@ def test_inside_shard_map(mesh):
         return jax.grad(lambda a: lstsq(a, b).x.sum())(a), lstsq(a, b).residuals
 
     spec = PartitionSpec("i")
-    mapped = jax.shard_map(gradients, mesh=mesh, in_specs=(spec, spec), out_specs=(spec, spec))
+    mapped = jax.shard_map(gradients, mesh=mesh.devices, in_specs=(spec, spec), out_specs=(spec, spec))
     expected = jax.jit(gradients)(jnp.asarray(a), jnp.asarray(b))
     assert_same(jax.jit(mapped)(put(mesh, a, "i"), put(mesh, b, "i")), expected)
 
 
 def test_results_stay_on_the_device_of_the_input(mesh):
-    if IN_FORCE:
+    if mesh.in_force:
         return  # JAX then refuses arrays of other devices than the mesh's.
     device = jax.devices()[2]
     a, b = jax.device_put(random(6, 3), device), jax.device_put(random(4, 6, 2, seed=1), device)

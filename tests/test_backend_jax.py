@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -76,46 +78,66 @@ POINTS = pytest.mark.parametrize(
         pytest.param((2, 1, 0.95, 0.5), 0.45, "complex128", id="large and cut off"),
     ],
 )
-SHAPES = pytest.mark.parametrize(("m", "n"), [(6, 4), (4, 4), (4, 6)], ids=["tall", "square", "wide"])
+SHAPES = pytest.mark.parametrize(
+    ("m", "n"),
+    [
+        pytest.param(m, n, id=name, marks=pytest.mark.xdist_group(f"derivatives, {name}"))
+        for name, m, n in (("tall", 6, 4), ("square", 4, 4), ("wide", 4, 6))
+    ],
+)
+
+
+# All arrays are arguments: what XLA compiles for one point, and that takes long, serves each with its shape and cutoff.
+
+
+def weighted(weights, x, residuals):
+    return jnp.vdot(weights[0], x).real + jnp.vdot(weights[1], residuals)
+
+
+def along(gradients, directions):  # JAX's gradient is the conjugate of the steepest ascent.
+    return sum(jnp.sum(gradient * direction) for gradient, direction in zip(gradients, directions)).real
+
+
+@partial(jax.jit, static_argnames="rcond")
+def forward(a, b, d, rcond):
+    return jax.jvp(lambda a, b: solve(a, b, rcond)[:2], (a, b), d)[1]
+
+
+@partial(jax.jit, static_argnames="rcond")
+def forward_twice(a, b, d, e, rcond):
+    return jax.jvp(lambda a, b: forward(a, b, d, rcond), (a, b), e)[1]
+
+
+@partial(jax.jit, static_argnames="rcond")
+def reverse(a, b, d, weights, rcond):
+    return along(jax.grad(lambda a, b: weighted(weights, *solve(a, b, rcond)[:2]), (0, 1))(a, b), d)
+
+
+@partial(jax.jit, static_argnames="rcond")
+def reverse_twice(a, b, d, e, weights, rcond):
+    return along(jax.grad(lambda a, b: reverse(a, b, d, weights, rcond), (0, 1))(a, b), e)
 
 
 @POINTS
 @SHAPES
 def test_derivatives_to_second_order(double, m, n, s, rcond, dtype):
     a, b = matrix(m, n, s, dtype), random((m, 2), dtype)
-    da, db = random((m, n), dtype, 3), random((m, 2), dtype, 4)
-    ea, eb = random((m, n), dtype, 5), random((m, 2), dtype, 6)
-    wx, wr = random((n, 2), dtype, 7), random((2,), "float64", 8)
-
-    def f(a, b):
-        return solve(a, b, rcond)[:2]
-
-    def first(a, b):
-        return jax.jvp(f, (a, b), (da, db))[1]
-
-    def weighted(x, residuals):
-        return jnp.vdot(wx, x).real + jnp.vdot(wr, residuals)
-
-    def along(gradients, da, db):  # JAX's gradient is the conjugate of the steepest ascent.
-        return (jnp.sum(gradients[0] * da) + jnp.sum(gradients[1] * db)).real
-
-    def reverse(a, b):
-        return along(jax.grad(lambda a, b: weighted(*f(a, b)), (0, 1))(a, b), da, db)
-
+    d = da, db = random((m, n), dtype, 3), random((m, 2), dtype, 4)
+    e = ea, eb = random((m, n), dtype, 5), random((m, 2), dtype, 6)
+    weights = random((n, 2), dtype, 7), random((2,), "float64", 8)
     # Forward, against differences of NumPy's solution.
-    d1 = jax.jit(first)(a, b)
+    d1 = forward(a, b, d, rcond)
     numpys = difference(lambda t: NumpyBackend().solve(a + t * da, b + t * db, rcond, "gelsd")[:2], 1e-6)
     for got, expected in zip(d1, numpys):
         np.testing.assert_allclose(got, expected, rtol=1e-7, atol=1e-7 * (1 + np.abs(expected).max()))
     # Forward twice, against differences of the first derivative.
-    d2 = jax.jit(lambda a, b: jax.jvp(first, (a, b), (ea, eb))[1])(a, b)
-    once = jax.jit(first)
-    for got, expected in zip(d2, difference(lambda t: once(a + t * ea, b + t * eb), 1e-6)):
+    d2 = forward_twice(a, b, d, e, rcond)
+    for got, expected in zip(d2, difference(lambda t: forward(a + t * ea, b + t * eb, d, rcond), 1e-6)):
         np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6 * (1 + np.abs(expected).max()))
     # Reverse, and reverse over reverse, against forward.
-    np.testing.assert_allclose(jax.jit(reverse)(a, b), weighted(*d1), rtol=1e-11, atol=1e-11)
-    twice = along(jax.jit(jax.grad(reverse, (0, 1)))(a, b), ea, eb)
-    np.testing.assert_allclose(twice, weighted(*d2), rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(reverse(a, b, d, weights, rcond), weighted(weights, *d1), rtol=1e-11, atol=1e-11)
+    twice = reverse_twice(a, b, d, e, weights, rcond)
+    np.testing.assert_allclose(twice, weighted(weights, *d2), rtol=1e-10, atol=1e-10)
 
 
 def test_equal_values_to_ten_digits(double):

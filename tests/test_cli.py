@@ -25,14 +25,15 @@ from lstsq_cli import (
     comparison,
     conformance,
     data,
-    idle,
     measure,
     metrics,
     peak,
     problems,
     solvers,
+    timing,
 )
 from lstsq_cli.errors import UserError
+from lstsq_conformance import nist
 
 RNG = np.random.default_rng(5)
 QUICK = ["--backend", "numpy", "--driver", "gelsd", "--no-memory", "--repeats", "1"]
@@ -114,15 +115,14 @@ class Page(HTMLParser):
 class TestProblems:
     def test_nist_problems_are_those_that_were_certified(self):
         names = ["Norris", "Pontius", "NoInt1", "NoInt2", "Filip", "Longley", *(f"Wampler{i}" for i in range(1, 6))]
-        folder = problems.importlib.resources.files("lstsq_conformance") / "data" / "nist"
-        certified = json.loads((folder / "certified.json").read_text(encoding="utf-8"))
+        assert list(nist.names()) == names
         for name in names:
             problem = problems.nist(name.lower())
             assert problem.a.shape[1] == len(problem.columns) == len(problem.known)
             # Their own coefficients leave their own residual, in which rounding the coefficients has its part.
             left = np.sum((problem.b - problem.a @ problem.known) ** 2)
             rounding = (1e-13 * np.abs(problem.a) @ np.abs(problem.known)).max() ** 2 * len(problem.a)
-            assert left == pytest.approx(float(certified[name]["residual_sum_of_squares"]), rel=1e-6, abs=rounding)
+            assert left == pytest.approx(float(nist.load(name).certified_residual), rel=1e-6, abs=rounding)
 
     def test_random_has_its_condition_and_its_seed(self):
         problem = problems.random(30, 4, 1e3, seed=3)
@@ -425,31 +425,41 @@ class TestCompare:
             (answer,) = measure.measure(problem, [solver], None, 1, lambda label, left: None)
             assert answer.failure == reason
 
-    def test_a_brief_call_is_timed_after_one_that_is_not(self, monkeypatch):
-        run = measure.Run(solvers.Solver("numpy", None, "gelsd"), problems.random(5, 2, 1, 0), None)
+    @pytest.mark.parametrize(
+        ("seconds", "each", "made", "timed"), [(0.001, 1, 6, 3), (0.001, 5, 18, 15), (0.1, 5, 7, 6)]
+    )
+    def test_a_brief_call_is_timed_after_one_that_is_not(self, monkeypatch, seconds, each, made, timed):
+        monkeypatch.setattr(timing, "wait_until_idle", lambda: None)
         calls = []
-        backend = type(app_backend("numpy"))
-        solve = backend.solve
-        monkeypatch.setattr(backend, "solve", lambda *problem: calls.append(1) or solve(*problem))
-        monkeypatch.setattr(measure, "BRIEF", np.inf)
-        run.first()
-        run.again()
-        assert (len(calls), len(run.answer.seconds_x)) == (3, 1)
-        monkeypatch.setattr(measure, "BRIEF", 0)
-        run.again()
-        assert (len(calls), len(run.answer.seconds_x)) == (4, 2)
+        times = timing.in_turns({"one": lambda: calls.append(1) or (seconds,)}, rounds=3, each=each)
+        assert (len(calls), times) == (made, {"one": [(seconds,)] * timed})
+
+    def test_every_call_has_its_turn_and_none_begins_when_time_is_over(self, monkeypatch):
+        monkeypatch.setattr(timing, "wait_until_idle", lambda: None)
+        told = []
+        calls = {name: lambda: (1.0,) for name in ("one", "other")}
+        times = timing.in_turns(calls, rounds=9, budget=-1.0, told=lambda *turn: told.append(turn))
+        assert {name: len(taken) for name, taken in times.items()} == {"one": 3, "other": 3}
+        assert [left for _, left in told] == [18, 18, 16, 16, 14, 14]
+        assert {name for name, _ in told[:2]} == {name for name, _ in told[2:4]} == set(calls)
+
+    def test_as_many_calls_are_timed_as_asked_for(self):
+        solver, problem = solvers.Solver("numpy", None, "gelsd"), problems.random(5, 2, 1, 0)
+        for repeats in (1, 4):
+            (answer,) = measure.measure(problem, [solver], None, repeats, lambda label, left: None)
+            assert len(answer.seconds_x) == len(answer.seconds_all) == repeats
 
     def test_a_turn_begins_when_the_threads_of_the_one_before_are_idle(self, monkeypatch):
-        clock = Clock([idle.LOOK, 2 * idle.LOOK, 0.5 * idle.LOOK, 0.0])
-        monkeypatch.setattr(idle, "time", clock)
-        idle.wait_until_idle()
-        assert (clock.looks, clock.now) == (4, pytest.approx(4 * idle.LOOK))
+        clock = Clock([timing.LOOK, 2 * timing.LOOK, 0.5 * timing.LOOK, 0.0])
+        monkeypatch.setattr(timing, "time", clock)
+        timing.wait_until_idle()
+        assert (clock.looks, clock.now) == (4, pytest.approx(4 * timing.LOOK))
 
     def test_a_thread_that_never_sleeps_does_not_stop_everything(self, monkeypatch):
-        clock = Clock([idle.LOOK] * 1000)
-        monkeypatch.setattr(idle, "time", clock)
-        idle.wait_until_idle()
-        assert clock.looks == idle.LOOKS
+        clock = Clock([timing.LOOK] * 1000)
+        monkeypatch.setattr(timing, "time", clock)
+        timing.wait_until_idle()
+        assert clock.looks == timing.LOOKS
 
     def test_excess_is_held_against_the_gap_at_the_cutoff(self):
         result = compare(problems.random(9, 3, 1e20, 0))

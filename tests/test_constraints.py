@@ -19,13 +19,13 @@ def requirements():
 def test_every_requirement_is_held_in_place():
     names = {name for name, _ in requirements()}
     assert names >= {"numpy", "jax", "scipy", "mlx", "pytest", "hatchling", "scikit-build-core"}
-    assert names - {name for name, _ in HELD} == set(), "stale: run `nox -s constraints`"
+    assert names - {name for name, _ in HELD} == set(), "stale: run `nox -s lint -- constraints`"
 
 
 def test_pins_agree():
     pinned = {(name, rest[2:].partition(";")[0]) for name, rest in requirements() if rest.startswith("==")}
     assert pinned
-    assert pinned - set(HELD) == set(), "stale: run `nox -s constraints`"
+    assert pinned - set(HELD) == set(), "stale: run `nox -s lint -- constraints`"
 
 
 def test_nothing_is_there_twice_for_one_python():

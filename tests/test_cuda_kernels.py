@@ -14,6 +14,9 @@ import pytest
 from lstsq_array_api import _certified, _cuda, _fused
 from lstsq_array_api._matrix import Matrix
 
+# In one process of tests, so that each kind of kernels is compiled once.
+pytestmark = pytest.mark.xdist_group("CUDA kernels")
+
 NAMES = (
     *(f"solve_tiny_{n}" for n in range(1, _fused.TINY + 1)),
     "solve_batch",

@@ -13,6 +13,10 @@ import pytest
 SCRIPT = Path(__file__).resolve().parents[1] / "examples" / "demo.py"
 
 
+# In one process of tests, so that it runs the demo once for each width.
+pytestmark = pytest.mark.xdist_group("demo")
+
+
 @pytest.fixture(scope="module", params=[80, 160])
 def shown(request):
     environment = {**os.environ, "COLUMNS": str(request.param), "NO_COLOR": "1"}

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import mpmath
 import numpy as np
 import pytest
+from served import Run, served
 
 from lstsq_conformance import pairs
 from lstsq_conformance import reference_extended as extended
@@ -24,8 +23,6 @@ from lstsq_conformance.fuzz.shrink import shrink
 from lstsq_conformance.ranges import joined, scaled
 from lstsq_conformance.ratios import LIMIT, Answer
 from lstsq_conformance.reference import cutoff, real_of
-
-_PLANTED = Path(__file__).parent / "planted"
 
 # The reference.
 
@@ -248,23 +245,15 @@ def test_drawn_problems_are_numbers_of_their_dtype(seed: int) -> None:
 # The command.
 
 
-def _run(*arguments: str, cwd: Path) -> tuple[int, str]:
-    path = os.pathsep.join([str(_PLANTED), *filter(None, [os.environ.get("PYTHONPATH")])])
-    finished = subprocess.run(
-        [sys.executable, "-m", "lstsq_conformance.fuzz", *arguments],
-        env={**os.environ, "PYTHONPATH": path},
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    return finished.returncode, finished.stdout + finished.stderr
+@pytest.fixture(scope="module")
+def run() -> Iterator[Run]:
+    with served("lstsq_conformance.fuzz.__main__") as server:
+        yield server
 
 
-def test_what_is_right_passes(tmp_path: Path) -> None:
+def test_what_is_right_passes(run: Run, tmp_path: Path) -> None:
     options = ("--seed", "1", "--count", "500", "--dtype", "float64", "--driver", "svd")
-    code, output = _run("--backend", "planted-honest", *options, cwd=tmp_path)
+    code, output = run("--backend", "planted-honest", *options, cwd=tmp_path)
     assert code == 0, output
     assert output.startswith("seed 1, 500 problems; planted-honest (svd; float64)")
     assert "500 problems, 0 failures" in output
@@ -282,9 +271,9 @@ def test_what_is_right_passes(tmp_path: Path) -> None:
         ("nan-column-takes-the-rank", "rank"),
     ],
 )
-def test_fault_is_found_kept_and_tried_first(tmp_path: Path, fault: str, kind: str) -> None:
+def test_fault_is_found_kept_and_tried_first(run: Run, tmp_path: Path, fault: str, kind: str) -> None:
     options = ("--backend", f"planted-{fault}", "--dtype", "float64", "--driver", "svd", "--keep", "1")
-    code, output = _run(*options, "--seed", "1", "--count", "500", cwd=tmp_path)
+    code, output = run(*options, "--seed", "1", "--count", "500", cwd=tmp_path)
     assert code == 1, output
     assert re.search(rf"^ +\d+  planted-{fault}  svd  batch  float64  {kind}$", output, re.MULTILINE), output
     files = sorted(Path(tmp_path, "fuzz-failures").glob("*.json"))
@@ -292,21 +281,21 @@ def test_fault_is_found_kept_and_tried_first(tmp_path: Path, fault: str, kind: s
     assert {"a", "b", "rcond", "dtype", "seed", "ratio"} <= set(contents[0])
     # Small enough to be read.
     assert all(np.size(content["a"]) <= 30 for content in contents), output
-    again, output = _run(*options, "--seed", "1", "--count", "0", cwd=tmp_path)
+    again, output = run(*options, "--seed", "1", "--count", "0", cwd=tmp_path)
     assert again == 1, output
     assert str(files[0].name) in output
-    mended, output = _run("--backend", "planted-honest", "--driver", "svd", "--count", "0", cwd=tmp_path)
+    mended, output = run("--backend", "planted-honest", "--driver", "svd", "--count", "0", cwd=tmp_path)
     assert mended == 0, output
 
 
-def test_unknown_names_are_usage_errors(tmp_path: Path) -> None:
+def test_unknown_names_are_usage_errors(run: Run, tmp_path: Path) -> None:
     for options, message in (
         (("--backend", "nobody"), "unknown backend 'nobody'"),
         (("--backend", "numpy", "--driver", "magic"), "magic"),
         (("--backend", "numpy", "--dtype", "float8"), "float8"),
         (("--count", "-1"), "-1"),
     ):
-        code, output = _run(*options, cwd=tmp_path)
+        code, output = run(*options, cwd=tmp_path)
         assert code == 2, output
         assert message in output
         assert "Traceback" not in output

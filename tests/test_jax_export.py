@@ -11,6 +11,7 @@ jax = pytest.importorskip("jax")
 jnp = jax.numpy
 export = pytest.importorskip("jax.export")
 pytest.importorskip("lstsq_jax")
+pytestmark = pytest.mark.usefixtures("unoptimised")
 
 
 def exported(function, dtype, *shapes, constraints=()):

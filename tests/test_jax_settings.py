@@ -10,6 +10,7 @@ from lstsq import lstsq
 jax = pytest.importorskip("jax")
 jnp = jax.numpy
 pytest.importorskip("lstsq_jax")
+pytestmark = pytest.mark.usefixtures("unoptimised")
 
 
 def random(shape, dtype, seed=0):

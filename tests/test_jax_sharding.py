@@ -1,4 +1,4 @@
-"""JAX arrays spread over several devices, in processes of their own: JAX counts devices once, when it starts."""
+"""JAX arrays spread over several devices, in a process of its own: JAX counts devices once, when it starts."""
 
 from __future__ import annotations
 
@@ -15,16 +15,13 @@ pytest.importorskip("lstsq_jax")
 TESTS = Path(__file__).with_name("four_devices.py")
 
 
-@pytest.mark.parametrize(("axes", "set_mesh"), [("Explicit", "1"), ("Explicit", "0"), ("Auto", "0")])
-def test_four_devices(axes, set_mesh):
+def test_four_devices():
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4",
         # Of each test XLA compiles several functions, and where the parts lie does not depend on how well.
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "LSTSQ_TEST_AXES": axes,
-        "LSTSQ_TEST_SET_MESH": set_mesh,
     }
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", str(TESTS)]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

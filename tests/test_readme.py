@@ -17,7 +17,7 @@ PYTHON = [text for language, text in BLOCKS if language == "python"]
 SHELL = [text for language, text in BLOCKS if language == "sh"]
 KERNELS = ROOT / "backends" / "native" / "src" / "kernels"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", KERNELS / "README.md"]
-#: A session installs what a page may import, but for torch, whose download is for `conformance_torch`.
+#: A session installs what a page may import, but for torch, whose download is for `conformance -- torch`.
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 
 
@@ -36,7 +36,7 @@ def test_the_first_page_is_short_and_shows_four_libraries():
 def test_code_block_prints_what_it_says(block, tmp_path):
     """Each in a process of its own, as a reader would paste it."""
     if "import torch" in block and not HAS_TORCH:
-        pytest.skip("torch is not installed here: the session conformance_torch runs this")
+        pytest.skip("torch is not installed here: `nox -s conformance -- torch` runs this")
     script = tmp_path / "block.txt"
     script.write_text(block)
     ran = subprocess.run([sys.executable, "-m", "doctest", script], capture_output=True, text=True, cwd=tmp_path)
@@ -53,12 +53,26 @@ def test_ci_runs_the_test_command_and_nothing_else():
     assert f"```sh\n{tests}```" in (ROOT / "CONTRIBUTING.md").read_text()
 
 
-@pytest.mark.parametrize("page", PAGES[:2], ids=lambda page: page.name)
-def test_every_session_that_is_named_exists(page):
-    named = set(re.findall(r"nox -s (\w+)", page.read_text()))
-    sessions = set(re.findall(r"^def (\w+)\(session: nox\.Session", (ROOT / "noxfile.py").read_text(), re.MULTILINE))
-    assert named
-    assert named <= sessions
+def test_every_session_that_is_named_exists():
+    """Wherever a command of nox is written: its session, and the kind of run that it names."""
+    noxfile = (ROOT / "noxfile.py").read_text()
+    bodies = re.findall(r"^@nox\.session.*\ndef (\w+)\(.*\n((?:    .*\n|\n)+)", noxfile, re.MULTILINE)
+    kinds = {
+        session: set(re.findall(r'"(\w+)"', "".join(re.findall(r" kind\((.*)\)", body)))) for session, body in bodies
+    }
+    kinds["conformance"] |= {info.name for info in lstsq.backends()}
+    sources = [
+        path for folder in ("backends", "clients", "docs", "tests", ".github") for path in (ROOT / folder).rglob("*")
+    ]
+    named = [
+        (path.name, session, kind)
+        for path in [*ROOT.glob("*.*"), *sources]
+        if path.suffix in (".md", ".py", ".txt", ".toml", ".yml") and path != Path(__file__)
+        for session, kind in re.findall(r"\bnox -s (\w+)(?: -P \S+)?(?: -- (\w+)(?=[\s`\"]))?", path.read_text())
+    ]
+    assert {name for name, *_ in named} >= {"README.md", "CONTRIBUTING.md", "ci.yml", "wheels.yml", "leak.py"}
+    assert [where for where in named if where[1] not in kinds] == []
+    assert [where for where in named if where[2] and where[2] not in kinds[where[1]]] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -6,8 +6,8 @@ The files, in reading order:
     The commands and their options.
 `problems`, `data`
     The problem to compare on: drawn, from NIST, or from a file.
-`solvers`, `measure`, `peak`, `metrics`
-    Who can solve it; answers and times; memory; how good an answer is.
+`solvers`, `timing`, `measure`, `peak`, `metrics`
+    Who can solve it; how calls are timed; answers and times; memory; how good an answer is.
 `comparison`, `compare_tables`, `plots`, `compare_page`
     All of it in one object; in the terminal; as plots; as a page.
 `conformance`, `recorder`, `conformance_tables`, `conformance_page`

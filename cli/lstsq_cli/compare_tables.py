@@ -13,8 +13,8 @@ from rich.text import Text
 
 from lstsq_cli import text
 from lstsq_cli.comparison import Comparison
-from lstsq_cli.measure import BRIEF
 from lstsq_cli.solvers import gathered
+from lstsq_cli.timing import BRIEF
 
 _WIDE = 110
 
@@ -66,9 +66,10 @@ def notes(comparison: Comparison) -> Iterator[str]:
         )
     if comparison.rank < comparison.shape[1]:
         yield "excess: the share of x that A does not see; a solution of minimum norm has none."
-    entry = comparison.entries[0]
+    counts = sorted({len(entry.seconds_x) for entry in comparison.entries})
+    calls = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
     yield (
-        f"time: median of {len(entry.seconds_x)} calls of each in turn, in one process, until x (all: and residuals, "
+        f"time: median of {calls} calls of each in turn, in one process, until x (all: and residuals, "
         "rank and σ) can be read; each begins when no thread computes any more, those of less than "
         f"{text.seconds(BRIEF)} right after one that is not timed."
     )

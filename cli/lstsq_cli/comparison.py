@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import lstsq
-from lstsq_cli import measure, metrics, peak
+from lstsq_cli import measure, metrics, peak, timing
 from lstsq_cli.metrics import Metrics
 from lstsq_cli.peak import Peak
 from lstsq_cli.problems import NumpyArray, Problem
@@ -146,7 +146,7 @@ def compare(
     dtype = problem.a.dtype.name
     cutoff = lstsq.explain(problem.a, problem.b, rcond, backend="numpy").rcond
     load = os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else None
-    step("singular values", 1 + len(solvers) * (2 + (repeats or measure.FEWEST) + memory))
+    step("singular values", 1 + len(solvers) * (2 + (repeats or timing.FEWEST) + memory))
     stick = metrics.make_stick(problem.a, problem.b, cutoff)
     eps = float(np.finfo(dtype).eps)
     answers = measure.measure(problem, solvers, rcond, repeats, step)

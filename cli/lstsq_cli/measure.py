@@ -12,15 +12,12 @@ import numpy as np
 
 import lstsq
 from lstsq_cli.errors import first_line
-from lstsq_cli.idle import wait_until_idle
 from lstsq_cli.problems import NumpyArray, Problem
 from lstsq_cli.solvers import Solver, on_its_device
+from lstsq_cli.timing import in_turns
 
-#: Where no number of repeats is asked for: this many at least and at most, and in between as the time allows.
-FEWEST, MOST, SECONDS = 3, 25, 2.0
-#: A call that takes less is timed right after another one: else what it costs to come after another solver, whose code
-#: and data are in the caches, would be counted.
-BRIEF = 0.01
+#: Where no number of repeats is asked for: so many rounds at most, and no new one after so many seconds.
+ROUNDS, SECONDS = 5, 2.0
 
 
 @dataclass
@@ -44,7 +41,6 @@ class Run:
     def __init__(self, solver: Solver, problem: Problem, rcond: float | None):
         self.answer = Answer(solver)
         self._solver, self._rcond = solver, rcond
-        self._seconds = math.inf
         try:
             self._backend = lstsq.get_backend(solver.backend)
             with on_its_device(solver) as put:
@@ -68,36 +64,29 @@ class Run:
         if not self.answer.x.size:
             self.answer.x, self.answer.residuals, self.answer.s = x.copy(), residuals.copy(), s.copy()
             self.answer.rank = int(rank)
-        self._seconds = all_done - start
         return x_done - start, all_done - start
 
-    def first(self) -> float:
-        """Solve for the answer; whatever goes wrong is kept with it. Returns the seconds."""
+    def first(self) -> None:
+        """Solve for the answer; whatever goes wrong is kept with it."""
         try:
-            seconds = self.call()[1]
-        except Exception as error:
-            return self._fail(error)
-        if not np.isfinite(self.answer.x).all():
-            declines = self._solver.driver in self._backend.capabilities.declines
-            self.answer.failure = "it declines what it cannot certify" if declines else "x is not finite"
-        return seconds
-
-    def again(self) -> None:
-        """Solve once more, for the time."""
-        wait_until_idle()
-        try:
-            if self._seconds < BRIEF:
-                self.call()
-            seconds_x, seconds_all = self.call()
+            self.call()
         except Exception as error:
             self._fail(error)
             return
-        self.answer.seconds_x.append(seconds_x)
-        self.answer.seconds_all.append(seconds_all)
+        if not np.isfinite(self.answer.x).all():
+            declines = self._solver.driver in self._backend.capabilities.declines
+            self.answer.failure = "it declines what it cannot certify" if declines else "x is not finite"
 
-    def _fail(self, error: Any) -> float:
+    def again(self) -> tuple[float, float]:
+        """Solve once more, for the time; NaN if that fails."""
+        try:
+            return self.call()
+        except Exception as error:
+            self._fail(error)
+            return math.nan, math.nan
+
+    def _fail(self, error: Any) -> None:
         self.answer.failure = f"{type(error).__name__}: {first_line(error)}"
-        return 0.0
 
 
 def measure(
@@ -112,11 +101,11 @@ def measure(
     Parameters
     ----------
     repeats : int, optional
-        How many timed calls of each; by default from 3 to 25, as many as two seconds take.
+        How many timed calls of each; by default at most 25, and fewer where three rounds of all take two seconds.
     step : callable
         Told the label of what runs next; and, once known, how many steps there are in all.
     """
-    runs, seconds = [], 0.0
+    runs = []
     for solver in solvers:
         step(solver.label, None)
         run = Run(solver, problem, rcond)
@@ -124,15 +113,13 @@ def measure(
         if run.answer.failure is None:
             run.first()
         runs.append(run)
-    sound = [run for run in runs if run.answer.failure is None]
-    for run in sound:
-        step(run.answer.solver.label, None)
-        start = time.perf_counter()
-        run.again()
-        seconds += time.perf_counter() - start
-    rounds = repeats if repeats is not None else int(np.clip(SECONDS / max(seconds, 1e-9), FEWEST, MOST))
-    for done in range(1, rounds):
-        for run in sound:
-            step(run.answer.solver.label, (rounds - done) * len(sound))
-            run.again()
+    times = in_turns(
+        {run: run.again for run in runs if run.answer.failure is None},
+        rounds=ROUNDS if repeats is None else repeats,
+        budget=SECONDS if repeats is None else math.inf,
+        each=5 if repeats is None else 1,
+        told=lambda run, left: step(run.answer.solver.label, left),
+    )
+    for run, taken in times.items():
+        run.answer.seconds_x, run.answer.seconds_all = map(list, zip(*taken))
     return [run.answer for run in runs]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.resources
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,23 +77,11 @@ def random(m: int, n: int, condition: float, seed: int, dtype: str = "float64") 
 
 def nist(name: str) -> Problem:
     """One of NIST's linear regression problems (StRD), with its certified coefficients; upper or lower case."""
-    folder = importlib.resources.files("lstsq_conformance") / "data" / "nist"
-    everything = json.loads((folder / "certified.json").read_text(encoding="utf-8"))
-    certified = {key: facts for key, facts in everything.items() if isinstance(facts, dict)}
-    found = {key.lower(): key for key in certified}.get(name.lower())
+    from lstsq_conformance import nist as data
+
+    found = {known.lower(): known for known in data.names()}.get(name.lower())
     if found is None:
-        raise UserError(f"--nist: there is no {name!r}; expected one of {', '.join(certified)}.")
-    facts = certified[found]
-    lines = (folder / f"{found}.csv").read_text(encoding="utf-8").splitlines()
-    rows = np.loadtxt(lines, delimiter=",", skiprows=1)
-    predictors, start = rows[:, :-1], 0 if facts["intercept"] else 1
-    if facts["polynomial_degree"]:
-        powers = range(start, facts["polynomial_degree"] + 1)
-        a = np.stack([predictors[:, 0] ** power for power in powers], axis=1)
-        columns = tuple("intercept" if power == 0 else "x" if power == 1 else f"x^{power}" for power in powers)
-    else:
-        names = lines[0].split(",")[:-1]
-        a = np.column_stack([np.ones(len(rows)), predictors]) if facts["intercept"] else predictors
-        columns = ("intercept", *names) if facts["intercept"] else tuple(names)
-    known = np.array([float(number) for number in facts["estimate"]])[:, None]
-    return Problem(f"NIST {found}", a, rows[:, -1:], columns, known, "NIST")
+        raise UserError(f"--nist: there is no {name!r}; expected one of {', '.join(data.names())}.")
+    a, b, columns, certified, *_ = data.load(found)
+    known = np.array(certified, float)[:, None]
+    return Problem(f"NIST {found}", a, b[:, None], columns, known, "NIST")

@@ -6,6 +6,8 @@ Run it with ``pytest --pyargs lstsq_conformance --lstsq-backend NAME``. The file
     The rows of the contract, by name. Every test says which one it proves.
 `cases`
     The registry of tagged problems. The benchmarks draw from it too: nothing is timed that is not verified.
+`nist`
+    Problems on measured data, with certified answers.
 `reference`
     What the right answer is, in NumPy, in double precision, and by a path of its own.
 `reference_extended`, `pairs`

@@ -1,17 +1,21 @@
-"""The one fixture of the suite."""
+"""What pytest loads with the tests of the suite: their one fixture, and the refusal to run without a backend."""
 
 from __future__ import annotations
 
 import pytest
 
+from lstsq_conformance.plugin import MISSING
 from lstsq_conformance.target import Target
 
 
 @pytest.fixture(scope="session")
 def target(pytestconfig: pytest.Config) -> Target:
     """The backend under test."""
-    suite = pytestconfig.pluginmanager.get_plugin("lstsq_conformance_suite")
-    if suite is None:
-        raise pytest.UsageError("add --lstsq-backend NAME")
-    found: Target = suite.target
+    found: Target = pytestconfig.pluginmanager.get_plugin("lstsq_conformance_suite").target  # type: ignore[union-attr]
     return found
+
+
+def pytest_collection_modifyitems(config: pytest.Config) -> None:
+    """Say what is missing where a folder that holds the suite is collected without its subject."""
+    if not config.pluginmanager.hasplugin("lstsq_conformance_suite"):
+        raise pytest.UsageError(MISSING)

@@ -1,7 +1,8 @@
 """The pytest options of the suite.
 
-Loaded into every pytest process where `lstsq` is installed, so it imports nothing but pytest and does nothing unless
-``--lstsq-backend`` is given; the rest is in `lstsq_conformance.generation`.
+Loaded into every pytest process where `lstsq` is installed, whosever tests it runs. So it imports nothing but pytest,
+looks at no test, and does nothing unless ``--lstsq-backend`` is given: the rest is in `lstsq_conformance.generation`,
+and in the suite's own ``conftest.py``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 _PACKAGE = Path(__file__).parent
-_MISSING = (
+MISSING = (
     "the conformance suite needs to know which backend to prove: add --lstsq-backend NAME "
     "(`python -c 'import lstsq; print(lstsq.backends())'` lists those installed)."
 )
@@ -51,13 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
         config.pluginmanager.register(Suite(config), "lstsq_conformance_suite")
     elif any(_is_ours(argument) for argument in config.args):
-        raise pytest.UsageError(_MISSING)
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Say what is missing where the suite is collected without its subject."""
-    if not config.getoption("lstsq_backend") and any(item.path.parent == _PACKAGE for item in items):
-        raise pytest.UsageError(_MISSING)
+        raise pytest.UsageError(MISSING)
 
 
 def _is_ours(argument: str) -> bool:

@@ -21,8 +21,9 @@ class MlxBackend(Backend):
     ``gelsd`` and ``svd`` are LAPACK's.
 
     The environment variable ``LSTSQ_NUM_THREADS`` bounds the threads of the kernels (by default every core that the
-    process may run on; read once, at the first solve). LAPACK's are bounded by its own, such as
-    ``OPENBLAS_NUM_THREADS``; the two do not compute at the same time.
+    process may run on, on Apple's processors every fast one; read once, at the first solve). LAPACK's are bounded by
+    its own: ``OPENBLAS_NUM_THREADS``, and ``VECLIB_MAXIMUM_THREADS`` for Apple's Accelerate; the two do not compute at
+    the same time.
 
     Where the default device is a GPU, which has no float64, problems in float64 are solved all the same. Derivatives
     of them need ``with mx.stream(mx.cpu):`` around the transformation, which makes arrays on the default device.

@@ -22,8 +22,8 @@ class NativeBackend(Backend):
     Arrays are read where they lie, whatever their strides; other threads of Python run meanwhile.
 
     The environment variable ``LSTSQ_NUM_THREADS`` bounds the threads of the kernels (by default every core that the
-    process may run on; read once, at the first solve). LAPACK's are bounded by its own, such as
-    ``OPENBLAS_NUM_THREADS``.
+    process may run on, on Apple's processors every fast one; read once, at the first solve). LAPACK's are bounded by
+    its own: ``OPENBLAS_NUM_THREADS``, and ``VECLIB_MAXIMUM_THREADS`` for Apple's Accelerate.
 
     Examples
     --------

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+
+if importlib.util.find_spec("mlx"):  # The tests of the kernels do without.
+    import mlx.core as mx
+
+    # Where it is the GPU, as on a Mac, there is no float64 to test with.
+    mx.set_default_device(mx.cpu)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Whether the C++ builds for a Mac, and the kernels for Windows, found out on any machine.
 
-Run by `nox -s cross`. What is built is a copy of the sources. Afterwards faults are planted in it: each must be found.
+Run by `nox -s native -- cross`. What is built is a copy of the sources. Afterwards faults are planted in it: each must
+be found.
 
 The compiler is zig's clang, from the package `ziglang`, which brings the headers of both systems. Its release is chosen
 for its C++ library: that of LLVM 18, which Xcode 16 has. What is newer than that does not compile. Nor does what needs

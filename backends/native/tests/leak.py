@@ -1,7 +1,7 @@
 """Whether solving leaves memory where it was: 100 000 small solves and 300 large ones, by every driver.
 
-Run by `nox -s leak`. Prints what each kind of problem leaves behind, and exits 1 if that is more than the bounds below,
-or if a leak that is planted first is not found.
+Run by `nox -s native -- leak`. Prints what each kind of problem leaves behind, and exits 1 if that is more than the
+bounds below, or if a leak that is planted first is not found.
 
 A leak grows with every solve. What grows otherwise does so once, at a moment that depends on what else the machine
 does: a thread of the pool keeps scratch memory from the first problem that it has a share in, which may be the
@@ -167,7 +167,7 @@ def leak(a: mx.array, b: mx.array, driver: str) -> None:
 
 def main() -> int:
     if os.environ.get("PYTHONMALLOC") != "malloc" or os.environ.get("MALLOC_ARENA_MAX") != "1":
-        sys.exit("Run this by `nox -s leak`, which sets PYTHONMALLOC=malloc and MALLOC_ARENA_MAX=1.")
+        sys.exit("Run this by `nox -s native -- leak`, which sets PYTHONMALLOC=malloc and MALLOC_ARENA_MAX=1.")
     small, large = problems(SMALL_SHAPES), problems(LARGE_SHAPES)
     for kind in KINDS.values():
         for driver in DRIVERS:

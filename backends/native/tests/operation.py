@@ -52,9 +52,11 @@ def assert_same(got: Iterable[Any], want: Iterable[Any]) -> None:
 
 
 def run_python(code: str) -> str:
-    """What a fresh interpreter prints; it can import `substitute`."""
+    """What a fresh interpreter prints, whose default device is the processor; it can import `substitute`."""
+    import_mlx = "import mlx.core as mx\n"
+    code = textwrap.dedent(code).replace(import_mlx, f"{import_mlx}mx.set_default_device(mx.cpu)\n")
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
+        [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         timeout=120,

@@ -58,7 +58,7 @@ def solve(a, b):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read from /proc")
-@pytest.mark.parametrize("driver", ["auto", *DRIVERS])
+@pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.parametrize(
     ("m", "n", "dtype", "most"),
     [

@@ -12,6 +12,9 @@
 #ifdef __linux__
 #include <sched.h>
 #endif
+#ifdef __APPLE__
+#include <sys/sysctl.h>
+#endif
 #ifndef _WIN32
 #include <unistd.h>
 #endif
@@ -24,6 +27,12 @@ int available_cores() {
 #ifdef __linux__
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+#endif
+#ifdef __APPLE__
+  // The fast cores alone, where there are two kinds: shares are equal, and a slow core keeps the others waiting.
+  int fast = 0;
+  std::size_t size = sizeof fast;
+  if (sysctlbyname("hw.perflevel0.logicalcpu", &fast, &size, nullptr, 0) == 0 && fast > 0) return fast;
 #endif
   return std::max(1u, std::thread::hardware_concurrency());
 }

@@ -8,7 +8,7 @@
 namespace lstsq::kernels {
 
 // The number of threads in use: LSTSQ_NUM_THREADS if it is set to a positive number, else the cores this process may
-// run on. Read once.
+// run on, of Apple's processors the fast ones. Read once.
 int thread_count();
 
 // The first use of exceptions in a thread takes a little memory, and ends the process if there is none. A thread calls

@@ -8,11 +8,19 @@ import sys
 import time
 
 if "--cpu" in sys.argv:
-    for variable in ("LSTSQ_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    for variable in (
+        "LSTSQ_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "OMP_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "VECLIB_MAXIMUM_THREADS",
+    ):
         os.environ[variable] = "1"
 
 import numpy as np
 from kernels import instruction_set, solve, solve_batch, thread_count
+
+from lstsq_cli.timing import in_turns, median, whole
 
 # rows, columns, right-hand sides, torch's fastest driver, the ratio wanted in float32
 SINGLE = [
@@ -25,13 +33,8 @@ BATCHES = [(10000, 32, 8, 1, 6), (4096, 64, 16, 4, 6), (512, 256, 32, 1, 4), (50
 
 def compare(name, ours, peer, target, note=""):
     clock = time.thread_time if "--cpu" in sys.argv else time.perf_counter
-    times = [[], []]
-    for _ in range(4):
-        for log, call in zip(times, (ours, peer)):
-            start = clock()
-            call()
-            log.append((clock() - start) * 1e3)
-    mine, theirs = (float(np.median(log[1:])) for log in times)
+    times = in_turns({call: whole(call, clock) for call in (ours, peer)}, rounds=3)
+    mine, theirs = (median(times[call]) * 1e3 for call in (ours, peer))
     print(
         f"{name:24} {mine:9.2f} ms  torch {theirs:9.2f} ms  ratio {theirs / mine:6.2f}  wanted {target:g} {note}",
         flush=True,
