@@ -18,6 +18,9 @@ import array_api_compat
 import numpy as np
 from numpy.linalg import LinAlgError
 
+from lstsq import _rows
+from lstsq._rows import Rows as Rows  # What `Backend.reduce_rows` returns.
+
 #: Any array of any library. The libraries share no base class, so this documents and does not check.
 Array = Any
 
@@ -135,6 +138,39 @@ class Backend:
             As of `solve`. The frontend leaves `s` out of the result, whatever it is.
         """
         return self.solve(a, b, rcond, driver)
+
+    def reduce_rows(self, a: Array, b: Array) -> Rows:
+        """Reduce the rows of one problem to at most as many as it has columns, without solving it.
+
+        By default by the QR factorisation of the array-API standard, in double precision where the device has it.
+        Override it where that is not how the library factorises, or where there is a faster way.
+
+        Parameters
+        ----------
+        a : (M, N) array
+            N is at least 1; M may be 0.
+        b : (M, K) array
+            The same dtype as `a`; K may be 0.
+
+        Returns
+        -------
+        Rows
+            ``a (min(M, N), N)`` and ``b (min(M, N), K)``, in double precision where the library has it, and
+            ``left (K,)``, so that ``‖b - a x‖²`` of the rows given is that of the rows returned plus ``left²``, for
+            every x. Where `a` is not finite: LinAlgError or NaN, as `Capabilities.nonfinite` says.
+
+        Raises
+        ------
+        TypeError
+            If a transformation traces the arrays, or records gradients, and the library cannot follow it here.
+        """
+        xp = self.namespace(a)
+        double = "complex128" if dtype_name(a.dtype).startswith("complex") else "float64"
+        known = xp.__array_namespace_info__().dtypes(device=array_api_compat.device(a))
+        working = known.get(double, a.dtype)
+        # A number beyond the range becomes inf, which is told at the end; NumPy would warn besides.
+        with np.errstate(all="ignore"):
+            return _rows.reduce_rows(xp, xp.astype(a, working), xp.astype(b, working))
 
     def unavailable(self) -> str | None:
         """Why this backend cannot run here, as a sentence that says what to install, or None.
@@ -266,6 +302,18 @@ def not_finite(a: np.ndarray[Any, Any]) -> LinAlgError:
     return LinAlgError(
         f"a holds {a[place]} at index {place}; expected finite numbers, since least squares has no answer otherwise. "
         "Drop or replace these rows: numpy.isfinite(a) finds them."
+    )
+
+
+def require_finite(rows: Rows, a: np.ndarray[Any, Any]) -> None:
+    """Raise the error of a backend of NumPy's arrays that has reduced `a` to these rows, if they are not finite."""
+    if np.isfinite(rows.a).all():
+        return
+    if not np.isfinite(a).all():
+        raise not_finite(a)
+    raise LinAlgError(
+        f"a column of a (shape {a.shape}) has a norm beyond the range of {rows.a.dtype}; expected smaller numbers, "
+        "since rows are reduced to others of that norm. Scale the column, and its entry of x."
     )
 
 

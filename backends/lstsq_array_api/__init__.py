@@ -27,7 +27,7 @@ from typing import Any, ClassVar
 import array_api_compat
 import numpy as np
 
-from lstsq._backend import Array, Backend, Capabilities, Solution
+from lstsq._backend import Array, Backend, Capabilities, Rows, Solution
 
 __all__ = ["ArrayApiBackend"]
 
@@ -90,6 +90,21 @@ class ArrayApiBackend(Backend):
         computes_with_numpy = xp.__name__.rpartition(".")[2] in ("numpy", "array_api_strict")
         with np.errstate(all="ignore") if computes_with_numpy else nullcontext(), _on_its_device(a):
             return solve(xp, a, b, rcond, driver, singular_values)
+
+    def reduce_rows(self, a: Array, b: Array) -> Rows:
+        """Reduce by QR. See `Backend.reduce_rows`.
+
+        Raises
+        ------
+        TypeError
+            The library has no ``linalg`` with ``qr``; or torch would differentiate the reduction.
+        """
+        _require_linalg(self.namespace(a))
+        if array_api_compat.is_torch_array(a):
+            from lstsq_array_api._torch import without_derivative
+
+            a, b = without_derivative(a), without_derivative(b)
+        return super().reduce_rows(a, b)
 
     def within(self, function: Callable[[Array, Array], Any], a: Array, b: Array) -> Any:
         """``function(a, b)``, on the device of `a`. See `Backend.within`."""
