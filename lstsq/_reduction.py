@@ -194,11 +194,16 @@ class Reduction:
         TypeError
             If the library does not have the dtype, or a transformation traces the arrays.
         """
+        return _of_numpy(library, _registry.backend_for(library).name, self._to_numpy(), self.rows, self.dtype)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By way of NumPy: MLX itself would pickle float64 as float32, and what is on a device need not find it again.
+        owner = _owner(self)
+        return _of_numpy, (owner.library, self.backend, self._to_numpy(), int(self.rows), self.dtype)
+
+    def _to_numpy(self) -> Rows:
         home = _owner(self).backend
-        backend = _registry.backend_for(library)
-        with backend.context():
-            a, b, left = (backend.from_numpy(home.to_numpy(array), library) for array in (self.a, self.b, self.left))
-        return Reduction(a, b, left, self.rows, self.dtype, backend.name)
+        return Rows(*(home.to_numpy(array) for array in (self.a, self.b, self.left)))
 
     def __repr__(self) -> str:
         return (
@@ -286,6 +291,14 @@ def reduce_rows(a: Array, b: Array, *, backend: str | None = None) -> Reduction:
 
 def _reduction(rows: Rows, vector: bool, count: Any, dtype: str, backend: str) -> Reduction:
     return Reduction(rows.a, rows.b[:, 0] if vector else rows.b, rows.left, count, dtype, backend)
+
+
+def _of_numpy(library: str, backend: str, rows: Rows, count: Any, dtype: str) -> Reduction:
+    """The reduction over arrays of this library that has these numbers; b may be a vector."""
+    there = _registry.get_backend(backend)
+    with there.context():
+        a, b, left = (there.from_numpy(array, library) for array in rows)
+    return Reduction(a, b, left, count, dtype, backend)
 
 
 def _columns(a: Array, b: Array) -> tuple[Array, Array]:
