@@ -415,6 +415,11 @@ def numpy_residuals(result: LstsqResult, batch: tuple[int, ...], m: int, n: int,
             f"numpy_resid=True is NumPy's rule for one problem; got a batch of shape {batch}. "
             "Leave it out: the residuals are then always those of every right-hand side."
         )
+    if m != m:
+        raise LinAlgError(
+            "numpy_resid=True makes the shape of the residuals depend on the number of rows, which is not known. Leave "
+            "it out, or find the number first: with Dask, a.compute_chunk_sizes()."
+        )
     if m > n:
         try:
             deficient = int(result.rank) < n

@@ -60,7 +60,7 @@ class Capabilities:
     #: Whether `Backend.solve` takes shapes as the caller gives them, where none of them is 0, and applies the shape
     #: rules and the default cutoff itself: batch dimensions that broadcast, ``b (M,)`` beside any `a`, and
     #: ``rcond=None``. For a library that compiles functions for any shape: what is computed from a shape on the way to
-    #: `solve` is a constant to it.
+    #: `solve` is a constant to it. And for one whose arrays need not know how many rows they have: M is then NaN.
     follows_shapes: bool = False
     #: Whether `Backend.solve` takes ``b (M,)`` beside one matrix and answers with ``x (N,)``: for one small problem the
     #: two reshapes take as long as the solution.
@@ -71,6 +71,9 @@ class Capabilities:
     #: Whether `Backend.solve` takes an `rcond` whose value is not known yet: a 0-d array of its library that a
     #: transformation traces; or None, which is the default cutoff where M or N is symbolic.
     traced_rcond: bool = False
+
+    #: Whether `Backend.solve` takes batches. If not, it refuses them, with a TypeError.
+    batches: bool = True
 
     @property
     def all_drivers(self) -> tuple[str, ...]:

@@ -275,6 +275,11 @@ def reduce_rows(a: Array, b: Array, *, backend: str | None = None) -> Reduction:
             f"a has shape {tuple(a.shape)} and b {tuple(b.shape)}, which is a batch of problems; expected the rows of "
             "one, a (M, N). Reduce one problem after the other, or map over them where the library can (jax.vmap)."
         )
+    if plan.m != plan.m:
+        raise LinAlgError(
+            f"a has shape {tuple(a.shape)}, and the number of its rows is not known; expected a known one. Find it "
+            "first, with Dask by a.compute_chunk_sizes(), or solve in one piece, with lstsq.lstsq."
+        )
     xp = owner.xp
 
     def reduce(a: Array, b: Array) -> Rows:
