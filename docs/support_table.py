@@ -13,7 +13,7 @@ from lstsq import Backend
 PAGE = Path(__file__).with_name("contract.md")
 BEGIN, END = "<!-- support table: written by docs/support_table.py -->", "<!-- end of support table -->"
 
-BACKENDS = ("numpy", "native", "jax", "torch", "mlx", "array_api")
+BACKENDS = ("numpy", "native", "jax", "torch", "mlx", "dask", "array_api")
 DTYPES = ("float32", "float64", "complex64", "complex128")
 TRANSFORMS = ("jit", "vmap", "grad", "vjp", "jvp", "jacfwd", "jacrev", "checkpoint")
 
@@ -34,6 +34,7 @@ def column(backend: Backend) -> dict[str, str]:
         "arrays of": "any other library" if "*" in backend.serves else backend.serves[0],
         "drivers, the default first": ", ".join(f"`{driver}`" for driver in claims.all_drivers),
         **{dtype: arithmetic(backend, dtype) for dtype in DTYPES},
+        "batches": yes(claims.batches),
         "devices": ", ".join(claims.devices),
         **{f"`{name}`": yes(name in claims.transforms) for name in TRANSFORMS},
         "traced `rcond`": yes(claims.traced_rcond),

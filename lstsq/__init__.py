@@ -5,8 +5,10 @@ from numpy.linalg import LinAlgError
 from lstsq import _originals as _originals  # Before a program can put ours in the place of NumPy's.
 from lstsq._api import BackendInfo, Explanation, backends, explain, lstsq
 from lstsq._backend import Backend, Capabilities, Solution
+from lstsq._reduction import Reduction, reduce_rows
 from lstsq._registry import get_backend
 from lstsq._result import LstsqResult
+from lstsq._rows import Rows
 
 __version__ = "0.1.0"
 
@@ -17,9 +19,12 @@ __all__ = [
     "Explanation",
     "LinAlgError",
     "LstsqResult",
+    "Reduction",
+    "Rows",
     "Solution",
     "backends",
     "explain",
     "get_backend",
     "lstsq",
+    "reduce_rows",
 ]

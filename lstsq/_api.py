@@ -101,11 +101,11 @@ def lstsq(
     >>> print(x.round(3), residuals.round(3), rank)
     [ 1.   -0.95] [0.05] 2
     """
-    a, b, owner = _arrays(a, b)
+    a, b, owner = arrays(a, b)
     solver = owner.backend
     if backend is not None:
         solver, owner = _named(backend, owner)
-    plan = _prepare(solver, owner, a, b, rcond, driver)
+    plan = prepare(solver, owner, a, b, rcond, driver)
     if plan.direct and solver is owner.backend:
         solve = solver.solve if singular_values else solver.solve_without_s
         result = LstsqResult(*solve(a, b, plan.backend_rcond, plan.driver))
@@ -113,10 +113,10 @@ def lstsq(
         result = owner.backend.within(lambda a, b: _solve(a, b, plan, owner, solver, singular_values), a, b)
     if not singular_values:
         result = result._replace(s=None)
-    return _numpy_residuals(result, plan, owner.backend) if numpy_resid else result
+    return numpy_residuals(result, plan.batch, plan.m, plan.n, owner.backend) if numpy_resid else result
 
 
-def _arrays(a: Any, b: Any) -> tuple[Array, Array, Owner]:
+def arrays(a: Any, b: Any) -> tuple[Array, Array, Owner]:
     """Both operands as arrays of one library; what is no array joins the other's, or NumPy's."""
     owner_a, owner_b = _registry.owner(a), _registry.owner(b)
     if owner_a is None:
@@ -209,11 +209,10 @@ def _named(backend: str, owner: Owner) -> tuple[Backend, Owner]:
     return solver, Owner(solver, owner.library, owner.xp)
 
 
-def _prepare(
-    solver: Backend, owner: Owner, a: Array, b: Array, rcond: float | Array | None, driver: str | None
-) -> Plan:
+def prepare(solver: Backend, owner: Owner, a: Array, b: Array, rcond: float | Array | None, driver: str | None) -> Plan:
+    """How this problem reaches the backend, or the error that says why it does not."""
     if rcond is not None and type(rcond) is not float:
-        rcond = _number(rcond, solver)
+        rcond = number(rcond, solver)
     known = rcond if rcond is None or type(rcond) is float else None
     a_dtype, b_dtype = _dtype_name(a.dtype.__class__, a.dtype), _dtype_name(b.dtype.__class__, b.dtype)
     default_float = None
@@ -232,7 +231,7 @@ def _prepare(
     return plan if known is rcond else plan._replace(rcond=rcond, backend_rcond=rcond)
 
 
-def _number(rcond: Any, solver: Backend) -> float | Array:
+def number(rcond: Any, solver: Backend) -> float | Array:
     """The cutoff as a float; or as it is, where a transformation traces it and the backend takes that."""
     shape, dtype = getattr(rcond, "shape", ()), dtype_name(getattr(rcond, "dtype", ""))
     if len(shape):
@@ -409,21 +408,27 @@ def _nothing_to_solve(b: Array, plan: Plan, home: Backend, xp: Any) -> LstsqResu
     )
 
 
-def _numpy_residuals(result: LstsqResult, plan: Plan, home: Backend) -> LstsqResult:
-    if plan.batch:
+def numpy_residuals(result: LstsqResult, batch: tuple[int, ...], m: int, n: int, home: Backend) -> LstsqResult:
+    """The result with residuals by NumPy's rule, for one problem of M equations in N unknowns."""
+    if batch:
         raise LinAlgError(
-            f"numpy_resid=True is NumPy's rule for one problem; got a batch of shape {plan.batch}. "
+            f"numpy_resid=True is NumPy's rule for one problem; got a batch of shape {batch}. "
             "Leave it out: the residuals are then always those of every right-hand side."
         )
-    if plan.m > plan.n:
+    if m != m:
+        raise LinAlgError(
+            "numpy_resid=True makes the shape of the residuals depend on the number of rows, which is not known. Leave "
+            "it out, or find the number first: with Dask, a.compute_chunk_sizes()."
+        )
+    if m > n:
         try:
-            deficient = int(result.rank) < plan.n
+            deficient = int(result.rank) < n
         except Exception as error:
             raise LinAlgError(
                 "numpy_resid=True makes the shape of the residuals depend on the value of the rank, which is not known "
                 "inside a transformation (jit, vmap, compile). Leave it out there."
             ) from error
-    if plan.m <= plan.n or deficient:
+    if m <= n or deficient:
         with home.context():
             none = home.zeros((0,), dtype_name(result.residuals.dtype), result.residuals)
         return result._replace(residuals=none)
@@ -485,11 +490,11 @@ def explain(
       a is an array of numpy, which the numpy backend serves
       ...
     """
-    a, b, owner = _arrays(a, b)
+    a, b, owner = arrays(a, b)
     solver = default = owner.backend
     if backend is not None:
         solver, owner = _named(backend, owner)
-    plan = _prepare(solver, owner, a, b, rcond, driver)
+    plan = prepare(solver, owner, a, b, rcond, driver)
     reasons = [f"a is an array of {owner.library}, which the {owner.backend.name} backend serves"]
     if backend is None:
         reasons += _standing(owner)

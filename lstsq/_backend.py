@@ -18,6 +18,9 @@ import array_api_compat
 import numpy as np
 from numpy.linalg import LinAlgError
 
+from lstsq import _rows
+from lstsq._rows import Rows as Rows  # What `Backend.reduce_rows` returns.
+
 #: Any array of any library. The libraries share no base class, so this documents and does not check.
 Array = Any
 
@@ -57,7 +60,7 @@ class Capabilities:
     #: Whether `Backend.solve` takes shapes as the caller gives them, where none of them is 0, and applies the shape
     #: rules and the default cutoff itself: batch dimensions that broadcast, ``b (M,)`` beside any `a`, and
     #: ``rcond=None``. For a library that compiles functions for any shape: what is computed from a shape on the way to
-    #: `solve` is a constant to it.
+    #: `solve` is a constant to it. And for one whose arrays need not know how many rows they have: M is then NaN.
     follows_shapes: bool = False
     #: Whether `Backend.solve` takes ``b (M,)`` beside one matrix and answers with ``x (N,)``: for one small problem the
     #: two reshapes take as long as the solution.
@@ -68,6 +71,9 @@ class Capabilities:
     #: Whether `Backend.solve` takes an `rcond` whose value is not known yet: a 0-d array of its library that a
     #: transformation traces; or None, which is the default cutoff where M or N is symbolic.
     traced_rcond: bool = False
+
+    #: Whether `Backend.solve` takes batches. If not, it refuses them, with a TypeError.
+    batches: bool = True
 
     @property
     def all_drivers(self) -> tuple[str, ...]:
@@ -135,6 +141,39 @@ class Backend:
             As of `solve`. The frontend leaves `s` out of the result, whatever it is.
         """
         return self.solve(a, b, rcond, driver)
+
+    def reduce_rows(self, a: Array, b: Array) -> Rows:
+        """Reduce the rows of one problem to at most as many as it has columns, without solving it.
+
+        By default by the QR factorisation of the array-API standard, in double precision where the device has it.
+        Override it where that is not how the library factorises, or where there is a faster way.
+
+        Parameters
+        ----------
+        a : (M, N) array
+            N is at least 1; M may be 0.
+        b : (M, K) array
+            The same dtype as `a`; K may be 0.
+
+        Returns
+        -------
+        Rows
+            ``a (min(M, N), N)`` and ``b (min(M, N), K)``, in double precision where the library has it, and
+            ``left (K,)``, so that ``‖b - a x‖²`` of the rows given is that of the rows returned plus ``left²``, for
+            every x. Where `a` is not finite: LinAlgError or NaN, as `Capabilities.nonfinite` says.
+
+        Raises
+        ------
+        TypeError
+            If a transformation traces the arrays, or records gradients, and the library cannot follow it here.
+        """
+        xp = self.namespace(a)
+        double = "complex128" if dtype_name(a.dtype).startswith("complex") else "float64"
+        known = xp.__array_namespace_info__().dtypes(device=array_api_compat.device(a))
+        working = known.get(double, a.dtype)
+        # A number beyond the range becomes inf, which is told at the end; NumPy would warn besides.
+        with np.errstate(all="ignore"):
+            return _rows.reduce_rows(xp, xp.astype(a, working), xp.astype(b, working))
 
     def unavailable(self) -> str | None:
         """Why this backend cannot run here, as a sentence that says what to install, or None.
@@ -266,6 +305,18 @@ def not_finite(a: np.ndarray[Any, Any]) -> LinAlgError:
     return LinAlgError(
         f"a holds {a[place]} at index {place}; expected finite numbers, since least squares has no answer otherwise. "
         "Drop or replace these rows: numpy.isfinite(a) finds them."
+    )
+
+
+def require_finite(rows: Rows, a: np.ndarray[Any, Any]) -> None:
+    """Raise the error of a backend of NumPy's arrays that has reduced `a` to these rows, if they are not finite."""
+    if np.isfinite(rows.a).all():
+        return
+    if not np.isfinite(a).all():
+        raise not_finite(a)
+    raise LinAlgError(
+        f"a column of a (shape {a.shape}) has a norm beyond the range of {rows.a.dtype}; expected smaller numbers, "
+        "since rows are reduced to others of that norm. Scale the column, and its entry of x."
     )
 
 

@@ -167,7 +167,7 @@ def plan(
     """
     dtype = promote(a_dtype, b_dtype, default_float)
     cast_a, cast_b = a_dtype != dtype, b_dtype != dtype
-    m, n, k, vector, batch_a, batch_b = _split(a_shape, b_shape)
+    m, n, k, vector, batch_a, batch_b = _split(a_shape, b_shape, follows_shapes)
     batch = _broadcast(batch_a, batch_b, a_shape, b_shape)
     batch_a = (1,) * (len(batch) - len(batch_a)) + batch_a
     folded = tuple(i for i, size in enumerate(batch_a) if size == 1 and batch[i] != 1)
@@ -175,7 +175,8 @@ def plan(
     a_kept = (*(batch[i] for i in kept), m, n)
     empty = m == 0 or n == 0 or 0 in batch
     symbolic = not (isinstance(m, int) and isinstance(n, int))
-    number = None if rcond is None and traced_rcond and symbolic else cutoff(rcond, dtype, m, n)
+    unknown = rcond is None and symbolic and (traced_rcond or m != m)
+    number = None if unknown else cutoff(rcond, dtype, m, n)
     as_given = not (empty or k == 0) and (
         follows_shapes
         or (takes_vectors and vector and not batch)
@@ -204,10 +205,12 @@ def plan(
     )
 
 
-def _split(a_shape: Shape, b_shape: Shape) -> tuple[int, int, int, bool, Shape, Shape]:
+def _split(a_shape: Shape, b_shape: Shape, unknown_rows: bool) -> tuple[int, int, int, bool, Shape, Shape]:
     for name, shape in (("a", a_shape), ("b", b_shape)):
         # The standard's word for a size that is not known yet is None, Dask's is NaN.
-        if any(size is None or size != size for size in shape):
+        rows = len(shape) - 2 if len(shape) > 1 else 0
+        unknown = [i for i, size in enumerate(shape) if size is None or size != size]
+        if unknown and not (unknown_rows and unknown == [rows]):
             raise LinAlgError(
                 f"{name} has shape {shape}, with a size that is not known before it is computed; expected known sizes. "
                 f"Find them first: with Dask, {name}.compute_chunk_sizes()."
@@ -222,7 +225,8 @@ def _split(a_shape: Shape, b_shape: Shape) -> tuple[int, int, int, bool, Shape, 
     m, n = a_shape[-2:]
     vector = len(b_shape) == 1
     rows, k = (b_shape[0], 1) if vector else b_shape[-2:]
-    if rows != m:
+    # A number of rows that is not known, which is NaN, is compared when it is.
+    if rows != m and rows == rows and m == m:
         hint = ""
         if not vector and b_shape[-1] == m:
             hint = " Only a b of one dimension is a vector: write a batch of vectors (..., M) as b[..., None]."

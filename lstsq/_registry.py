@@ -7,6 +7,7 @@ the way (a mask, a unit, an empty place of a sparse matrix) is refused here, bef
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import warnings
 from functools import cache
@@ -117,6 +118,20 @@ def owner(array: Any) -> Owner | None:
     if found is not None:
         found.backend.examine(array)
     return found
+
+
+def backend_for(library: str) -> Backend:
+    """The backend that serves the arrays of this library.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or the library is not installed.
+    """
+    chosen = _choose(library) or (_choose(ANY_OTHER) if importlib.util.find_spec(library) else None)
+    if chosen is None:
+        raise ValueError(f"no backend serves arrays of {library!r}, or it is not installed; expected a library's name.")
+    return chosen
 
 
 def numpy_owner() -> Owner:

@@ -170,35 +170,9 @@ def test_from_numpy_copies_whatever_the_layout(namespace):
     np.testing.assert_array_equal(BACKEND.to_numpy(converted), array)
 
 
-def test_arrays_without_a_shape_or_a_dense_layout_are_refused():
-    with pytest.raises(TypeError, match=r"shape \(nan, 2\), not all of which is known.*compute_chunk_sizes"):
-        BACKEND.examine(types.SimpleNamespace(shape=(float("nan"), 2)))
+def test_arrays_without_a_dense_layout_are_refused():
     with pytest.raises(TypeError, match=r"layout torch\.sparse_csr; expected a dense one"):
         BACKEND.examine(types.SimpleNamespace(shape=(3, 2), layout="torch.sparse_csr"))
-
-
-class TestDask:
-    @pytest.fixture
-    def da(self):
-        return pytest.importorskip("dask.array")
-
-    def test_rows_or_columns_in_chunks_are_solved(self, da):
-        rng = np.random.default_rng(0)
-        a, b = rng.standard_normal((20, 3)), rng.standard_normal((20, 2))
-        for matrix, rows, chunks in ((a, b, (5, 3)), (a.T.copy(), b[:3], (3, 5))):
-            x, _, rank, _ = lstsq(da.from_array(matrix, chunks=chunks), da.from_array(rows, chunks=(1, 2)))
-            assert type(x) is da.Array
-            np.testing.assert_allclose(x.compute(), np.linalg.lstsq(matrix, rows)[0], atol=1e-13)
-            assert rank.compute() == 3
-
-    def test_what_dask_cannot_decompose_is_refused(self, da):
-        a, b = da.ones((20, 3), chunks=(5, 3)), da.ones(20)
-        with pytest.raises(TypeError, match="compute_chunk_sizes"):
-            lstsq(a[a[:, 0] > 0], b)
-        with pytest.raises(TypeError, match="Dask decomposes no batches; expected one matrix"):
-            lstsq(da.stack([a, a]), b)
-        with pytest.raises(TypeError, match=r"2 chunks; expected it whole. Pass a.rechunk\(\{1: -1\}\)"):
-            lstsq(a.rechunk((5, 2)), b)
 
 
 @pytest.mark.filterwarnings("ignore:Converting a tensor to a", "ignore:.torch.jit.trace. is deprecated")

@@ -19,7 +19,6 @@ problem". Consortium for Python Data API Standards, Python array API standard 20
 from __future__ import annotations
 
 import importlib
-import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
@@ -27,7 +26,7 @@ from typing import Any, ClassVar
 import array_api_compat
 import numpy as np
 
-from lstsq._backend import Array, Backend, Capabilities, Solution
+from lstsq._backend import Array, Backend, Capabilities, Rows, Solution
 
 __all__ = ["ArrayApiBackend"]
 
@@ -65,9 +64,8 @@ class ArrayApiBackend(Backend):
         Raises
         ------
         TypeError
-            The library has no ``linalg`` with ``svd`` and ``qr``; or torch would differentiate the result; or `a` is a
-            batch of Dask's, or is in chunks that Dask cannot decompose; or the driver is ``cholesky`` and the numbers
-            are not known yet, or not in double precision.
+            The library has no ``linalg`` with ``svd`` and ``qr``; or torch would differentiate the result; or the
+            driver is ``cholesky`` and the numbers are not known yet, or not in double precision.
         """
         return self._solve(a, b, rcond, driver, singular_values=True)
 
@@ -84,12 +82,25 @@ class ArrayApiBackend(Backend):
             from lstsq_array_api._torch import without_derivative
 
             a, b = without_derivative(a), without_derivative(b)
-        if array_api_compat.is_dask_array(a):
-            _require_decomposable(a)
         # A number beyond the range of its dtype becomes inf or 0; NumPy would warn besides.
         computes_with_numpy = xp.__name__.rpartition(".")[2] in ("numpy", "array_api_strict")
         with np.errstate(all="ignore") if computes_with_numpy else nullcontext(), _on_its_device(a):
             return solve(xp, a, b, rcond, driver, singular_values)
+
+    def reduce_rows(self, a: Array, b: Array) -> Rows:
+        """Reduce by QR. See `Backend.reduce_rows`.
+
+        Raises
+        ------
+        TypeError
+            The library has no ``linalg`` with ``qr``; or torch would differentiate the reduction.
+        """
+        _require_linalg(self.namespace(a))
+        if array_api_compat.is_torch_array(a):
+            from lstsq_array_api._torch import without_derivative
+
+            a, b = without_derivative(a), without_derivative(b)
+        return super().reduce_rows(a, b)
 
     def within(self, function: Callable[[Array, Array], Any], a: Array, b: Array) -> Any:
         """``function(a, b)``, on the device of `a`. See `Backend.within`."""
@@ -126,7 +137,7 @@ class ArrayApiBackend(Backend):
         return to_host(array)
 
     def examine(self, array: Array) -> None:
-        """Refuse arrays of torch that are not dense, and those of Dask whose shape is not known.
+        """Refuse arrays of torch that are not dense.
 
         Raises
         ------
@@ -134,11 +145,6 @@ class ArrayApiBackend(Backend):
             The array is one of these.
         """
         require_dense(array)
-        if any(isinstance(size, float) and math.isnan(size) for size in array.shape):
-            raise TypeError(
-                f"got a Dask array of shape {array.shape}, not all of which is known; expected a known shape. "
-                "Call array.compute_chunk_sizes() first."
-            )
 
 
 def require_dense(array: Array) -> None:
@@ -163,19 +169,4 @@ def _require_linalg(xp: Any) -> None:
         raise TypeError(
             f"{xp.__name__} has no {' and no '.join(f'linalg.{name}' for name in missing)}, so that it cannot solve "
             "least squares. Convert the arrays, to NumPy for instance."
-        )
-
-
-def _require_decomposable(a: Array) -> None:
-    """Refuse the arrays of Dask that it has no decompositions of."""
-    if a.ndim > 2:
-        raise TypeError(
-            f"a is a batch of matrices of Dask (shape {a.shape}), and Dask decomposes no batches; expected one matrix "
-            "(M, N). Solve for one matrix after the other, or compute() the arrays first."
-        )
-    shorter = 1 if a.shape[0] >= a.shape[1] else 0
-    if len(a.chunks[shorter]) > 1:
-        raise TypeError(
-            f"a is a Dask array whose shorter dimension is in {len(a.chunks[shorter])} chunks; expected it whole. "
-            f"Pass a.rechunk({{{shorter}: -1}})."
         )

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from lstsq._backend import Array, Backend, Capabilities, Solution
+from lstsq._backend import Array, Backend, Capabilities, Rows, Solution
 
 __all__ = ["JaxBackend"]
 
@@ -74,6 +74,13 @@ class JaxBackend(Backend):
 
         return solve(a, b, rcond, driver, singular_values=False)
 
+    def reduce_rows(self, a: Array, b: Array) -> Rows:
+        """Reduce by QR. See `Backend.reduce_rows`."""
+        from lstsq_jax._reduce import reduce_rows
+
+        rows: Rows = reduce_rows(a, b)
+        return rows
+
     def refuse(self, dtype: str, driver: str) -> str | None:
         """Why a problem of this dtype cannot be solved, or None. See `Backend.refuse`."""
         if dtype in ("float64", "complex128") and not _x64():
@@ -93,6 +100,8 @@ class JaxBackend(Backend):
             The dtype has 64-bit numbers and ``jax_enable_x64`` is off: JAX would round them without a word.
         """
         import jax
+
+        import lstsq_jax._reduce  # noqa: F401  A reduction of the arrays that are made here is a pytree.
 
         self._require_exact(array.dtype)
         native = array.astype(array.dtype.newbyteorder("="))

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from lstsq._backend import Array, Backend, Capabilities, Solution
+from lstsq._backend import Array, Backend, Capabilities, Rows, Solution
+from lstsq_numpy._reduce import reduce_rows
 from lstsq_numpy._solve import solve
 
 __all__ = ["NumpyBackend"]
@@ -54,6 +55,16 @@ class NumpyBackend(Backend):
             `a` holds NaN or inf; or no decomposition converged.
         """
         return solve(a, b, rcond, driver)
+
+    def reduce_rows(self, a: Array, b: Array) -> Rows:
+        """Reduce by QR, chunk by chunk. See `Backend.reduce_rows`.
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError
+            `a` holds NaN or inf.
+        """
+        return reduce_rows(a, b)
 
     def from_numpy(self, array: np.ndarray[Any, Any], namespace: str | None = None) -> Array:
         """Return the array as it is."""

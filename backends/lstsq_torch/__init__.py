@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from lstsq._backend import Array, Backend, Capabilities, Solution
+from lstsq._backend import Array, Backend, Capabilities, Rows, Solution
 
 __all__ = ["TorchBackend"]
 
@@ -62,6 +62,18 @@ class TorchBackend(Backend):
 
         x, residuals, rank, _ = solve(a, b, rcond, driver, False)
         return Solution(x, residuals, rank, None)
+
+    def reduce_rows(self, a: Array, b: Array) -> Rows:
+        """Reduce by QR. See `Backend.reduce_rows`.
+
+        Raises
+        ------
+        TypeError
+            torch would differentiate the reduction, which is NaN where columns depend on each other.
+        """
+        from lstsq_array_api._torch import without_derivative
+
+        return super().reduce_rows(without_derivative(a), without_derivative(b))
 
     def unavailable(self) -> str | None:
         """Why this backend cannot run here, as a sentence that says what to install, or None."""

@@ -21,6 +21,9 @@ that the backend claims and that is here. Its marks say the rest:
     Only where the backend claims to take a cutoff that is traced.
 ``may_decline``
     Only for the drivers that may decline to answer; a test without it is not for these.
+``batches``
+    Only where the backend claims to solve batches. (Tests with a `batch`, or an `a_shape` or a `b_shape` of more than
+    two dimensions, need no mark.)
 ``costly``
     In the quick selection for double precision alone, because a compiling library compiles for each dtype.
 ``thorough``
@@ -62,6 +65,7 @@ _MARKS = (
     "library(feature): generated only where the library has it",
     "traced_rcond: generated only where the backend claims to take a traced cutoff",
     "may_decline: run for the drivers that may decline to answer, and no others",
+    "batches: generated only where the backend claims to solve batches",
     "costly: in the quick selection for double precision alone",
     "thorough: left out of the quick selection",
     "unclaimed: set on what is not to be generated",
@@ -117,6 +121,7 @@ class Suite:
             + (f", device {self.device}" if self.device else "")
             + f"; drivers {', '.join(target.drivers)}; dtypes {', '.join(target.dtypes)}; "
             f"transforms {', '.join(target.claims.transforms) or 'none claimed'}"
+            + ("" if target.claims.batches else "; no batches")
             + ("; quick selection" if self.quick else "")
         )
 
@@ -200,6 +205,7 @@ class Suite:
             and all(self.target.library_has(feature) for feature in features)
             and transforms <= set(claims.transforms)
             and nonfinite <= {claims.nonfinite}
+            and (claims.batches or not _is_of_a_batch(item))
             and (item.get_closest_marker("traced_rcond") is None or getattr(claims, "traced_rcond", False))
             and not (self.quick and item.get_closest_marker("thorough"))
         )
@@ -229,6 +235,13 @@ def _forget_compiled() -> None:
     jax, maps = sys.modules.get("jax"), Path("/proc/self/maps")
     if jax is not None and maps.exists() and maps.read_bytes().count(b"\n") > _MANY_MAPS:
         jax.clear_caches()
+
+
+def _is_of_a_batch(item: pytest.Item) -> bool:
+    """By its mark, or by the shapes that it is for."""
+    given = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    shapes: list[Any] = [given.get(name, ()) for name in ("a_shape", "b_shape")]
+    return bool(item.get_closest_marker("batches") or given.get("batch") or any(len(shape) > 2 for shape in shapes))
 
 
 def _keep_together(item: pytest.Item) -> None:

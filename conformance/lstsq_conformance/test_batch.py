@@ -11,6 +11,8 @@ from lstsq_conformance.reference import real_of
 from lstsq_conformance.target import Target
 from lstsq_conformance.test_values import check_known_answer, judge_all
 
+pytestmark = pytest.mark.batches
+
 
 def _with_neighbours(problem: Problem, deficient_first: bool) -> tuple[list[Problem], int]:
     """The problem between full-rank problems of its shape, or around one; and the place of the problem."""

@@ -74,6 +74,7 @@ def test_batch_dimensions_broadcast(
         assert answer.rank[i] == alone.rank
 
 
+@pytest.mark.batches
 @pytest.mark.contract("shapes")
 def test_vector_with_a_batch_of_matrices(target: Target) -> None:
     a, b = _random(4, 5, 3, dtype=target.dtype), _random(5, dtype=target.dtype)
@@ -145,7 +146,7 @@ def test_integers_become_the_default_float(target: Target, kind: str) -> None:
 def test_half_precision_becomes_single(target: Target, half: str) -> None:
     xp = target.xp
     single = [target.array(_random(*shape, dtype="float32").round(1)) for shape in ((5, 3), (5, 2))]
-    halves = [xp.astype(array, getattr(xp, half)) for array in single]
+    halves = [xp.astype(array, getattr(xp, half, half)) for array in single]
     answer = target.to_answer(target.lstsq(*halves))
     expected = target.to_answer(target.lstsq(*(xp.astype(array, xp.float32) for array in halves)))
     assert (answer.x.dtype, answer.residuals.dtype, answer.s.dtype) == ("float32",) * 3
@@ -323,6 +324,7 @@ def test_numpy_resid_is_numpys_rule(target: Target, dtype: str, name: str) -> No
     np.testing.assert_allclose(numpys.x, ours.x, rtol=0, atol=_close(target, dtype) * size)
 
 
+@pytest.mark.batches
 @pytest.mark.contract("residuals")
 def test_numpy_resid_is_refused_for_a_batch(target: Target) -> None:
     with pytest.raises(LinAlgError, match="numpy_resid"):

@@ -93,6 +93,7 @@ def check_close_to_cutoff(problem: Problem, answer: Answer) -> None:
         assert value < LIMIT, f"{ratio.__name__} ratio {value:.3g}, limit {LIMIT:g}"
 
 
+@pytest.mark.batches
 @pytest.mark.contract("cutoff")
 def test_each_batch_element_has_its_own_largest_singular_value(target: Target, dtype: str, driver: str) -> None:
     a = np.stack([np.diag([1e6, 1]), np.diag([1, 0.5]), np.diag([1e-6, 1e-8])]).astype(dtype)

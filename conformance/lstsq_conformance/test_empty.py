@@ -32,6 +32,7 @@ def test_no_rows_columns_or_right_hand_sides(
         np.testing.assert_allclose(answer.s[..., 0], np.sqrt(m * n), rtol=1e-5)
 
 
+@pytest.mark.batches
 @pytest.mark.contract("empty")
 def test_empty_batch(target: Target, dtype: str, driver: str) -> None:
     answer = target.solve(np.ones((0, 5, 3), dtype), np.ones((0, 5, 2), dtype), driver=driver)
@@ -41,6 +42,7 @@ def test_empty_batch(target: Target, dtype: str, driver: str) -> None:
     assert answer.rank.shape == (0,)
 
 
+@pytest.mark.batches
 @pytest.mark.contract("empty")
 def test_empty_batch_by_broadcasting(target: Target) -> None:
     answer = target.solve(np.ones((5, 3), target.dtype), np.ones((0, 5, 2), target.dtype))

@@ -58,6 +58,7 @@ def test_matrix_raises(target: Target, dtype: str, driver: str, bad: float, m: i
         target.solve(a, b, driver=driver)
 
 
+@pytest.mark.batches
 @pytest.mark.contract("nonfinite")
 @pytest.mark.nonfinite("raises")
 @_BAD
@@ -92,6 +93,7 @@ def test_an_imaginary_part_of_the_matrix_is_enough(target: Target, dtype: str, d
     assert _is_lost(target.solve(a, b, driver=driver))
 
 
+@pytest.mark.batches
 @pytest.mark.contract("nonfinite")
 @pytest.mark.nonfinite("nan")
 @_BAD
@@ -172,6 +174,7 @@ def test_an_imaginary_part_of_b_is_enough(target: Target, dtype: str, driver: st
     _assert_spoilt(target.solve(a, b, driver=driver), clean, np.array([False, True]))
 
 
+@pytest.mark.batches
 @pytest.mark.contract("nonfinite")
 @_BAD
 @pytest.mark.parametrize(("m", "n"), [(5, 3), (4, 4), (3, 5), (70, 66)])
@@ -184,6 +187,7 @@ def test_right_hand_side_in_a_batch(target: Target, dtype: str, driver: str, bad
     _assert_spoilt(target.solve(a, b, driver=driver), clean, columns)
 
 
+@pytest.mark.batches
 @pytest.mark.contract("nonfinite")
 @_BAD
 @pytest.mark.parametrize(("m", "n"), [(5, 3), (3, 5)])
@@ -202,6 +206,7 @@ def test_one_matrix_with_many_right_hand_sides(
         _assert_spoilt(target.solve(matrix, spoilt, driver=driver), clean, columns)
 
 
+@pytest.mark.batches
 @pytest.mark.contract("nonfinite")
 @_BAD
 def test_one_vector_with_many_matrices(target: Target, dtype: str, driver: str, bad: float) -> None:
@@ -214,6 +219,7 @@ def test_one_vector_with_many_matrices(target: Target, dtype: str, driver: str, 
     _assert_spoilt(spoilt, clean._replace(x=clean.x[..., None]), np.ones((4, 1), bool))
 
 
+@pytest.mark.batches
 @pytest.mark.contract("nonfinite")
 @pytest.mark.nonfinite("nan")
 def test_a_matrix_and_a_right_hand_side_of_one_batch(target: Target, dtype: str, driver: str) -> None:

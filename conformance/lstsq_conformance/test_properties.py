@@ -122,6 +122,7 @@ def test_linear_in_b(
     _assert_same(mixed.x, both.x[:, 0] - 2 * both.x[:, 1], dtype, "x of b0 - 2 b1")
 
 
+@pytest.mark.batches
 @pytest.mark.contract("batch")
 @_same_every_time
 @given(shape=_SHAPES, first=_SPECTRA, second=_SPECTRA, seed=_SEEDS)

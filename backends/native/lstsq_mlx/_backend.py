@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lstsq._backend import Array, Backend, Capabilities, Solution, dtype_name
+from lstsq._backend import Array, Backend, Capabilities, Rows, Solution, dtype_name
 from lstsq._contract import default_cutoff
 
 
@@ -57,6 +57,24 @@ class MlxBackend(Backend):
             eps, growth = default_cutoff(dtype_name(a.dtype))
             return Solution(*native().lstsq(a, b, eps, driver, growth))
         return Solution(*native().lstsq(a, b, rcond, driver))
+
+    def reduce_rows(self, a: Array, b: Array) -> Rows:
+        """Reduce by the core, at once; see `lstsq._backend.Backend.reduce_rows`.
+
+        MLX has no complex128: complex rows are reduced in it, and the few that are left are rounded to complex64.
+
+        Raises
+        ------
+        TypeError
+            If a transformation of MLX is recording what is done with the rows.
+        """
+        from lstsq_native._backend import reduce_rows
+
+        rows = reduce_rows(self.to_numpy(a), self.to_numpy(b))
+        if rows.a.dtype.kind == "c":
+            with np.errstate(over="ignore"):
+                rows = Rows(rows.a.astype(np.complex64), rows.b.astype(np.complex64), rows.left)
+        return Rows(*map(self.from_numpy, rows))
 
     def unavailable(self) -> str | None:
         """Why this backend cannot run here, as a sentence that says what to install, or None."""

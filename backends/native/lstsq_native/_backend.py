@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.linalg import LinAlgError
 
-from lstsq._backend import Array, Backend, Capabilities, Solution, not_finite
+from lstsq import _rows
+from lstsq._backend import Array, Backend, Capabilities, Rows, Solution, not_finite, require_finite
 
 
 class NativeBackend(Backend):
@@ -62,6 +63,18 @@ class NativeBackend(Backend):
         """Solve and leave `s` None: of a square matrix it costs more than the solution. See `solve`."""
         return _solve(a, b, rcond, driver, False)
 
+    def reduce_rows(self, a: Array, b: Array) -> Rows:
+        """Reduce by Householder reflections, without a copy of the rows. See `Backend.reduce_rows`.
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError
+            `a` holds NaN or inf.
+        """
+        rows = reduce_rows(a, b)
+        require_finite(rows, a)
+        return rows
+
     def unavailable(self) -> str | None:
         """Why this backend cannot run here, as a sentence that says what to install, or None."""
         try:
@@ -95,6 +108,20 @@ def core() -> ModuleType:
         ) from error
     load_lapack(module)
     return module
+
+
+def reduce_rows(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> Rows:
+    """Reduce ``a (M, N)`` and ``b (M, K)`` by the core; by LAPACK, in a copy, what the core does not take.
+
+    That is: complex numbers, and numbers whose squares leave the range. What is not finite becomes NaN.
+    """
+    if a.dtype.kind == "f" and len(a) > a.shape[1] > 0:
+        reduced = core().reduce(a, b)
+        if reduced is not None:
+            return Rows(*reduced)
+    double = np.result_type(a.dtype.newbyteorder("="), np.float64)
+    with np.errstate(all="ignore"):
+        return _rows.reduce_rows(np, np.asarray(a, double), np.asarray(b, double))
 
 
 def _solve(a: Array, b: Array, rcond: float, driver: str, singular_values: bool) -> Solution:

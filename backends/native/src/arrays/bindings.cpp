@@ -7,8 +7,11 @@
 #include <nanobind/stl/string.h>
 #include <numpy/arrayobject.h>
 
+#include <algorithm>
+#include <cmath>
 #include <string>
 
+#include "kernels/kernels.h"
 #include "lapack/at_once.h"
 #include "lapack/capsules.h"
 #ifdef LSTSQ_XLA
@@ -137,6 +140,59 @@ nb::object solve(nb::handle a, nb::handle b, double rcond, const char* driver_na
   }
 }
 
+/// Whether every column is zero, not finite, or of a size whose squares neither overflow nor vanish.
+template <class T>
+bool is_ordinary_by_column(const MatrixView<T>& b) {
+  Buffer<T> largest(b.cols);
+  std::fill_n(largest.data(), b.cols, T(0));
+  // A comparison with NaN is false: a column that holds one is judged by its other entries.
+  for (Int i = 0; i < b.rows; ++i) {
+    for (Int j = 0; j < b.cols; ++j) largest[j] = std::max(largest[j], std::abs(b(i, j)));
+  }
+  constexpr int safe = 150;
+  return std::all_of(largest.data(), largest.data() + b.cols, [](T size) {
+    return !std::isfinite(size) || exponent_beyond(size, safe) == 0;
+  });
+}
+
+template <class T>
+nb::object reduce_as(PyArrayObject* a, PyArrayObject* b) {
+  const MatrixView<T> rows = batch<T>(a)[0], right = batch<T>(b)[0];
+  npy_intp square[] = {rows.cols, rows.cols}, sides[] = {rows.cols, right.cols}, count[] = {right.cols};
+  const nb::object r = owned(PyArray_EMPTY(2, square, NPY_FLOAT64, /*fortran=*/1));
+  const nb::object c = owned(PyArray_EMPTY(2, sides, NPY_FLOAT64, /*fortran=*/1));
+  const nb::object left = owned(PyArray_SimpleNew(1, count, NPY_FLOAT64));
+  const ::lstsq::kernels::Reduction<T> reduction{rows, right, data<double>(r), data<double>(c), data<double>(left)};
+  {
+    const nb::gil_scoped_release release;
+    const Scan size = scan(rows);
+    if (!size.finite) return nb::none();
+    if (size.exponent != 0 || !is_ordinary_by_column(right)) return nb::none();
+    ::lstsq::kernels::reduce(reduction);
+    for (Int j = 0; j < right.cols; ++j) reduction.left[j] = std::sqrt(reduction.left[j]);
+  }
+  return nb::make_tuple(r, c, left);
+}
+
+nb::object reduce(nb::handle given_a, nb::handle given_b) {
+  const nb::object left = readable(given_a, "a"), right = readable(given_b, "b");
+  PyArrayObject *const a = as_array(left), *const b = as_array(right);
+  if (PyArray_NDIM(a) != 2 || PyArray_NDIM(b) != 2 || PyArray_DIM(a, 0) != PyArray_DIM(b, 0) ||
+      PyArray_DIM(a, 0) < PyArray_DIM(a, 1) || PyArray_DIM(a, 1) == 0 || PyArray_TYPE(a) != PyArray_TYPE(b)) {
+    throw nb::value_error(
+        "[lstsq] expected a (M, N) and b (M, K) of one dtype, M >= N >= 1. Call lstsq.reduce_rows, which takes all "
+        "others.");
+  }
+  switch (PyArray_TYPE(a)) {
+    case NPY_FLOAT32:
+      return reduce_as<float>(a, b);
+    case NPY_FLOAT64:
+      return reduce_as<double>(a, b);
+    default:
+      throw nb::type_error("[lstsq] expected float32 or float64. Call lstsq.reduce_rows.");
+  }
+}
+
 int import_numpy() {
   import_array1(-1);
   return 0;
@@ -160,4 +216,12 @@ NB_MODULE(_core, module) {
              "singular_values"_a,
              "x, residuals, rank and s (or None) of a (..., M, N) and b (..., M, K) or (M,), of one floating dtype. Or "
              "why there is no answer: 'not finite' or 'not converged'.");
+  module.def(
+      "reduce",
+      &reduce,
+      "a"_a,
+      "b"_a,
+      "R (N, N), the first N rows of Q'b (N, K) and the norms of its other rows (K,), in float64, of a = QR "
+      "(M, N) and b (M, K) in float32 or float64, M >= N. None where a number is not finite in a, or so large or "
+      "small that its square is not one.");
 }
