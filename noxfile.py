@@ -48,6 +48,7 @@ SHIPPED = [
     "backends/lstsq_jax",
     "backends/lstsq_array_api",
     "backends/lstsq_torch",
+    "backends/lstsq_dask",
     "backends/native/lstsq_mlx",
     "backends/native/lstsq_native",
     "conformance/lstsq_conformance",
