@@ -261,11 +261,11 @@ def test_calls_from_several_threads():
 
 @pytest.fixture
 def forgotten():
-    from lstsq_jax._native import obstacle
+    from lstsq_jax import _native
 
-    obstacle.cache_clear()
+    _native._missing.cache_clear()
     yield
-    obstacle.cache_clear()
+    _native._missing.cache_clear()
 
 
 def test_refused_where_it_is_not_installed(forgotten, monkeypatch):
