@@ -87,6 +87,16 @@ if JAX is not None:
             here = jax.device_put(np.eye(3, dtype="float32"), jax.devices("cpu")[0])
             assert lstsq(here, jax.numpy.ones(3)).x.device == here.device
 
+        def test_the_driver_native_is_for_the_processor(self):
+            there = jax.device_put(np.eye(3, dtype="float32"), JAX)
+            here = jax.device_put(np.eye(3, dtype="float32"), jax.devices("cpu")[0])
+            with pytest.raises(TypeError, match="solves on the CPU"):
+                jax.jit(lambda a: lstsq(a, a, driver="native"))(there)
+            with jax.default_device(jax.devices("cpu")[0]):
+                with pytest.raises(TypeError, match="a is on cuda:0; the driver native"):
+                    lstsq(there, there, driver="native")
+                assert lstsq(here, here, driver="native").rank == 3
+
         @pytest.mark.parametrize("size", [1, 2, 3, 5, 16, 33, 100])
         @pytest.mark.parametrize("dtype", ["float32", "complex64"])
         def test_everything_is_zero_from_a_cutoff_of_1_on(self, size, dtype):

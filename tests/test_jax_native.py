@@ -216,6 +216,19 @@ def test_a_traced_cutoff(x64):
         assert bool(jnp.isnan(answer.x).all()) == bool(jnp.isnan(answer.s).all()) == np.isnan(rcond)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "complex64"])
+def test_strict_promotion(x64, dtype):
+    a, b = random((2, 6, 3), dtype), random((2, 6, 2), dtype, 1)
+
+    def gradient(a, b):
+        return jax.grad(lambda a: sum(jnp.abs(part).sum() for part in (native(a, b).x, native(a, b).residuals)))(a)
+
+    expected = native(a, b, 0.1), gradient(a, b)
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        assert_close(jax.jit(native)(a, b, 0.1), expected[0], 1e-6)
+        assert_close([gradient(a, b)], expected[1:], 1e-5)
+
+
 def test_subnormal_numbers_count():
     """XLA's threads take them for zero; the core has them in its own threads, and in XLA's."""
     a = jnp.asarray(np.diag([1e-37, 1e-39]).astype("float32"))
@@ -261,11 +274,11 @@ def test_calls_from_several_threads():
 
 @pytest.fixture
 def forgotten():
-    from lstsq_jax._native import obstacle
+    from lstsq_jax import _native
 
-    obstacle.cache_clear()
+    _native._missing.cache_clear()
     yield
-    obstacle.cache_clear()
+    _native._missing.cache_clear()
 
 
 def test_refused_where_it_is_not_installed(forgotten, monkeypatch):

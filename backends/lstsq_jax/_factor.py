@@ -47,7 +47,7 @@ def factorise(a: jax.Array, rcond: jax.Array, smallest: int) -> Factors:
 
 def with_rank(f: Factors, rank: jax.Array) -> Factors:
     """The factors with the `rank (...)` largest singular values kept."""
-    keep = jnp.arange(f.s.shape[-1]) < rank[..., None]
+    keep = lax.broadcasted_iota(rank.dtype, f.s.shape, f.s.ndim - 1) < rank[..., None]
     return f._replace(keep=keep, inverse=_inverse(f.s, keep, f.u.dtype))
 
 

@@ -21,9 +21,23 @@ from lstsq._backend import Solution
 TARGET = "lstsq_native_cpu"
 
 
-@cache
 def obstacle() -> str | None:
-    """Why this driver cannot run here, as a sentence, or None. The first call makes the driver known to XLA."""
+    """Why this driver cannot run here, as a sentence, or None. The first call makes the driver known to XLA.
+
+    Of an array that is traced only JAX's default device says where it will be.
+    """
+    default = jax.config.jax_default_device  # type: ignore[attr-defined]
+    platform = getattr(default, "platform", default) or jax.default_backend()
+    if platform != "cpu":
+        return (
+            f"the driver native of the jax backend solves on the CPU, and JAX's default device is a {platform}; name "
+            'the driver svd, or solve inside of `with jax.default_device(jax.devices("cpu")[0])`'
+        )
+    return _missing()
+
+
+@cache
+def _missing() -> str | None:
     try:
         from lstsq_native._xla import handler
 

@@ -1,8 +1,8 @@
 // What XLA calls on the CPU, from threads of its own and without the GIL: buffers in rows, and everything solved at
 // once.
 //
-// The interface is XLA's one in C. Of its structures only those parts are used that its oldest version, 0.1, has. So
-// the headers of any jaxlib do, and an older jaxlib takes the handler as well as a newer one. (XLA's interface in C++
+// The interface is XLA's one in C. Of its structures only those parts are used that its oldest version has. So the
+// headers of any jaxlib do, and an older jaxlib takes the handler as well as a newer one. (XLA's interface in C++
 // asks for the version of its own headers, and writes into structures as large as theirs.)
 
 #include "handler.h"
@@ -26,6 +26,9 @@ namespace {
 
 using namespace ::lstsq::drivers;
 using ::lstsq::kernels::prepare_for_exceptions;
+
+/// All that is used here is in version 0.1 of the interface.
+constexpr int oldest_minor_version = 1;
 
 /// The operands and the results of one call, which the module's docstring describes.
 struct Call {
@@ -165,12 +168,14 @@ void solve(const Call& call) {
 }
 
 /// XLA asks for the version of the interface before it takes a handler, and refuses one that is newer than its own.
+/// With the question its oldest versions do not say which they are.
 bool tell_version(const XLA_FFI_CallFrame& frame) {
   for (auto* extension = frame.extension_start; extension != nullptr; extension = extension->next) {
     if (extension->type != XLA_FFI_Extension_Metadata) continue;
     XLA_FFI_Metadata& metadata = *reinterpret_cast<XLA_FFI_Metadata_Extension*>(extension)->metadata;
     metadata.api_version.major_version = XLA_FFI_API_MAJOR;
-    metadata.api_version.minor_version = std::min(XLA_FFI_API_MINOR, frame.api->api_version.minor_version);
+    metadata.api_version.minor_version =
+        frame.api == nullptr ? oldest_minor_version : std::min(XLA_FFI_API_MINOR, frame.api->api_version.minor_version);
     metadata.traits = 0;
     return true;
   }
