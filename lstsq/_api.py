@@ -415,20 +415,21 @@ def numpy_residuals(result: LstsqResult, batch: tuple[int, ...], m: int, n: int,
             f"numpy_resid=True is NumPy's rule for one problem; got a batch of shape {batch}. "
             "Leave it out: the residuals are then always those of every right-hand side."
         )
-    if m != m:
+    if isinstance(m, float):
         raise LinAlgError(
             "numpy_resid=True makes the shape of the residuals depend on the number of rows, which is not known. Leave "
             "it out, or find the number first: with Dask, a.compute_chunk_sizes()."
         )
-    if m > n:
-        try:
-            deficient = int(result.rank) < n
-        except Exception as error:
-            raise LinAlgError(
-                "numpy_resid=True makes the shape of the residuals depend on the value of the rank, which is not known "
-                "inside a transformation (jit, vmap, compile). Leave it out there."
-            ) from error
-    if m <= n or deficient:
+    try:
+        left_out = m <= n or int(result.rank) < n
+    except LinAlgError:  # Of a lazy library, which computes here.
+        raise
+    except Exception as error:
+        raise LinAlgError(
+            "numpy_resid=True makes the shape of the residuals depend on the value of the rank, which is not known "
+            "inside a transformation (jit, vmap, compile). Leave it out there."
+        ) from error
+    if left_out:
         with home.context():
             none = home.zeros((0,), dtype_name(result.residuals.dtype), result.residuals)
         return result._replace(residuals=none)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from lstsq import lstsq
+from lstsq import lstsq, reduce_rows
 
 pytestmark = pytest.mark.skipif(jax.device_count() < 4, reason="run by test_jax_sharding, with four devices")
 
@@ -176,3 +176,18 @@ def test_results_stay_on_the_device_of_the_input(mesh):
     for result in (lstsq(a, b), lstsq(a, b[..., :0]), lstsq(a[:0], b[:, :0]), lstsq(a, [1] * 6)):
         for array in result:
             assert array.devices() == {device}
+
+
+def test_rows_in_blocks(mesh):
+    a, b = random(8, 3), random(8, 2)
+    blocks = [[put(mesh, array[rows], "i", "-") for array in (a, b)] for rows in (slice(4), slice(4, None))]
+
+    def solve(blocks):
+        return tuple(sum(reduce_rows(*block) for block in blocks).solve())
+
+    for function in (solve, jax.jit(solve)):
+        if KIND == "Explicit":
+            with pytest.raises(TypeError, match="whose sharding is explicit are not reduced"):
+                function(blocks)
+        else:
+            assert_same(function(blocks), tuple(lstsq(jnp.asarray(a), jnp.asarray(b))))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from gpus import first_gpu
 
-from lstsq import lstsq
+from lstsq import LinAlgError, get_backend, lstsq, reduce_rows
 
 TORCH, CUPY, JAX = first_gpu("torch", "torch"), first_gpu("array_api", "cupy"), first_gpu("jax")
 
@@ -159,3 +159,57 @@ if CUPY is not None:
             with cupy.cuda.Device(0):
                 for result in (lstsq(a, b), lstsq(a, b[:, None]), lstsq(a, [1, 1, 1]), lstsq(a[:0], b[:0])):
                     assert {array.device.id for array in result} == {last}
+
+
+ROWS_OF = (("torch", "torch", TORCH), ("array_api", "cupy", CUPY), ("jax", "jax", JAX))
+FOUND = [(name, library, device) for name, library, device in ROWS_OF if device is not None]
+
+if FOUND:
+
+    class TestRowsInBlocks:
+        @pytest.mark.parametrize(
+            ("name", "library", "device"),
+            [
+                row
+                for row in (("torch", "torch", TORCH), ("array_api", "cupy", CUPY), ("jax", "jax", JAX))
+                if row[2] is not None
+            ],
+        )
+        @pytest.mark.parametrize("dtype", ["float32", "complex64"])
+        def test_reduced_there_and_solved_by_numpy(self, name, library, device, dtype):
+            rng = np.random.default_rng(0)
+            a, b = (rng.standard_normal((2, 1000, size)).astype(dtype) for size in (8, 2))
+            a[..., 7] = a[..., 0] - a[..., 1]
+            backend = get_backend(name)
+            with backend.on_device(device) as put:
+                blocks = [[put(backend.from_numpy(array, library)) for array in block] for block in zip(a, b)]
+                total = sum(reduce_rows(*block) for block in blocks)
+                assert backend.device(total.a) == backend.device(blocks[0][0])
+                there = total.solve()
+            expected = lstsq(np.concatenate(a), np.concatenate(b), backend="numpy")
+            for part, at_home, wanted in zip(there, total.to("numpy").solve(), expected):
+                # One rounding of each, or all of the arithmetic where JAX has no double precision.
+                np.testing.assert_allclose(backend.to_numpy(part), wanted, rtol=1e-4, atol=1e-5)
+                np.testing.assert_allclose(at_home, wanted, rtol=1e-4, atol=1e-5)
+
+
+if CUPY is not None:
+
+    @pytest.mark.parametrize("wide", [False, True])
+    def test_chunks_of_dask_on_the_gpu(wide):
+        import cupy
+
+        dask, da = pytest.importorskip("dask"), pytest.importorskip("dask.array")
+        rng = np.random.default_rng(0)
+        a, b = rng.standard_normal((100, 4)), rng.standard_normal((100, 2))
+        a[:, 3] = a[:, 0]
+        expected = lstsq(a.T, b[:4]) if wide else lstsq(a, b)
+        rows, right = (da.from_array(cupy.asarray(array), chunks=(30, -1), asarray=False) for array in (a, b))
+        result = lstsq(rows.T, right[:4]) if wide else lstsq(rows, right)
+        with dask.config.set(scheduler="synchronous"):
+            for part, wanted in zip(dask.compute(*result), expected):
+                assert isinstance(part, cupy.ndarray)
+                np.testing.assert_allclose(part.get(), wanted, rtol=1e-9, atol=1e-12)
+            rows[40, 1] = np.nan
+            with pytest.raises(LinAlgError, match="holds NaN"):
+                lstsq(rows, right).x.compute()

@@ -201,6 +201,12 @@ class TestInJax:
         assert int(rank(total, 1e-20)) == 2
         assert int(rank(total, -1.0)) == 2
 
+    def test_numpy_resid_is_refused_under_jit(self):
+        import jax
+
+        with pytest.raises(LinAlgError, match=r"numpy_resid=True makes the shape .* depend on the value"):
+            jax.jit(lambda total: total.solve(numpy_resid=True))(reduced("jax"))
+
     def test_it_maps(self):
         import jax
 

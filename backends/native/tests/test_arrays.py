@@ -261,6 +261,31 @@ def test_refusals(a, b, rcond, driver, error, message):
         core().solve(a, b, rcond, driver, True)
 
 
+@pytest.mark.parametrize(
+    ("a", "b", "error", "message"),
+    [
+        (np.ones((2, 3)), np.ones((2, 1)), ValueError, "M >= N >= 1"),
+        (np.ones((3, 0)), np.ones((3, 1)), ValueError, "M >= N >= 1"),
+        (np.ones((3, 2)), np.ones((4, 1)), ValueError, "expected a"),
+        (np.ones((3, 2)), np.ones(3), ValueError, "expected a"),
+        (np.ones((3, 2)), np.ones((3, 1), "f4"), ValueError, "one dtype"),
+        (np.ones((3, 2), complex), np.ones((3, 1), complex), TypeError, "float32 or float64"),
+        ([[1.0]], np.ones((1, 1)), TypeError, "no array"),
+    ],
+)
+def test_refusals_of_rows(a, b, error, message):
+    with pytest.raises(error, match=message):
+        core().reduce(a, b)
+
+
+def test_rows_that_the_core_leaves_to_lapack():
+    for number in (np.nan, np.inf, 1e200, 1e-200):
+        a, b = np.full((5, 2), number), np.ones((5, 1))
+        assert core().reduce(a, b) is None
+    for number, left in ((1e200, True), (1e-200, True), (np.nan, False), (np.inf, False), (0.0, False)):
+        assert (core().reduce(np.ones((5, 2)), np.full((5, 1), number)) is None) == left
+
+
 def test_importing_the_package_imports_nothing_heavy():
     run_python(
         """
