@@ -186,7 +186,7 @@ def test_rows_in_blocks(mesh):
         return tuple(sum(reduce_rows(*block) for block in blocks).solve())
 
     for function in (solve, jax.jit(solve)):
-        if KIND == "Explicit":
+        if mesh.explicit:
             with pytest.raises(TypeError, match="whose sharding is explicit are not reduced"):
                 function(blocks)
         else:

@@ -59,7 +59,7 @@ def in_auto_axes(solve: Callable[..., Any], a: jax.Array, b: jax.Array, *others:
     arrays = [
         array if yes or place is None else jax.device_put(array, place) for array, yes in zip((a, b, *others), explicit)
     ]
-    kind = []
+    kind: list[type[tuple[jax.Array, ...]]] = []
 
     def call(*arrays: jax.Array) -> tuple[jax.Array, ...]:
         result = solve(*arrays)
