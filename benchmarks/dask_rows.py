@@ -37,7 +37,7 @@ def main() -> None:
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     truth = np.arange(1.0, given.columns + 1).astype(given.dtype)
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster, Client(cluster) as client:
         chunks = (given.chunk_rows, given.columns)
         a = da.random.default_rng(0).random((given.rows, given.columns), dtype=given.dtype, chunks=chunks).persist()
         b = (a @ truth).persist()

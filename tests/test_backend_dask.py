@@ -163,7 +163,7 @@ def test_what_is_not_finite_names_its_chunk():
 def client():
     """Two workers, which keep a tenth of their memory for chunks and spill the others to disk."""
     distributed = pytest.importorskip("distributed")
-    workers = {"n_workers": 2, "threads_per_worker": 1, "memory_limit": "400MB", "dashboard_address": None}
+    workers = {"n_workers": 2, "threads_per_worker": 1, "memory_limit": "400MB", "dashboard_address": ":0"}
     with (
         dask.config.set({"distributed.worker.memory.target": 0.1}),
         distributed.LocalCluster(**workers) as cluster,
