@@ -56,7 +56,14 @@ SHIPPED = [
 ]
 
 #: The backends that the suite is run on, and the library whose arrays it uses there.
-NAMESPACES = {"numpy": "numpy", "native": "numpy", "jax": "jax", "mlx": "mlx", "array_api": "array_api_strict"}
+NAMESPACES = {
+    "numpy": "numpy",
+    "native": "numpy",
+    "jax": "jax",
+    "mlx": "mlx",
+    "dask": "dask",
+    "array_api": "array_api_strict",
+}
 
 #: The tests that do more where torch is installed.
 WITH_TORCH = [
@@ -301,6 +308,10 @@ def run_conformance(session: nox.Session, backend: str, namespace: str, x64: boo
         # Almost all of the time is XLA's, which compiles for each shape and dtype, and more slowly than all tests run.
         # What its optimisations do to the answers is seen in tests/test_backend_jax.py, which has them.
         environment |= {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "XLA_FLAGS": shortest_compilation(session)}
+    if backend == "dask":
+        # The smallest chunks, so that small problems have several.
+        environment |= {"DASK_ARRAY__CHUNK_SIZE": "256B", "DASK_SCHEDULER": "synchronous"}
+        options += ["--lstsq-xfail", "tests/dask_known_failures.txt", *(["--lstsq-dtype", "float64"] if quick else [])]
     if backend == "jax" and quick:
         # One dtype on each side of the switch is enough for a quick look, and of the costly tests one side. The driver
         # native, which compiles little, is held to it on the other side.
