@@ -267,7 +267,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def conformance(session: nox.Session) -> None:
-    """Hold backends to the contract, quickly; `-- mlx --full` one, in every case. Also `-- dask`, `-- torch`, `-- fuzz`.
+    """Hold backends to the contract, quickly; `-- mlx --full` one, in every case. Also `-- torch`, `-- fuzz`.
 
     `-- torch` is a large download. `-- fuzz` compares every driver with extended precision on random problems;
     `-- fuzz --help` lists its options.
@@ -283,7 +283,7 @@ def conformance(session: nox.Session) -> None:
 
 
 def run_suite(session: nox.Session) -> None:
-    """For each backend that is named, or for all but dask, which tests/test_backend_dask.py holds to the main points."""
+    """For each backend that is named, or for all but dask, which its own tests hold to the main points."""
     all_but_dask = [name for name in NAMESPACES if name != "dask"]
     chosen = [name for name in NAMESPACES if name in session.posargs] or all_but_dask
     for backend in chosen:
