@@ -81,7 +81,12 @@ def test_ratios(target: Target, case: Case, dtype: str, cuts: Callable[[int], li
     problem = case.build(dtype)
     reductions = _reduce(target, problem.a, problem.b, cuts(len(problem.a)))
     merged = _add(reductions) if cuts is _one_by_one else _merge(reductions)
-    answer = target.to_answer(merged.solve(problem.rcond))
+    rcond = problem.rcond
+    if rcond is not None and "tie" in case.tags:
+        # The reduction has rounded: a singular value that was at the cutoff may be on either side of it now. From a
+        # cutoff that is larger by more than this, it is zero as in the tie.
+        rcond *= 1 + 8 * eps_of(_held_in(target, dtype))
+    answer = target.to_answer(merged.solve(rcond))
     judge_all(problem, answer)
     assert (answer.s[1:] <= answer.s[:-1]).all(), f"s is not descending: {answer.s}"
 
