@@ -57,10 +57,10 @@ SHAPES = [((7, 3), (7,)), ((4, 4), (4, 2)), ((3, 7), (3, 2)), ((2, 5, 70, 6), (2
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
-def test_the_answers_are_those_of_the_driver_svd(double, dtype):
+def test_the_answers_are_those_of_the_oracle(double, dtype):
     for shape_a, shape_b in SHAPES:
         a, b = random(shape_a, dtype), random(shape_b, dtype, 1)
-        expected = lstsq(a, b)
+        expected = lstsq(np.asarray(a), np.asarray(b), backend="numpy")  # Which XLA need not compile.
         for solve in (native, jax.jit(native)):
             assert_close(solve(a, b), expected, 1e-12 if dtype in ("float64", "complex128") else 1e-6)
 
