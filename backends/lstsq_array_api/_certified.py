@@ -37,12 +37,8 @@ from lstsq_array_api import _lacking as lacking
 from lstsq_array_api._arithmetic import adjoint, is_complex, largest
 from lstsq_array_api._matrix import Matrix, gram_of
 from lstsq_array_api._probes import bound_of_square, probes
-from lstsq_array_api._values import from_gram, of_square
+from lstsq_array_api._values import SINGLE, UNIT, from_gram, of_square
 
-#: The unit roundoff of double precision, in which all of this is computed.
-UNIT = 2.0**-53
-#: What may be left of the error of an answer in single precision: a sixteenth of its own rounding.
-SINGLE = 2.0**-28
 #: The bound that ρ must stay below.
 CONTRACTION = 0.1
 #: Steps of refinement after which it is given up.

@@ -32,7 +32,7 @@ from lstsq_array_api._arithmetic import adjoint
 
 #: The unit roundoff of double precision, in which all of this is computed.
 UNIT = 2.0**-53
-#: What may be moved of a value in single precision: a sixteenth of its own rounding.
+#: What an error may be of an answer in single precision: a sixteenth of its own rounding.
 SINGLE = 2.0**-28
 #: Columns up to which nothing is won.
 SMALL = 64

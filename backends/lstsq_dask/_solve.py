@@ -19,7 +19,7 @@ from numpy.linalg import LinAlgError
 import lstsq
 from lstsq import Reduction, Rows, Solution
 from lstsq._contract import cutoff
-from lstsq_array_api._arithmetic import exponent, headroom, times_power_of_two
+from lstsq_array_api._arithmetic import adjoint, exponent, headroom, times_power_of_two
 
 Array = Any
 
@@ -140,7 +140,7 @@ def factor_block(number: int, a: Array) -> Factors:
         raise LinAlgError(f"in the chunk of columns number {number}: {error}") from error
     working = xp.complex128 if xp.isdtype(a.dtype, "complex floating") else xp.float64
     with np.errstate(all="ignore"):
-        q, r = xp.linalg.qr(_adjoint(xp, xp.astype(a, working)))
+        q, r = xp.linalg.qr(adjoint(xp, xp.astype(a, working)))
     return Factors([q], r)
 
 
@@ -157,7 +157,7 @@ def solve_adjoint(top: Factors, b: Array, dtype: str, request: _Request) -> tupl
     """Solve ``L y = b``, L being the adjoint of the triangle: the residuals, rank and `s` are those of A."""
     xp = array_namespace(b)
     with np.errstate(all="ignore"):
-        l, b = _adjoint(xp, top.r), xp.astype(b if b.ndim == 2 else b[:, None], top.r.dtype)
+        l, b = adjoint(xp, top.r), xp.astype(b if b.ndim == 2 else b[:, None], top.r.dtype)
         # Powers of two, so that nothing is rounded. b is left so small that y does not overflow.
         of_l, of_b = exponent(xp, l, (0, 1)), exponent(xp, b, 0)
         of_b = of_b + headroom(xp, of_b.dtype)
@@ -186,10 +186,6 @@ def last_product(factors: Factors, y: Scaled, dtype: str, vector: bool) -> Array
     with np.errstate(all="ignore"):
         x = times_power_of_two(xp, factors.q[0] @ y.y, y.power).astype(dtype)
     return x[:, 0] if vector else x
-
-
-def _adjoint(xp: Any, a: Array) -> Array:
-    return xp.conj(xp.matrix_transpose(a))
 
 
 def _require_finite(a: Array) -> None:
