@@ -20,6 +20,20 @@ def settings_of_the_process(monkeypatch):
         mlx.set_default_device(device)
 
 
+@pytest.fixture(params=[False, True], ids=["single", "double"])
+def x64(request):
+    """JAX without double precision, and with it."""
+    with pytest.importorskip("jax").enable_x64(request.param):
+        yield request.param
+
+
+@pytest.fixture
+def double():
+    """JAX with double precision."""
+    with pytest.importorskip("jax").enable_x64(True):
+        yield
+
+
 @pytest.fixture(scope="module")
 def unoptimised():
     """XLA compiles faster. For tests of what it is asked; what its optimisations do, test_backend_jax sees."""

@@ -15,18 +15,6 @@ jnp = jax.numpy
 JaxBackend = pytest.importorskip("lstsq_jax").JaxBackend
 
 
-@pytest.fixture(params=[False, True], ids=["single", "double"])
-def x64(request):
-    with jax.enable_x64(request.param):
-        yield request.param
-
-
-@pytest.fixture
-def double():
-    with jax.enable_x64(True):
-        yield
-
-
 def solve(a, b, rcond=1e-6):
     return JaxBackend().solve(a, b, rcond, "svd")
 

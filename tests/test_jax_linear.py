@@ -10,13 +10,7 @@ from lstsq import lstsq
 jax = pytest.importorskip("jax")
 jnp = jax.numpy
 pytest.importorskip("lstsq_jax")
-pytestmark = pytest.mark.usefixtures("unoptimised")
-
-
-@pytest.fixture(autouse=True)
-def double():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("unoptimised", "double")
 
 
 def random(shape, dtype="float64", seed=0):

@@ -22,18 +22,6 @@ native = partial(lstsq, driver="native")
 CALL = "lstsq_native_cpu"
 
 
-@pytest.fixture(params=[False, True], ids=["single", "double"])
-def x64(request):
-    with jax.enable_x64(request.param):
-        yield request.param
-
-
-@pytest.fixture
-def double():
-    with jax.enable_x64(True):
-        yield
-
-
 def random(shape, dtype="float64", seed=0):
     rng = np.random.default_rng(seed)
     real = rng.standard_normal(shape)
