@@ -216,8 +216,9 @@ def reduce_rows(a: Array, b: Array, *, backend: str | None = None) -> Reduction:
     """Reduce a block of the rows of a problem to at most as many as it has columns, for `Reduction.solve`.
 
     Blocks of rows, of any size and in any order, are reduced one by one and added: memory never holds more than a block
-    and three small triangles, however many rows there are. The reduction is orthogonal (QR), never a Gram matrix, so
-    that the answer is as accurate as that of `lstsq` for all rows at once, and the rank that of all rows.
+    and three small triangles, however many rows there are. The reduction is orthogonal (QR), or proved to be
+    as good for the rows of a block, so that the answer is as accurate as that of `lstsq` for all rows at once, and the
+    rank that of all rows.
 
     Parameters
     ----------

@@ -24,6 +24,8 @@ class MlxBackend(Backend):
     process may run on, on Apple's processors every fast one; read once, at the first solve). LAPACK's are bounded by
     its own: ``OPENBLAS_NUM_THREADS``, and ``VECLIB_MAXIMUM_THREADS`` for Apple's Accelerate; the two do not compute at
     the same time.
+    ``LSTSQ_SINGLE_GRAM`` says whether Gram matrices in single precision are formed by the ``kernels`` or by ``blas``,
+    which is the default for Accelerate.
 
     Where the default device is a GPU, which has no float64, problems in float64 are solved all the same. Derivatives
     of them need ``with mx.stream(mx.cpu):`` around the transformation, which makes arrays on the default device.

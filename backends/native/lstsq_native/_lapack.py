@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -19,10 +20,24 @@ def load_lapack(core: ModuleType) -> None:
         lapack = import_module("scipy.linalg.cython_lapack")
         blas = import_module("scipy.linalg.cython_blas")
         core.load_lapack(_capsules(lapack), _capsules(blas))
+        core.use_single_products_of_blas(_single_products())
     except (ImportError, RuntimeError) as error:
         raise ImportError(
             f"lstsq-native takes LAPACK from SciPy, and that failed: {error}; run `pip install --upgrade scipy`"
         ) from error
+
+
+def _single_products() -> bool:
+    """Whether the BLAS forms Gram matrices in single precision: Apple's, which has units for matrices that we have not.
+
+    The environment variable ``LSTSQ_SINGLE_GRAM`` says otherwise: ``blas`` or ``kernels``. The error bounds are the
+    same.
+    """
+    setting = os.environ.get("LSTSQ_SINGLE_GRAM")
+    if setting in ("blas", "kernels"):
+        return setting == "blas"
+    scipy = import_module("scipy")
+    return str(scipy.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]).lower() == "accelerate"
 
 
 def _capsules(module: Any) -> dict[str, Any]:

@@ -191,6 +191,29 @@ def test_the_gil_is_free_while_lapack_runs():
     assert out.strip() == "dgelsd"
 
 
+@pytest.mark.parametrize("setting", ["blas", "kernels"])
+def test_gram_matrices_by_blas_where_that_is_chosen(setting):
+    out = run_python(
+        f"""
+        import os
+        os.environ["LSTSQ_SINGLE_GRAM"] = "{setting}"
+        import numpy as np
+        from substitute import calls, watch
+        watch("ssyrk", "sgemm")
+        from lstsq import lstsq
+        rng = np.random.default_rng(0)
+        for m, n in ((1000, 150), (150, 1000)):
+            a, b = rng.standard_normal((m, n), dtype=np.float32), rng.standard_normal((m, 3), dtype=np.float32)
+            for lies in (a, np.asfortranarray(a), a[::-1]):
+                x = lstsq(lies, b, backend="native", singular_values=False).x
+                want = np.linalg.lstsq(lies.astype(float), b.astype(float), rcond=None)[0]
+                assert np.linalg.norm(x - want) <= 1e-7 * np.linalg.norm(want), (m, n, lies.strides)
+        print(*sorted(set(calls)))
+        """
+    )
+    assert out.split() == (["sgemm", "ssyrk"] if setting == "blas" else [])
+
+
 def test_not_converged_is_an_error():
     out = run_python(
         """

@@ -165,10 +165,15 @@ nb::object reduce_as(PyArrayObject* a, PyArrayObject* b) {
   const ::lstsq::kernels::Reduction<T> reduction{rows, right, data<double>(r), data<double>(c), data<double>(left)};
   {
     const nb::gil_scoped_release release;
-    const Scan size = scan(rows);
-    if (!size.finite) return nb::none();
-    if (size.exponent != 0 || !is_ordinary_by_column(right)) return nb::none();
-    ::lstsq::kernels::reduce(reduction);
+    bool done = false;
+    // Squares of single precision are numbers in double precision, and what is not finite has no proof.
+    if constexpr (std::is_same_v<T, float>) done = ::lstsq::kernels::reduce_by_gram(reduction);
+    if (!done) {
+      const Scan size = scan(rows);
+      if (!size.finite) return nb::none();
+      if (size.exponent != 0 || !is_ordinary_by_column(right)) return nb::none();
+      ::lstsq::kernels::reduce(reduction);
+    }
     for (Int j = 0; j < right.cols; ++j) reduction.left[j] = std::sqrt(reduction.left[j]);
   }
   return nb::make_tuple(r, c, left);
@@ -216,12 +221,14 @@ NB_MODULE(_core, module) {
              "singular_values"_a,
              "x, residuals, rank and s (or None) of a (..., M, N) and b (..., M, K) or (M,), of one floating dtype. Or "
              "why there is no answer: 'not finite' or 'not converged'.");
-  module.def(
-      "reduce",
-      &reduce,
-      "a"_a,
-      "b"_a,
-      "R (N, N), the first N rows of Q'b (N, K) and the norms of its other rows (K,), in float64, of a = QR "
-      "(M, N) and b (M, K) in float32 or float64, M >= N. None where a number is not finite in a, or so large or "
-      "small that its square is not one.");
+  module.def("reduce",
+             &reduce,
+             "a"_a,
+             "b"_a,
+             "R (N, N), the first N rows of Q'b (N, K) and the norms of its other rows (K,), in float64, of a = QR "
+             "(M, N) and b (M, K) in float32 or float64, M >= N. Of float32 rows that are well-conditioned R is that "
+             "of a matrix "
+             "whose columns differ from a's by less than 2^-28 of their norms. None where a number is not finite in a, "
+             "or so large or "
+             "small that its square is not one.");
 }

@@ -43,6 +43,7 @@ Status Core::factorise(int64_t chain, double unit, double limit, double rcond, c
   const double factor_error = small ? 0x1p-53 * (n + 2) * scaled : 8 * 0x1p-53 * n;
   const double error = gram_error + factor_error;
   contraction = error * inverse.scaled;
+  backward = error * std::sqrt(inverse.scaled);
   // |sigma_i^2 - s_i^2| <= |D^-1|^2 error for all of them, and some column's norm is at least |D^-1|.
   loss = error * std::sqrt(inverse.unscaled) / *std::min_element(d_.begin(), d_.end());
   condition = std::sqrt(scaled * inverse.scaled);

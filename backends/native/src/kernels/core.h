@@ -31,6 +31,7 @@ class Core {
   double frobenius = 0;    // |A|_F
   double condition = 0;    // upper estimate of |A D|_2 |(A D)^+|_2
   double contraction = 0;  // upper estimate of |I - (R'R)^-1 D A'A D|_2
+  double backward = 0;     // upper estimate of |dA D|_2, where R D^-1 is the exact triangle of A + dA
   double loss = 0;         // upper estimate of how far the singular values of R D^-1 are from A's, over the largest
 
  private:

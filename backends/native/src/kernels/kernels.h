@@ -88,6 +88,27 @@ struct Reduction {
 template <class T>
 void reduce(const Reduction<T>& reduction);
 
+// The same from the Gram matrix of A, in a third of the time or less: r is the triangle, within rounding, of a matrix
+// whose columns differ from A's by less than 2^-28 of their norms; c and left are as of `reduce`. False where that
+// cannot be proved, or A is not long enough, and then nothing means anything.
+bool reduce_by_gram(const Reduction<float>& reduction);
+
+// Products in single precision by another library, which has a processor's units for matrices where we have its
+// vectors. Every sum of a product is over `depth` terms, in any order, in single precision.
+struct SingleProducts {
+  // The upper triangle of out (n by n in rows without gaps) = A'A, A depth by n in rows of lda; or with `wide` AA', A n
+  // by depth.
+  void (*gram)(bool wide, int64_t n, int64_t depth, const float* a, int64_t lda, float* out) = nullptr;
+  // out (k by n in rows without gaps) = B'A, A depth by n in rows of lda, B depth by k in rows of ldb.
+  void (*cross)(
+      int64_t n, int64_t k, int64_t depth, const float* a, int64_t lda, const float* b, int64_t ldb, float* out) =
+      nullptr;
+};
+
+// Form Gram matrices in single precision by these from now on; or, where they are null, by our own loops, as at first.
+// Not while a solver runs.
+void use_single_products(const SingleProducts& products);
+
 // R (n by n, column-major, zeros below the diagonal) with R'R = A'A, or AA' of a wide A: n is the smaller size. From
 // the Gram matrix, in less than half of the time of `reduce`, and singular values are what R is good for. False where
 // one of them might differ from A's by more than 2^-28 of the largest, and r then means nothing.

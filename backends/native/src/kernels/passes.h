@@ -63,10 +63,16 @@ inline int64_t pieces(int64_t length, double work_per_item, double smallest, int
   return std::max<int64_t>(1, std::min<int64_t>({limit, length, static_cast<int64_t>(most)}));
 }
 
+// `gram` with `single`, by another library's products (single_products.cpp); false where there are none, or the matrix
+// does not suit them.
+bool gram_by_others(const Operands<float>& p, bool wide, double* g, double* c);
+
 // g (padded(n) square, the upper triangle) and c (k rows of padded(n)) are overwritten.
 // The longest chain of additions that any entry went through is returned: it is what the error bounds need.
 template <class T>
 int64_t gram(const Operands<T>& p, bool wide, bool single, double* g, double* c) {
+  if constexpr (sizeof(T) == 4)
+    if (single && gram_by_others(p, wide, g, c)) return longest_gram_block;
   const int64_t n = wide ? p.a.rows : p.a.cols, inner = wide ? p.a.cols : p.a.rows, k = wide ? 0 : p.b.cols,
                 ldg = padded(n);
   const int64_t size = ldg * ldg + k * ldg;

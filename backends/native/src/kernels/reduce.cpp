@@ -1,11 +1,15 @@
 // Orthogonal reduction of a long matrix: each thread reduces its share of the rows, then the triangles are reduced to
 // one (Demmel, Grigori, Hoemmen and Langou 2012, "Communication-optimal parallel and sequential QR and LU
 // factorizations", section 2).
+#include <cmath>
+#include <memory>
 #include <vector>
 
+#include "core.h"
 #include "isa.h"
 #include "kernels.h"
 #include "passes.h"
+#include "refinement.h"
 
 namespace lstsq::kernels {
 
@@ -43,5 +47,59 @@ void reduce(const Reduction<T>& p) {
 
 template void reduce(const Reduction<float>&);
 template void reduce(const Reduction<double>&);
+
+// |R x - c|^2 + left^2 = |A x - b|^2 for every x, where R'R = A'A, R y = c and left = |b - A y|, y the solution: so c
+// and left are as good as y is, which is refined with the residual of A itself. (Q'b by R^-T A'b would lose more.)
+bool reduce_by_gram(const Reduction<float>& p) {
+  const int64_t m = p.a.rows, n = p.a.cols, k = p.b.cols, ld = padded(n);
+  if (m < shortest_certified * n) return false;
+  MatrixView<float> b{p.b.data, m, k, p.b.row_stride, 1};
+  std::vector<float> in_rows;
+  if (k > 1 && p.b.col_stride != 1) {
+    in_rows.resize(static_cast<size_t>(m * k));
+    copy_block(p.b, in_rows.data());
+    b.data = in_rows.data(), b.row_stride = k;
+  }
+  const Operands<float> operands{p.a, b};
+  const auto g = std::make_unique_for_overwrite<double[]>(static_cast<size_t>(ld * ld));
+  std::vector<double> cross(static_cast<size_t>(k * ld)), y(static_cast<size_t>(n * k)), step(y.size()),
+      decrease(static_cast<size_t>(k));
+  const int64_t chain = gram(operands, false, false, g.get(), cross.data());
+  Core core(n, g.get());
+  if (core.factorise(chain, 0x1p-53, largest_norm * largest_norm, 0) != Status::certified) return false;
+  if (!(core.backward < negligible<float>)) return false;
+
+  const auto solve = [&](std::vector<double>& w, double* norms) {
+    for (int64_t j = 0; j < n; ++j)
+      for (int64_t c = 0; c < k; ++c) w[static_cast<size_t>(j * k + c)] = cross[static_cast<size_t>(c * ld + j)];
+    core.solve(w.data(), k, norms);
+  };
+  if (k) {
+    solve(y, nullptr);
+    const bool done = core.contraction < negligible<float>;
+    residual_pass(operands, y.data(), p.left, done ? nullptr : cross.data(), nullptr);
+    if (!done) {
+      solve(step, decrease.data());
+      for (size_t i = 0; i < y.size(); ++i) y[i] += step[i];
+      // The step lowers the sum of squares by |A dy|^2. Where that is most of it, the difference has few digits.
+      bool enough = true;
+      for (int64_t c = 0; c < k; ++c) {
+        const double lower = decrease[static_cast<size_t>(c)] * decrease[static_cast<size_t>(c)];
+        enough = enough && !(lower > 1e-6 * p.left[c]);
+        p.left[c] -= lower;
+      }
+      if (!enough) residual_pass(operands, y.data(), p.left, nullptr, nullptr);
+    }
+  }
+  for (int64_t j = 0; j < n; ++j)
+    for (int64_t i = 0; i < n; ++i) p.r[j * n + i] = i <= j ? g[static_cast<size_t>(i * ld + j)] / core.scale(j) : 0;
+  for (int64_t c = 0; c < k; ++c)
+    for (int64_t i = 0; i < n; ++i) {
+      double sum = 0;
+      for (int64_t j = i; j < n; ++j) sum += p.r[j * n + i] * y[static_cast<size_t>(j * k + c)];
+      p.c[c * n + i] = sum;
+    }
+  return true;
+}
 
 }  // namespace lstsq::kernels

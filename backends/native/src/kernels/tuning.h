@@ -69,6 +69,8 @@ inline constexpr int64_t lu_rows = 32;
 inline constexpr int64_t stack_width = 24;
 // Rows of a block: a panel of them, 24 KiB, fits the first-level cache.
 inline constexpr int64_t stack_depth = 128;
+// Rows for each column from which on a Gram matrix and its proof take less time than reflections (n from 8 to 200).
+inline constexpr int64_t shortest_certified = 8;
 
 // ---- Batches (batch-inl.h, batch.cpp) ----
 

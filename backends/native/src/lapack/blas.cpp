@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/kernels.h"
 #include "lapack.h"
 
 namespace lstsq::drivers {
@@ -38,7 +39,27 @@ struct Operand {
   }
 };
 
+// What the kernels have in rows are columns to BLAS: a matrix is its transpose, and its upper triangle the lower one.
+void gram(bool wide, std::int64_t n, std::int64_t depth, const float* a, std::int64_t lda, float* out) {
+  lapack::syrk('L', wide ? 'T' : 'N', n, depth, a, lda, out, n);
+}
+
+void cross(std::int64_t n,
+           std::int64_t k,
+           std::int64_t depth,
+           const float* a,
+           std::int64_t lda,
+           const float* b,
+           std::int64_t ldb,
+           float* out) {
+  lapack::gemm('N', 'T', n, k, depth, 1.0F, a, lda, b, ldb, 0.0F, out, n);
+}
+
 }  // namespace
+
+void give_kernels_single_products(bool use) {
+  kernels::use_single_products(use ? kernels::SingleProducts{.gram = gram, .cross = cross} : kernels::SingleProducts{});
+}
 
 void multiply(const MatrixView<double>& a, const MatrixView<double>& b, double* out) {
   if (a.rows == 0 || b.cols == 0 || a.cols == 0) {

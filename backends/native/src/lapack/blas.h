@@ -1,4 +1,4 @@
-// The product of two matrices that lie anywhere in memory, by BLAS.
+// The product of two matrices that lie anywhere in memory, by BLAS; and its products for the kernels.
 
 #pragma once
 
@@ -18,5 +18,9 @@ inline MatrixView<double> row_major(const double* data, std::int64_t rows, std::
 
 /// out = a b, row-major and without gaps.
 void multiply(const MatrixView<double>& a, const MatrixView<double>& b, double* out);
+
+/// Whether the kernels form Gram matrices in single precision by this BLAS (kernels::use_single_products). It is worth
+/// it where the BLAS has more than the vectors of the processor. Call it before the first solve.
+void give_kernels_single_products(bool use);
 
 }  // namespace lstsq::drivers

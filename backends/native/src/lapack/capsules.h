@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "blas.h"
 #include "lapack.h"
 
 namespace lstsq::lapack {
@@ -19,7 +20,7 @@ inline void* address(nanobind::handle capsule) {
   return pointer;
 }
 
-/// Add `load_lapack` and `lapack_integer_bits` to an extension module.
+/// Add `load_lapack` and what is about it to an extension module.
 inline void define_loading(nanobind::module_& module) {
   module.def(
       "load_lapack",
@@ -35,6 +36,11 @@ inline void define_loading(nanobind::module_& module) {
       nanobind::arg("lapack"),
       nanobind::arg("blas"),
       "Take LAPACK and BLAS from dicts of capsules, as scipy.linalg.cython_lapack.__pyx_capi__ is one.");
+  module.def(
+      "use_single_products_of_blas",
+      &drivers::give_kernels_single_products,
+      nanobind::arg("use"),
+      "Whether Gram matrices in single precision are formed by the BLAS that was loaded. Before the first solve.");
   module.def(
       "lapack_integer_bits",
       [] { return largest_integer() > INT32_MAX ? 64 : 32; },

@@ -46,6 +46,8 @@ inline int value(Int written) {
   X(zunmqr, void(char*, char*, Int*, Int*, Int*, Complex*, Int*, Complex*, Complex*, Int*, Complex*, Int*, Int*))
 
 #define LSTSQ_BLAS_ROUTINES(X)                                                                                     \
+  X(ssyrk, void(char*, char*, Int*, Int*, float*, float*, Int*, float*, float*, Int*))                                 \
+  X(sgemm, void(char*, char*, Int*, Int*, Int*, float*, float*, Int*, float*, Int*, float*, float*, Int*))             \
   X(dgemm, void(char*, char*, Int*, Int*, Int*, double*, double*, Int*, double*, Int*, double*, double*, Int*))        \
   X(zgemm, void(char*, char*, Int*, Int*, Int*, Complex*, Complex*, Int*, Complex*, Int*, Complex*, Complex*, Int*))   \
   X(dtrsm, void(char*, char*, char*, char*, Int*, Int*, double*, double*, Int*, double*, Int*))                        \
@@ -213,6 +215,11 @@ int unmqr(bool adjoint, Int m, Int n, Int k, W* a, Int lda, W* tau, W* c, Int ld
   }
 }
 
+/// The triangle `uplo` of c (n by n) = a a' of a (n by k); or a' a of a (k by n), if `trans` is 'T'.
+inline void syrk(char uplo, char trans, Int n, Int k, const float* a, Int lda, float* c, Int ldc) {
+  detail::call(table.ssyrk, uplo, trans, n, k, 1.0F, a, lda, 0.0F, c, ldc);
+}
+
 /// c = alpha op(a) op(b) + beta c.
 template <class W>
 void gemm(char transa,
@@ -230,6 +237,8 @@ void gemm(char transa,
           Int ldc) {
   if constexpr (is_complex<W>) {
     detail::call(table.zgemm, transa, transb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+  } else if constexpr (std::is_same_v<W, float>) {
+    detail::call(table.sgemm, transa, transb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
   } else {
     detail::call(table.dgemm, transa, transb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
   }

@@ -146,6 +146,26 @@ def solve(a: np.ndarray, b: np.ndarray, rcond: float | None = None, residuals: b
     return Solution(status, x, sums, report[0], report[1], int(report[2]), int(report[3]))
 
 
+class SingleProducts:
+    """In its context Gram matrices in single precision are formed by simple loops in the place of a BLAS."""
+
+    #: Gram matrices that were formed of a block, products of a block with right-hand sides, and the deepest block.
+    grams, crosses, deepest = 0, 0, 0
+
+    def __enter__(self) -> "SingleProducts":
+        self._use(1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.grams, self.crosses, self.deepest = self._use(0)
+
+    @staticmethod
+    def _use(yes: int) -> list[int]:
+        seen = np.zeros(3, np.int64)
+        kernels().call("shim_single_products", [yes], [seen])
+        return [int(number) for number in seen]
+
+
 def solve_batch(
     a: np.ndarray, b: np.ndarray, rcond: float | None = None, residuals: bool = True
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -207,6 +227,16 @@ def reduce(a: np.ndarray, b: np.ndarray, exponent: int = 0) -> tuple[np.ndarray,
         [r, c, left],
     )
     return r.T, c.T, left
+
+
+def reduce_by_gram(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """The same, or None where it is not certified; a and b in any order, without gaps."""
+    (m, n), k = a.shape, b.shape[1]
+    places = [stride // array.itemsize for array in (a, b) for stride in array.strides]
+    r, c, left = np.full((n, n), np.nan), np.full((k, n), np.nan), np.full(k, np.nan)
+    plain_a, plain_b = (array if array.flags.c_contiguous else array.T for array in (a, b))
+    done = kernels().call("shim_reduce_by_gram", [plain_a, *places[:2], m, n, plain_b, *places[2:], k], [r, c, left])
+    return (r.T, c.T, left) if done else None
 
 
 def repeat(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray, forked: bool) -> int:

@@ -72,7 +72,9 @@ const std::map<std::string, void (*)()> functions = {ENTRY(shim_threads),
                                                      ENTRY(shim_singular_values_d),
                                                      ENTRY(shim_tridiagonalise),
                                                      ENTRY(shim_reduce_s),
-                                                     ENTRY(shim_reduce_d)};
+                                                     ENTRY(shim_reduce_d),
+                                                     ENTRY(shim_reduce_by_gram),
+                                                     ENTRY(shim_single_products)};
 
 }  // namespace
 

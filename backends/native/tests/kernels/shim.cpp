@@ -5,6 +5,7 @@
 #include <unistd.h>
 #endif
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <thread>
@@ -110,6 +111,54 @@ int shim_tridiagonalise(int64_t n, double* a, double* d, double* e) {
   }
 SHIM_REDUCE(s, float)
 SHIM_REDUCE(d, double)
+
+int shim_reduce_by_gram(const float* a,
+                        int64_t row,
+                        int64_t column,
+                        int64_t m,
+                        int64_t n,
+                        const float* b,
+                        int64_t b_row,
+                        int64_t b_column,
+                        int64_t k,
+                        double* r,
+                        double* c,
+                        double* left) {
+  return reduce_by_gram({{a, m, n, row, column}, {b, m, k, b_row, b_column}, r, c, left});
+}
+
+// Simple products in the place of a BLAS, which note how many there were and their deepest block.
+static int64_t products_made[2], deepest_product;
+
+static void simple_gram(bool wide, int64_t n, int64_t depth, const float* a, int64_t lda, float* out) {
+  ++products_made[0], deepest_product = std::max(deepest_product, depth);
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = i; j < n; ++j) {
+      float sum = 0;
+      for (int64_t l = 0; l < depth; ++l) sum += wide ? a[i * lda + l] * a[j * lda + l] : a[l * lda + i] * a[l * lda + j];
+      out[i * n + j] = sum;
+    }
+}
+
+static void simple_cross(
+    int64_t n, int64_t k, int64_t depth, const float* a, int64_t lda, const float* b, int64_t ldb, float* out) {
+  ++products_made[1], deepest_product = std::max(deepest_product, depth);
+  for (int64_t c = 0; c < k; ++c)
+    for (int64_t j = 0; j < n; ++j) {
+      float sum = 0;
+      for (int64_t l = 0; l < depth; ++l) sum += b[l * ldb + c] * a[l * lda + j];
+      out[c * n + j] = sum;
+    }
+}
+
+// Use them from now on, or no longer; seen (3): how many Gram matrices and other products there were since the last
+// call, and their deepest block.
+int shim_single_products(int64_t use, int64_t* seen) {
+  seen[0] = products_made[0], seen[1] = products_made[1], seen[2] = deepest_product;
+  products_made[0] = products_made[1] = deepest_product = 0;
+  use_single_products(use ? SingleProducts{simple_gram, simple_cross} : SingleProducts{});
+  return 0;
+}
 
 #ifndef _WIN32
 // One problem (a is m by n) and one batch (c is count of p by q), solved again and again, by several threads at once or

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from kernels import (
     CERTIFIED,
+    SingleProducts,
     default_rcond,
     gram_values,
     instruction_set,
     reduce,
+    reduce_by_gram,
     repeat,
     singular_values,
     solve,
@@ -244,6 +246,27 @@ def test_strides_and_many_right_hand_sides(dtype):
         assert relative(without.x, exact(a, b)[0]) <= 1e3 * np.finfo(dtype).eps
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.complex64])
+@pytest.mark.parametrize("shape", [(390, 140), (150, 601)])
+def test_gram_matrices_by_another_library(dtype, shape):
+    """As good as by our own loops, in blocks that are as short."""
+    (m, n), gap = shape, 5
+    rng = np.random.default_rng(sum(shape))
+    a = with_condition(rng, m, n + gap, 3, dtype)[:, 2 : n + 2]
+    b = rng.standard_normal((m, 4)).astype(dtype)[:, :3]
+    with SingleProducts() as others:
+        answer = solve(a, b)
+    assert (answer.status, answer.tier) == (CERTIFIED, 1)
+    assert_good(a, b, answer.x, answer.residuals)
+    # A wide complex matrix is solved in its real form, which has twice the rows and columns.
+    inner = max(shape) * (2 if m < n and dtype == np.complex64 else 1)
+    blocks = -(-inner // 192)
+    assert (others.grams, others.crosses) == (blocks, blocks if m > n else 0)
+    assert others.deepest <= 192
+    ours = solve(a, b)
+    assert relative(answer.x, ours.x) <= 10 * np.finfo(dtype).eps
+
+
 def back_substitution(r, c):
     x = c.copy()
     for i in reversed(range(len(r))):
@@ -278,6 +301,60 @@ def test_reduction_of_any_shape(dtype, shape, order):
             assert abs(np.linalg.svd(r, compute_uv=False) - values).max() <= 30 * unit * values[0]
             if k == 1 and dtype == np.float64 and condition <= 1e8:
                 assert_good(a, b, back_substitution(r, c), left, condition)
+
+
+@pytest.mark.parametrize("shape", [(8, 1), (240, 30), (1501, 16), (600, 70), (1130, 140)])
+@pytest.mark.parametrize(("order", "noise"), [("C", 1.0), ("F", 1e-5)], ids=["noise", "nearly exact"])
+def test_reduction_by_gram_matrices(shape, order, noise):
+    """|R x - c|^2 + left is |A x - b|^2 to single precision, and at the solution to its last digits."""
+    rng = np.random.default_rng(sum(shape))
+    (m, n), unit = shape, 2.0**-28
+    for condition in (1.0, 1e3) if n > 1 else (1.0,):
+        a = np.array(with_condition(rng, m, n, condition, np.float32) * 2.0 ** rng.integers(-60, 60, n), order=order)
+        a = a.astype(np.float32)
+        for k in (0, 1, 3):
+            b = a.astype(float) @ rng.standard_normal((n, k)) * np.sqrt(m)
+            b = (b / np.linalg.norm(b, axis=0) + noise * rng.standard_normal((m, k))).astype(np.float32)
+            b = np.array(b, order=order)
+            r, c, left = reduce_by_gram(a, b)
+            np.testing.assert_array_equal(r, np.triu(r))
+            wide_a, wide_b = a.astype(float), b.astype(float)
+            sizes = np.linalg.norm(wide_a, axis=0)
+            error = np.linalg.norm((r.T @ r - wide_a.T @ wide_a) / np.outer(sizes, sizes), 2)
+            smallest = np.linalg.svd(wide_a / sizes, compute_uv=False)[-1]
+            assert error / smallest <= 4 * unit
+            if k == 0:
+                continue
+            x, residual = exact(a, b)
+            sums = (residual**2).sum(0)
+            np.testing.assert_allclose(left, sums, rtol=4 * unit)
+            error = np.linalg.norm((back_substitution(r, c) - x) * sizes[:, None], axis=0)
+            assert (error <= 4 * unit * np.linalg.norm(wide_b, axis=0)).all()
+
+
+def test_reduction_by_gram_matrices_declines():
+    """What is not finite, deficient, ill-conditioned, or too short, is reduced by reflections."""
+    rng = np.random.default_rng(23)
+    good, b = rng.standard_normal((400, 20)).astype(np.float32), rng.standard_normal((400, 2)).astype(np.float32)
+    assert reduce_by_gram(good, b) is not None
+    assert reduce_by_gram(good[:159], b[:159]) is None
+    for spoil in (np.nan, np.inf, -np.inf):
+        bad = good.copy()
+        bad[37, 3] = spoil
+        assert reduce_by_gram(bad, b) is None
+        poisoned = b.copy()
+        poisoned[37, 0] = spoil
+        r, c, left = reduce_by_gram(good, poisoned)
+        assert np.isfinite(r).all()
+        assert np.isnan(c[:, 0]).all()
+        assert np.isnan(left[0])
+        np.testing.assert_array_equal(c[:, 1], reduce_by_gram(good, b)[1][:, 1])
+    for copy_of in (0, 7):
+        deficient = good.copy()
+        deficient[:, 11] = deficient[:, copy_of]
+        assert reduce_by_gram(deficient, b) is None
+    assert reduce_by_gram(np.zeros_like(good), b) is None
+    assert reduce_by_gram(with_condition(rng, 400, 20, 1e6, np.float32), b) is None
 
 
 @pytest.mark.parametrize("dtype", REAL)
