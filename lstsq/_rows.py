@@ -15,6 +15,7 @@ factorizations", SIAM J. Sci. Comput. 34 (2012), section 2.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 #: Any array of any library.
@@ -32,9 +33,10 @@ class Rows(NamedTuple):
     left: Array
 
 
-def reduce_rows(xp: Any, a: Array, b: Array) -> Rows:
+def reduce_rows(xp: Any, a: Array, b: Array, factorise: Callable[[Array], tuple[Array, Array]] | None = None) -> Rows:
     """Reduce ``a (M, N)`` and ``b (M, K)``, which are of the precision to compute in, by one QR factorisation.
 
+    It is that of the standard, unless the library has a better one: `factorise` gives Q and R of a matrix.
     A matrix that is not finite gives NaN. A column of `b` that is not finite gives NaN in that column.
     """
     m, n = a.shape
@@ -44,7 +46,8 @@ def reduce_rows(xp: Any, a: Array, b: Array) -> Rows:
         return Rows(a[:0, :], b[:0, :], norms(xp, b))
     # Zeros in place of what is not finite: what the factorisations of some libraries do with it is not known.
     finite = xp.all(xp.isfinite(a))
-    q, r = xp.linalg.qr(xp.where(finite, a, xp.zeros_like(a)), mode="reduced")
+    whole = xp.where(finite, a, xp.zeros_like(a))
+    q, r = xp.linalg.qr(whole, mode="reduced") if factorise is None else factorise(whole)
     c = xp.matmul(_adjoint(xp, q), b)
     rest = b - xp.matmul(q, c)
     return Rows(xp.where(finite, r, xp.full_like(r, float("nan"))), c, norms(xp, rest))

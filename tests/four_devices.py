@@ -197,7 +197,7 @@ def test_rows_in_blocks(mesh):
 
 @pytest.mark.parametrize("spec", [("i", "-"), ("ij", "-"), ("i", "j")])
 def test_rows_are_reduced_where_they_lie(mesh, spec):
-    from lstsq_jax._reduce import _in_shards
+    from lstsq_jax._reduce import reduce_rows as reduce_where_they_lie
 
     if mesh.explicit:
         return  # Refused: the test before this one.
@@ -206,10 +206,33 @@ def test_rows_are_reduced_where_they_lie(mesh, spec):
     a[:, 3] = a[:, 0]
     rows, right = put(mesh, a, *spec), put(mesh, b, "j", "-")
     assert_same(tuple(reduce_rows(rows, right).solve()), tuple(lstsq(jnp.asarray(a), jnp.asarray(b))))
-    # Of what travels nothing is larger than a triangle from each of four devices.
     by_rows = [put(mesh, array, spec[0], "-") for array in (a, b)]
-    text = _in_shards(mesh.devices, spec[0]).lower(*by_rows).compile().as_text()
-    shapes = re.findall(r"= f64\[([\d,]+)\]\S* all-gather", text)
-    sizes = [math.prod(map(int, shape.split(","))) for shape in shapes]
-    assert sizes
-    assert max(sizes) <= 4 * 4 * 4
+    assert_only_triangles_travel(reduce_where_they_lie, *by_rows)
+
+
+@pytest.mark.parametrize("spec", [("i", "-"), ("ij", "-")])
+def test_rows_are_solved_where_they_lie(mesh, spec):
+    """One long matrix, and one that is wide, with their gradients, compiled."""
+    spec = [tuple(axis) if len(axis) > 1 else axis for axis in spec]
+    a, b = random(4096, 4) / 64, random(4096, 2) / 64
+    a[:, 3] = a[:, 0]
+
+    def everything(a, b):
+        return tuple(lstsq(a, b)), jax.grad(lambda a, b: sum(map(jnp.sum, lstsq(a, b)[:2])), (0, 1))(a, b)
+
+    rows, right = put(mesh, a, *spec), put(mesh, b, *spec)
+    assert_same(jax.jit(everything)(rows, right), everything(jnp.asarray(a), jnp.asarray(b)))
+    columns, short = put(mesh, a.T, *spec[::-1]), put(mesh, b[:4])
+    assert_same(jax.jit(everything)(columns, short), everything(jnp.asarray(a.T), jnp.asarray(b[:4])))
+    assert_only_triangles_travel(jax.jit(everything), rows, right)
+    assert_only_triangles_travel(jax.jit(everything), columns, short)
+
+
+def assert_only_triangles_travel(function, *arrays):
+    """Of what travels nothing is larger than a triangle of 4 columns from each of four devices."""
+    text = function.lower(*arrays).compile().as_text()
+    travels = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter|collective-broadcast"
+    found = re.findall(rf"= (\(?[^=]*?\)?) ({travels})(?:-start)?\(", text)
+    sizes = [math.prod(map(int, shape.split(","))) for what, _ in found for shape in re.findall(r"\[([\d,]+)\]", what)]
+    assert "all-gather" in {kind for _, kind in found}
+    assert max(sizes) <= 4 * 4 * 4, found

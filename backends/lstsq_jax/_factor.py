@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lstsq_jax._qr import qr
+
 
 class Factors(NamedTuple):
     """``A = U diag(s) Vᴴ`` for a matrix with at least as many rows as columns, and which singular values are kept."""
@@ -33,7 +35,7 @@ def factorise(a: jax.Array, rcond: jax.Array, smallest: int) -> Factors:
     a = lax.stop_gradient(a)
     m, n = a.shape[-2:]
     if known(lambda: m >= 2 * n) is not False:  # The SVD then works on N x N matrices.
-        q, triangle = lax.linalg.qr(a, full_matrices=False)
+        q, triangle = qr(a)
         u, s, vh = lax.linalg.svd(triangle, full_matrices=False)
         u = matmul(q, u)
     else:

@@ -42,8 +42,8 @@ def in_auto_axes(solve: Callable[..., Any], a: jax.Array, b: jax.Array, *others:
     """``solve(a, b, *others)``, whose result is a NamedTuple in the order of `Solution`, with XLA free to shard inside.
 
     Where the axes of a mesh are explicit, shardings are part of types. Not all of JAX keeps to them: its QR, batched
-    products of arrays of two shardings and reshapes that join axes raise errors. The results are sharded as the batch
-    and the right-hand sides are.
+    products of arrays of two shardings and reshapes that join axes raise errors. The results are sharded as the batch,
+    the columns of `a` and the right-hand sides are.
     """
     explicit = [_is_explicit(array) for array in (a, b, *others)]
     if not any(explicit):
@@ -94,7 +94,7 @@ def _specs(a: jax.Array, b: jax.Array) -> Iterator[PartitionSpec]:
     batch_a, (batch_b, columns) = of_a[:-2], (of_b[:-2], of_b[-1:]) if b.ndim > 1 else ((), ())
     batch = [p or q for p, q in zip_longest(reversed(batch_a), reversed(batch_b))][::-1]
     free = columns or (None,)
-    yield _spec(*batch, None, *columns)
+    yield _spec(*batch, of_a[-1], *columns)
     yield _spec(*batch, *free)
     yield _spec(*batch)
     yield _spec(*batch, None)
