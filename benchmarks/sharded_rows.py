@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--rounds", type=int, default=10)
     given = parser.parse_args()
-    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
 
     counts = [count for count in (1, 2, 4, 8) if count <= jax.device_count()]
     truth = jnp.arange(1.0, given.columns + 1)

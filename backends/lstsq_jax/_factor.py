@@ -27,15 +27,15 @@ class Factors(NamedTuple):
     """(..., N), of the matrix's dtype: one over each singular value that is kept, zero for the others."""
 
 
-def factorise(a: jax.Array, rcond: jax.Array, smallest: int) -> Factors:
+def factorise(a: jax.Array, rcond: jax.Array, smallest: int, partition: bool) -> Factors:
     """Decompose ``a (..., M, N)`` with ``M >= N``. To JAX the factors are constants: `_gradient` has the rules.
 
-    No more than the `smallest` largest singular values are kept.
+    No more than the `smallest` largest singular values are kept. `partition` is for `qr`.
     """
     a = lax.stop_gradient(a)
     m, n = a.shape[-2:]
     if known(lambda: m >= 2 * n) is not False:  # The SVD then works on N x N matrices.
-        q, triangle = qr(a)
+        q, triangle = qr(a, partition)
         u, s, vh = lax.linalg.svd(triangle, full_matrices=False)
         u = matmul(q, u)
     else:

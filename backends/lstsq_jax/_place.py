@@ -38,6 +38,16 @@ def require_cpu(**operands: jax.Array) -> None:
             )
 
 
+def may_partition(a: jax.Array, b: jax.Array) -> bool:
+    """Whether JAX can compile a function that says itself how it is partitioned (JAX 0.10).
+
+    On GPUs not where a mesh of explicit axes is in force (`jax.set_mesh`): what lowers the parts then names shardings,
+    which have no meaning inside of a part ("No registered implementation for custom call to Sharding").
+    """
+    in_force = not jax.sharding.get_abstract_mesh().empty
+    return not (in_force and (_is_explicit(a) or _is_explicit(b)) and jax.default_backend() != "cpu")
+
+
 def in_auto_axes(solve: Callable[..., Any], a: jax.Array, b: jax.Array, *others: jax.Array) -> Any:
     """``solve(a, b, *others)``, whose result is a NamedTuple in the order of `Solution`, with XLA free to shard inside.
 

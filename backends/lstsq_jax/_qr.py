@@ -21,9 +21,12 @@ from jax.sharding import NamedSharding
 from lstsq_jax._place import _spec
 
 
-def qr(a: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Q (..., M, K) and R (..., K, N) with ``K = min(M, N)``. Without derivatives."""
-    if a.ndim == 2 and jax.device_count() > 1:
+def qr(a: jax.Array, partition: bool = True) -> tuple[jax.Array, jax.Array]:
+    """Q (..., M, K) and R (..., K, N) with ``K = min(M, N)``. Without derivatives.
+
+    Without `partition` XLA brings the rows together.
+    """
+    if a.ndim == 2 and partition and jax.device_count() > 1:
         q, r = _where_it_lies(a)
         return q, r
     return _plain(a)

@@ -16,7 +16,7 @@ from lstsq_jax import _gradient as g
 from lstsq_jax import _native as native
 from lstsq_jax._factor import Factors, adjoint, factorise, known, matmul, with_rank
 from lstsq_jax._nonfinite import blank, spoil
-from lstsq_jax._place import beside, in_auto_axes, require_cpu
+from lstsq_jax._place import beside, in_auto_axes, may_partition, require_cpu
 
 
 class _Matrix(NamedTuple):
@@ -46,12 +46,15 @@ def solve(
         cutoff = jax.device_put(_round_down(rcond, _working_dtype(a.dtype)), beside(a))
     else:
         cutoff = rcond
-    solution: Solution = in_auto_axes(partial(_solve, driver, singular_values), a, b, cutoff)
+    how = driver, singular_values, may_partition(a, b)
+    solution: Solution = in_auto_axes(partial(_solve, *how), a, b, cutoff)
     return solution
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _solve(driver: str, singular_values: bool, a: jax.Array, b: jax.Array, rcond: jax.Array) -> Solution:
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _solve(
+    driver: str, singular_values: bool, partition: bool, a: jax.Array, b: jax.Array, rcond: jax.Array
+) -> Solution:
     dtype, working = a.dtype, _working_dtype(a.dtype)
     real = _real(working)
     rcond = _canonical(rcond, dtype, real)
@@ -70,7 +73,7 @@ def _solve(driver: str, singular_values: bool, a: jax.Array, b: jax.Array, rcond
     size = _exponent(a, (-2, -1))
     a = _times(a, _two_to(-size, real))
     a = a if tall else adjoint(a)
-    f = factorise(a, rcond, smallest)
+    f = factorise(a, rcond, smallest, partition)
     # XLA's SVD gives NaN where it does not converge.
     solved = finite & ~jnp.isnan(f.s).any(-1) & ~jnp.isnan(rcond)
     matrix = _Matrix(f, a, size, solved, given)
