@@ -33,6 +33,7 @@ from lstsq_cli import (
     timing,
 )
 from lstsq_cli.errors import UserError
+from lstsq_cli.tables.reading import Reading
 from lstsq_conformance import nist
 
 RNG = np.random.default_rng(5)
@@ -143,64 +144,29 @@ class TestFiles:
         return path
 
     @pytest.mark.parametrize(
-        ("name", "text"),
-        [
-            ("names.csv", "u,v,y\n1,2,3\n4,5,6\n7,8,10\n"),
-            ("none.csv", "1,2,3\n4,5,6\n7,8,10\n"),
-            ("semicolons.csv", "u;v;y\n1;2;3\n4;5;6\n7;8;10\n"),
-            ("tabs.tsv", "u\tv\ty\n1\t2\t3\n4\t5\t6\n7\t8\t10\n"),
-            ("marked.csv", '\ufeff"u","v","y"\r\n"1",2,3\r\n\r\n4,5,6\r\n7,8,10\r\n'),
-        ],
-    )
-    def test_csv(self, tmp_path, name, text):
-        problem = data.read(self.write(tmp_path / name, text), None, [], False)
-        np.testing.assert_array_equal(problem.a, [[1, 2], [4, 5], [7, 8]])
-        np.testing.assert_array_equal(problem.b, [[3], [6], [10]])
-        assert problem.columns == (("u", "v") if "u" in text else ("column 0", "column 1"))
-
-    def test_columns_are_chosen_by_name_or_index(self, tmp_path):
-        path = self.write(tmp_path / "t.csv", "name,u,v,y\nann,1,2,3\nbob,4,5,6\n")
-        for target in ("u", "1", "-3"):
-            problem = data.read(path, target, ["name"], True)
-            assert problem.columns == ("intercept", "v", "y")
-            np.testing.assert_array_equal(problem.a, [[1, 2, 3], [1, 5, 6]])
-            np.testing.assert_array_equal(problem.b, [[1], [4]])
-
-    def test_numpy_and_parquet_files(self, tmp_path):
-        table = RNG.standard_normal((6, 3))
-        np.save(tmp_path / "t.npy", table.astype(np.float32))
-        assert problems.default_dtype(data.read(tmp_path / "t.npy", "0", [], False)) == "float32"
-        np.savez(tmp_path / "t.npz", a=table, b=table[:, :2] + 1j)
-        problem = data.read(tmp_path / "t.npz", None, [], False)
-        assert (problem.a.shape, problem.b.shape, problems.default_dtype(problem)) == ((6, 3), (6, 2), "complex128")
-        pyarrow = pytest.importorskip("pyarrow")
-        columns = {"u": table[:, 0], "n": ["a"] * 6, "y": [1, 2, 3, 4, 5, 7]}
-        pytest.importorskip("pyarrow.parquet").write_table(pyarrow.table(columns), tmp_path / "t.parquet")
-        problem = data.read(tmp_path / "t.parquet", None, ["n"], False)
-        np.testing.assert_array_equal(problem.a, table[:, :1])
-        np.testing.assert_array_equal(problem.b[:, 0], [1, 2, 3, 4, 5, 7])
-        with pytest.raises(UserError, match=r"column 'n': it holds string, expected numbers; the first is 'a'"):
-            data.read(tmp_path / "t.parquet", None, [], False)
-
-    @pytest.mark.parametrize(
         ("name", "text", "options", "message"),
         [
-            ("t.csv", "u,y\n1,2\n3,tall\n", (), r"t.csv, line 3, column 'y': got 'tall', expected a number"),
+            ("t.csv", "u,y\n1,2\n3,tall\n", (), r"t.csv, line 3, column 'y': got 'tall', expected a number\. Mend"),
             ("t.csv", 'u,y\n"1\n2",2\n3,4\n', (), r"line 3, column 'u': got '1\\n2'"),
-            ("t.csv", "u,y\n1,\n3,4\n", (), r"line 2, column 'y': the cell is empty"),
-            ("t.csv", "u,y\n\n1,2\n3,nan\n", (), r"line 4, column 'y': got 'nan', expected a finite number"),
+            (
+                "t.csv",
+                "u,y\n1,\n3,4\n",
+                (),
+                r"line 2, column 'y': the cell is missing\. --drop-missing leaves such rows out",
+            ),
+            ("t.csv", "u,y\n\n1,2\n3,nan\n", (), r"line 4, column 'y': the cell is missing"),
             ("t.csv", "u,y\n1,2\n3\n", (), r"line 3: got 1 cells, expected 2"),
             ("t.csv", "u,y\n1,2\n", ("--target", "z"), r"--target: there is no column 'z'; expected one of u, y"),
             ("t.csv", "u,y\n1,2\n", ("--target", "2"), r"there is no column '2'.* an index from 0 to 1"),
-            ("t.csv", "u,y\n1,2\n", ("--drop", "y"), r"column 'y' is the target, and --drop leaves it out"),
+            ("t.csv", "u,y\n1,2\n", ("--drop", "y", "--target", "y"), r"column 'y' is the target, and --drop names it"),
             ("t.csv", "y\n1\n2\n", (), r"no column is left for the matrix"),
-            ("t.csv", "u,y\n", (), r"nothing to solve: 0 rows"),
+            ("t.csv", "u,y\n", (), r"nothing to solve: 0 rows are left"),
             ("t.csv", "u,u,y\n1,2,3\n", ("--target", "u"), r"2 columns are called 'u'; expected one of .* 0, 1\."),
-            ("t.csv", "u;y\n1,5;2\n", (), r"line 2, column 'u': got '1,5', .* write it with a decimal point\."),
+            ("t.csv", "u;y\n1,5;2\n", (), r"line 2, column 'u': got '1,5'.* --decimal , reads numbers like 1,5\."),
             ("t.csv", "1,5;2\n1;2\n", (), r"line 1: got '1,5', expected a number with a decimal point"),
             ("t.csv", "u,y\n1,2\n", ("--seed", "1"), r"--cond and --seed are for --random"),
             ("t.csv", "", (), r"the file is empty"),
-            ("t.npy", "", (), r"cannot be read as .npy|no .npy file"),
+            ("t.npy", "", (), r"t.npy: the file is no array of numbers"),
             ("t.npz", "junk", (), r"no .npz file"),
             ("t.parquet", "junk", (), r"cannot be read as Parquet"),
             ("t.xlsx", "junk", (), r"'.xlsx' says no format that is read; expected .csv"),
@@ -212,10 +178,13 @@ class TestFiles:
         assert result.stderr.count("\n") == 1
         assert result.stdout == ""
 
-    def test_parquet_without_its_reader_says_what_to_install(self, tmp_path, monkeypatch):
+    def test_tables_without_their_reader_say_what_to_install(self, tmp_path, monkeypatch):
+        for name in [name for name in sys.modules if name.startswith(("pyarrow", "lstsq_cli.tables."))]:
+            monkeypatch.delitem(sys.modules, name)
         monkeypatch.setitem(sys.modules, "pyarrow", None)
-        with pytest.raises(UserError, match="run `pip install pyarrow`"):
-            data.read(self.write(tmp_path / "t.parquet", ""), None, [], False)
+        for name in ("t.parquet", "t.csv"):
+            with pytest.raises(UserError, match="run `pip install pyarrow`"):
+                data.read(self.write(tmp_path / name, ""), Reading())
 
 
 class TestMetrics:
@@ -568,7 +537,7 @@ class TestBackends:
             backends.importlib.util, "find_spec", lambda name: None if name in ("pyarrow", "cupy") else find_spec(name)
         )
         shown = invoke("backends").stdout
-        assert "Parquet files is missing: pip install pyarrow" in shown
+        assert "tables from files is missing: pip install pyarrow" in shown
         assert "array_api on cupy is missing: pip install cupy" in shown
 
 

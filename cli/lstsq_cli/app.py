@@ -15,9 +15,10 @@ import typer
 from rich.console import Console
 
 from lstsq_cli.errors import UserError, first_line
+from lstsq_cli.tables.reading import Reading
 
 app = typer.Typer(
-    help="Least squares on every array library: compare solvers on your data, prove a backend, see what is installed.",
+    help="Least squares on every array library: fit data, compare solvers, prove a backend, see what is there.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -45,6 +46,31 @@ class Device(str, enum.Enum):
     def kind(self) -> str:
         """What backends call it."""
         return "gpu" if self is Device.cuda else self.value
+
+
+# How a table is read, wherever a command takes one.
+Target = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="The column that is b: a name, or an index from 0. Default: the last."),
+]
+Drop = Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="A column to leave out (repeatable).")]
+Intercept = Annotated[bool, typer.Option("--intercept", help="Put a column of ones first.")]
+Categorical = Annotated[
+    list[str] | None,
+    typer.Option(metavar="COLUMN", help="Make a column of zeros and ones of each different cell (repeatable)."),
+]
+NumericOnly = Annotated[bool, typer.Option("--numeric-only", help="Leave out columns that hold no numbers.")]
+DropMissing = Annotated[bool, typer.Option("--drop-missing", help="Leave out rows that miss a cell.")]
+Encoding = Annotated[str, typer.Option(metavar="NAME", help="The encoding of text: latin-1, cp1252, ...")]
+Decimal = Annotated[str, typer.Option(metavar="CHARACTER", help="The decimal point of text: . or ,")]
+Thousands = Annotated[
+    str | None,
+    typer.Option(metavar="CHARACTER", help="What stands between groups of digits in text: , . ' _ or a space."),
+]
+ProblemOf = Annotated[
+    str | None,
+    typer.Option("--problem", metavar="INDEX", help="Which problem of a batch: 3, or 0,3 for two dimensions."),
+]
 
 
 def run() -> int:
@@ -86,16 +112,21 @@ def _say(message: str) -> None:
 def compare(
     file: Annotated[
         Path | None,
-        typer.Argument(help="A .csv, .npy or .parquet table, or .npz with a and b.", show_default=False),
+        typer.Argument(
+            help="A table (.csv, .npy, .parquet, .arrow, ...), or .npz with a and b; - is standard input.",
+            show_default=False,
+        ),
     ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(metavar="COLUMN", help="The column that is b: a name, or an index from 0. Default: the last."),
-    ] = None,
-    drop: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN", help="A column to leave out (repeatable).")
-    ] = None,
-    intercept: Annotated[bool, typer.Option("--intercept", help="Put a column of ones first.")] = False,
+    target: Target = None,
+    drop: Drop = None,
+    intercept: Intercept = False,
+    categorical: Categorical = None,
+    numeric_only: NumericOnly = False,
+    drop_missing: DropMissing = False,
+    encoding: Encoding = "utf-8",
+    decimal: Decimal = ".",
+    thousands: Thousands = None,
+    problem_: ProblemOf = None,
     nist: Annotated[str | None, typer.Option(metavar="NAME", help="A problem of NIST's: Longley, Norris, ...")] = None,
     random: Annotated[
         tuple[int, int] | None, typer.Option(metavar="M N", help="A random problem of M rows and N columns.")
@@ -134,8 +165,12 @@ def compare(
     """
     if sum(source is not None for source in (file, nist, random)) != 1:
         raise UserError("expected one problem: a FILE, or --nist NAME, or --random M N.")
-    if file is None and (target is not None or drop or intercept):
-        raise UserError("--target, --drop and --intercept are for a FILE.")
+    reading = Reading(
+        target, tuple(drop or ()), intercept, tuple(categorical or ()), None, numeric_only, drop_missing, encoding,
+        decimal, thousands, problem_,
+    )  # fmt: skip
+    if file is None and reading != Reading():
+        raise UserError("--target, --drop, --intercept and the other options of tables are for a FILE.")
     if random is None and (cond is not None or seed is not None):
         raise UserError("--cond and --seed are for --random M N.")
     if rcond is not None and rcond != rcond:
@@ -147,7 +182,7 @@ def compare(
     from lstsq_cli import comparison, data, problems, solvers
 
     if file is not None:
-        problem = data.read(file, target, drop or [], intercept)
+        problem = data.read(file, reading)
     elif nist is not None:
         problem = problems.nist(nist)
     elif random is not None:
@@ -171,6 +206,75 @@ def compare(
             from lstsq_cli import compare_tables
 
             compare_tables.show(result, Console(highlight=False), rows)
+
+
+@app.command()
+@told
+def fit(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="Tables (.csv, .npy, .parquet, .arrow, ...), or .npz with a and b; - is standard input. "
+            "Several are one data set.",
+            show_default=False,
+        ),
+    ],
+    target: Target = None,
+    drop: Drop = None,
+    intercept: Intercept = False,
+    categorical: Categorical = None,
+    weights: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="The weight of each row: 1 / variance, or how often it counts.")
+    ] = None,
+    numeric_only: NumericOnly = False,
+    drop_missing: DropMissing = False,
+    encoding: Encoding = "utf-8",
+    decimal: Decimal = ".",
+    thousands: Thousands = None,
+    problem: ProblemOf = None,
+    rcond: Annotated[
+        float | None, typer.Option(help="A singular value is zero if at most this times the largest. Default: lstsq's.")
+    ] = None,
+    block_rows: Annotated[
+        int | None, typer.Option(help="How many rows are in memory at a time. Default: 32 MB of them.", min=1)
+    ] = None,
+    rows: Annotated[int, typer.Option(help="At most this many coefficients in the terminal.", min=1)] = 100,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page.")] = None,
+) -> None:
+    """Fit data in files, which may be larger than memory: coefficients, standard errors, rank, condition.
+
+    The rows are read and reduced in blocks. Many FILEs are one data set.
+    """
+    if rcond is not None and rcond != rcond:
+        raise UserError("--rcond: got nan, expected a number.")
+    reading = Reading(
+        target, tuple(drop or ()), intercept, tuple(categorical or ()), weights, numeric_only, drop_missing, encoding,
+        decimal, thousands, problem,
+    )  # fmt: skip
+    if html is not None:
+        for file in files:
+            _check_writable(html, file)
+
+    from lstsq_cli.fit import estimate
+    from lstsq_cli.tables import dataset
+
+    with dataset.opened(files, reading) as data, _Reading(data.name) as progress:
+        result = estimate.fit(data, rcond, block_rows, progress.step)
+    try:
+        if html is not None:
+            from lstsq_cli.fit import page
+
+            _write(html, page.page(result))
+    finally:
+        # Also where the page could not be written.
+        if json_:
+            print(json.dumps(estimate.to_json(result), allow_nan=False))
+        else:
+            from lstsq_cli.fit import terminal
+
+            terminal.show(result, Console(highlight=False), rows)
 
 
 @app.command()
@@ -273,6 +377,32 @@ class _Progress:
         self._bar.update(self._task, description=label, completed=self._done)
         if left is not None:
             self._bar.update(self._task, total=self._done + left)
+
+
+class _Reading:
+    """A bar on stderr, where that is a terminal: which part of the files has been read, and how many rows that were."""
+
+    def __init__(self, title: str):
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),
+            TextColumn("{task.fields[rows]} rows"), TimeRemainingColumn(),
+        )  # fmt: skip
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._bar.add_task(title, total=1.0, rows=0)
+
+    def __enter__(self) -> _Reading:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def step(self, part: float, rows: int) -> None:
+        """So much has been read."""
+        self._bar.update(self._task, completed=part, rows=f"{rows:,}")
 
 
 def _check_writable(path: Path, data: Path | None = None) -> None:

@@ -20,7 +20,7 @@ from lstsq_cli.solvers import STANDARD_LIBRARIES, devices
 #: What parts of this command line need: the purpose by the package's name.
 _PARTS = {
     "matplotlib": "plots of --html",
-    "pyarrow": "Parquet files",
+    "pyarrow": "tables from files",
     "pytest": "lstsq conformance",
     "hypothesis": "lstsq conformance",
 }

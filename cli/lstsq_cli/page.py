@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import importlib.resources
+import re
 from collections.abc import Iterable, Sequence
 
 
@@ -23,6 +24,11 @@ def document(title: str, body: Iterable[str]) -> str:
 def escape(text: str) -> str:
     """Text as HTML."""
     return html.escape(text, quote=True)
+
+
+def prose(text: str) -> str:
+    """Text as HTML, in which what stands between backticks is code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def cell(text: str, kind: str = "") -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 
 def seconds(value: float) -> str:
     """A time with its unit."""
@@ -41,3 +43,16 @@ def number(value: Any, precision: int = 10) -> str:
 def precision(dtype: str) -> int:
     """How many digits of a coefficient are worth showing."""
     return {"float32": 8, "complex64": 5, "complex128": 7}.get(dtype, 10)
+
+
+def plain(value: Any) -> Any:
+    """Arrays as lists, complex numbers as pairs, what is not finite as None."""
+    if isinstance(value, np.ndarray):
+        return [plain(item) for item in value.tolist()]
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, complex):
+        return [plain(value.real), plain(value.imag)]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

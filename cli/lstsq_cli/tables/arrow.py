@@ -1,0 +1,149 @@
+"""Parquet, Arrow and Feather: tables whose columns have types."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+from pyarrow import compute as pc
+
+from lstsq_cli.errors import UserError, first_line
+from lstsq_cli.problems import NumpyArray
+from lstsq_cli.tables.cells import Cells, as_text, kind
+from lstsq_cli.tables.faults import Faults
+from lstsq_cli.tables.reading import Reading
+from lstsq_cli.tables.table import Table
+
+#: So many bytes of each column are read from the disk at once; without it, all of a row group.
+_BUFFER = 1 << 20
+#: So many rows at a time are looked through for different cells.
+_MANY = 1 << 16
+
+
+class _Columns(Table):
+    """What both have in common: a schema, and batches of some columns."""
+
+    named = True
+
+    def __init__(self, path: Path, name: str, reading: Reading):
+        self.name = name
+        self._path, self._cells, self._done = path, Cells(reading), 0.0
+        try:
+            schema = self._schema()
+        except (pa.ArrowException, OSError) as error:
+            raise self._unreadable(error) from error
+        self.names = list(schema.names)
+        self.kinds = [kind(type_) for type_ in schema.types]
+        self.index = _index(schema)
+
+    def blocks(
+        self, columns: Sequence[int], rows: int, levels: Mapping[int, Sequence[str]], faults: Faults
+    ) -> Iterator[NumpyArray]:
+        """As of every table."""
+        for batch in self._batches(columns, rows):
+            yield np.column_stack(
+                [
+                    self._cells.codes(cells, levels[i])
+                    if i in levels
+                    else self._cells.numbers(cells, self.names[i], faults)
+                    for i, cells in zip(columns, batch)
+                ]
+            )
+
+    def distinct(self, column: int) -> set[str]:
+        """As of every table."""
+        found: set[str] = set()
+        for (cells,) in self._batches([column], _MANY):
+            found |= set(pc.unique(as_text(cells)).to_pylist())
+        return found - {None}
+
+    def read(self) -> float:
+        """As of every table."""
+        return self._done
+
+    def _batches(self, columns: Sequence[int], rows: int) -> Iterator[list[Any]]:
+        try:
+            yield from self._read(columns, rows)
+        except (pa.ArrowException, OSError) as error:
+            raise self._unreadable(error) from error
+
+    def _schema(self) -> Any:
+        raise NotImplementedError
+
+    def _read(self, columns: Sequence[int], rows: int) -> Iterator[list[Any]]:
+        raise NotImplementedError
+
+    def _unreadable(self, error: Exception) -> UserError:
+        raise NotImplementedError
+
+
+class ParquetTable(_Columns):
+    """A file of Parquet, of which a few pages of each column are in memory at a time."""
+
+    def _schema(self) -> Any:
+        with self._open() as file:
+            self.rows = file.metadata.num_rows
+            return file.schema_arrow
+
+    def _read(self, columns: Sequence[int], rows: int) -> Iterator[list[Any]]:
+        done = 0
+        with self._open() as file:
+            labels = [self.names[i] for i in columns]
+            for batch in file.iter_batches(batch_size=rows, columns=labels):
+                done += len(batch)
+                self._done = done / self.rows if self.rows else 1.0
+                # By name, since pyarrow gives the columns in the order of the file.
+                yield [batch.column(label) for label in labels]
+
+    def _open(self) -> Any:
+        return pyarrow.parquet.ParquetFile(self._path, pre_buffer=False, buffer_size=_BUFFER)
+
+    def _unreadable(self, error: Exception) -> UserError:
+        return UserError(f"{self.name}: it cannot be read as Parquet: {first_line(error)}.")
+
+
+class ArrowTable(_Columns):
+    """A file of Arrow's, as Feather's is, or a stream in a file; a batch of it is in memory at a time."""
+
+    def _schema(self) -> Any:
+        with self._open() as reader:
+            return reader.schema
+
+    def _read(self, columns: Sequence[int], rows: int) -> Iterator[list[Any]]:
+        with self._open() as reader:
+            file = isinstance(reader, pa.RecordBatchFileReader)
+            count = reader.num_record_batches if file else 0
+            batches = (reader.get_batch(i) for i in range(count)) if file else iter(reader)
+            for number, batch in enumerate(batches, 1):
+                for start in range(0, len(batch), rows):
+                    part = batch.slice(start, rows)
+                    yield [part.column(i) for i in columns]
+                self._done = number / count if count else 0.0
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[Any]:
+        # Read, and not mapped: pages of a mapped file would count as memory of the process.
+        with pa.OSFile(str(self._path)) as file:
+            try:
+                reader = pa.ipc.open_file(file)
+            except pa.ArrowInvalid:
+                file.seek(0)
+                reader = pa.ipc.open_stream(file)
+            with reader:
+                yield reader
+
+    def _unreadable(self, error: Exception) -> UserError:
+        return UserError(f"{self.name}: it cannot be read as Arrow or Feather: {first_line(error)}.")
+
+
+def _index(schema: Any) -> set[int]:
+    """The columns that pandas made of a table's index."""
+    told = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))
+    labels = {label for label in told.get("index_columns", ()) if isinstance(label, str)}
+    return {i for i, name in enumerate(schema.names) if name in labels or name.startswith("__index_level_")}
