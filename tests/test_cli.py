@@ -19,19 +19,9 @@ from typer.testing import CliRunner
 
 import lstsq_cli
 from lstsq import Solution
-from lstsq_cli import (
-    app,
-    compare_tables,
-    comparison,
-    conformance,
-    data,
-    measure,
-    metrics,
-    peak,
-    problems,
-    solvers,
-    timing,
-)
+from lstsq_cli import app, data, problems, solvers, timing
+from lstsq_cli.compare import comparison, measure, metrics, peak, tables
+from lstsq_cli.conformance import suite
 from lstsq_cli.errors import UserError
 from lstsq_cli.tables.reading import Reading
 from lstsq_conformance import nist
@@ -311,7 +301,7 @@ class TestCompare:
         problem = problems.random(60, 40, 1e20, 0)
         shown = Console(width=width, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
         result = compare(problem)
-        compare_tables.show(result, shown, rows=12)
+        tables.show(result, shown, rows=12)
         text = shown.export_text()
         assert max(map(len, text.splitlines())) <= width
         assert "… 28 more coefficients: --rows 40 shows all" in text
@@ -348,7 +338,7 @@ class TestCompare:
         assert "-34822" in page  # Its condition number of 5e9 leaves so many digits in double precision.
 
     def test_plots_of_every_kind_of_problem(self):
-        from lstsq_cli import compare_page
+        from lstsq_cli.compare import page
 
         for problem in (
             problems.random(3000, 70, 1e20, 0),
@@ -356,10 +346,10 @@ class TestCompare:
             problems.Problem("zeros", np.zeros((3, 2)), np.ones((3, 2)), ("u", "v")),
             problems.Problem("<one>", np.ones((1, 1)), np.zeros((1, 1)), ("<u>",)),
         ):
-            page = compare_page.page(compare(problem))
-            assert len(Page(page).sources) == 4
-            assert "<one>" not in page
-            assert "<u>" not in page
+            html = page.page(compare(problem))
+            assert len(Page(html).sources) == 4
+            assert "<one>" not in html
+            assert "<u>" not in html
 
     def test_where_the_page_cannot_go_is_said_before_the_work(self, tmp_path):
         for target in (tmp_path, tmp_path / "none" / "page.html"):
@@ -373,7 +363,7 @@ class TestCompare:
         assert path.read_text() == "u,y\n1,2\n3,4\n"
 
     def test_plots_draw_once_what_they_cannot_tell_apart(self):
-        from lstsq_cli import plots
+        from lstsq_cli.compare import plots
 
         result = compare(problems.random(9, 3, 10, 0))
         twice = dataclasses.replace(result, entries=result.entries * 3)
@@ -443,14 +433,14 @@ class TestCompare:
         problem = problems.random(9, 3, 10, 0).astype("float32")
         result = comparison.compare(problem, found, refused, None, 1, False, lambda label, left: None)
         assert result.singly == ["jax svd"]
-        assert any(line.startswith("jax svd: promises no more than single") for line in compare_tables.notes(result))
+        assert any(line.startswith("jax svd: promises no more than single") for line in tables.notes(result))
         assert compare(problems.random(9, 3, 10, 0)).singly == []
 
 
 class TestConformance:
     @pytest.fixture(autouse=True)
     def _one_file_of_the_suite(self, monkeypatch):
-        monkeypatch.setattr(conformance, "SUITE", ("--pyargs", "lstsq_conformance.test_errors"))
+        monkeypatch.setattr(suite, "SUITE", ("--pyargs", "lstsq_conformance.test_errors"))
 
     def test_an_honest_backend_passes(self, monkeypatch):
         steps = []
@@ -466,8 +456,8 @@ class TestConformance:
     def test_a_wrong_one_fails_with_a_page_of_its_failures(self, tmp_path, stranger):
         environment = stranger("driver = driver.upper(); raise RuntimeError('<sorry>')")
         code = (
-            "from lstsq_cli import conformance, main; import sys\n"
-            "conformance.SUITE = ('--pyargs', 'lstsq_conformance.test_empty')\n"
+            "from lstsq_cli import main; from lstsq_cli.conformance import suite; import sys\n"
+            "suite.SUITE = ('--pyargs', 'lstsq_conformance.test_empty')\n"
             "sys.argv = ['lstsq', 'conformance', '--backend', 'strange', '--driver', 'gelsd', '--html', 'page.html']\n"
             "main()\n"
         )
@@ -486,9 +476,9 @@ class TestConformance:
 
     def test_a_backend_that_dies_has_failed_where_it_died(self, stranger, monkeypatch):
         stranger("import os; os.abort()")
-        matrix = conformance.Matrix()
-        monkeypatch.setattr(conformance, "SUITE", ("--pyargs", "lstsq_conformance.test_empty"))
-        conformance.run(matrix, ("strange", None), ["gelsd"], [], None, None, 1, lambda label, left: None)
+        matrix = suite.Matrix()
+        monkeypatch.setattr(suite, "SUITE", ("--pyargs", "lstsq_conformance.test_empty"))
+        suite.run(matrix, ("strange", None), ["gelsd"], [], None, None, 1, lambda label, left: None)
         ((_, cell),) = [(place, cell) for place, cell in matrix.cells.items() if cell.failures]
         assert cell.failures[0].test.startswith("test_empty.py::")
         assert "the process ended here with signal 6" in cell.failures[0].message
@@ -562,11 +552,12 @@ class TestEnding:
         # The command runs as it is; only what takes time is replaced by something that takes for ever.
         code = (
             "import sys, time, lstsq_cli, pathlib\n"
-            "from lstsq_cli import comparison, conformance\n"
+            "from lstsq_cli.compare import comparison\n"
+            "from lstsq_cli.conformance import suite\n"
             "def forever(*arguments):\n"
             f"    pathlib.Path({str(tmp_path / 'begun')!r}).touch()\n"
             "    time.sleep(600)\n"
-            "comparison.compare = conformance.run = forever\n"
+            "comparison.compare = suite.run = forever\n"
             "lstsq_cli.main()\n"
         )
         options = ["--nist", "Norris"] if command == "compare" else ["--backend", "numpy"]
@@ -575,9 +566,9 @@ class TestEnding:
     @pytest.mark.skipif(os.name != "posix", reason="signals")
     def test_an_interrupt_leaves_no_process_and_no_folder(self, tmp_path):
         """Only the command hears of it, as of `kill -INT`; the process that runs the suite is a test that waits."""
-        begun, suite, temporary = tmp_path / "begun", tmp_path / "test_forever.py", tmp_path / "temporary"
+        begun, tests, temporary = tmp_path / "begun", tmp_path / "test_forever.py", tmp_path / "temporary"
         temporary.mkdir()
-        suite.write_text(
+        tests.write_text(
             "import os, pathlib, time\n"
             "def test_forever():\n"
             f"    pathlib.Path({str(begun)!r}).write_text(str(os.getpid()))\n"
@@ -585,9 +576,9 @@ class TestEnding:
         )
         code = (
             "import tempfile, lstsq_cli\n"
-            "from lstsq_cli import conformance\n"
+            "from lstsq_cli.conformance import suite\n"
             f"tempfile.tempdir = {str(temporary)!r}\n"
-            f"conformance.SUITE = ({str(suite)!r},)\n"
+            f"suite.SUITE = ({str(tests)!r},)\n"
             "lstsq_cli.main()\n"
         )
         ended = _interrupted(code, "conformance", "--backend", "numpy", begun=begun)
@@ -607,7 +598,7 @@ class TestEnding:
         }
         code = (
             "import contextlib, pathlib, time, lstsq_cli, numpy\n"
-            "from lstsq_cli import comparison\n"
+            "from lstsq_cli.compare import comparison\n"
             "class Lost:\n"
             "    def __del__(self):\n"
             "        time.sleep(600)\n"

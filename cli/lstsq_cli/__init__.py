@@ -6,12 +6,10 @@ The files, in reading order:
     The commands and their options.
 `problems`, `data`
     The problem to compare on: drawn, from NIST, or from a file.
-`solvers`, `timing`, `measure`, `peak`, `metrics`
-    Who can solve it; how calls are timed; answers and times; memory; how good an answer is.
-`comparison`, `compare_tables`, `plots`, `compare_page`
-    All of it in one object; in the terminal; as plots; as a page.
-`conformance`, `recorder`, `conformance_tables`, `conformance_page`
-    Runs the suite in another process, whose pytest plugin reports each test; the support matrix of it.
+`solvers`, `timing`
+    Who can solve it; how calls are timed.
+`compare`, `conformance`
+    Folders for these two commands; each tells its files.
 `backends`
     What is installed and what is missing.
 `interrupt`, `errors`

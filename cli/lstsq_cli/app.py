@@ -177,9 +177,10 @@ def compare(
         raise UserError("--rcond: got nan, expected a number.")
     if html is not None:
         _check_writable(html, file)
-        from lstsq_cli import compare_page
+        from lstsq_cli.compare import page
 
-    from lstsq_cli import comparison, data, problems, solvers
+    from lstsq_cli import data, problems, solvers
+    from lstsq_cli.compare import comparison
 
     if file is not None:
         problem = data.read(file, reading)
@@ -197,15 +198,15 @@ def compare(
         raise UserError(f"no solver found an answer ({'; '.join(solvers.gathered(result.absent))}).")
     try:
         if html is not None:
-            _write(html, compare_page.page(result))
+            _write(html, page.page(result))
     finally:
         # Also where the page could not be written.
         if json_:
             print(json.dumps(comparison.to_json(result), allow_nan=False))
         else:
-            from lstsq_cli import compare_tables
+            from lstsq_cli.compare import tables
 
-            compare_tables.show(result, Console(highlight=False), rows)
+            tables.show(result, Console(highlight=False), rows)
 
 
 @app.command()
@@ -307,10 +308,10 @@ def conformance(
     """Hold backends to the contract, and show what each supports. Exit code 1 if a test fails."""
     if html is not None:
         _check_writable(html, xfail)
-        from lstsq_cli import conformance_page
+        from lstsq_cli.conformance import page
 
-    from lstsq_cli import conformance as suite
     from lstsq_cli import solvers
+    from lstsq_cli.conformance import suite
 
     if namespace is not None:
         if not backend or len(backend) != 1:
@@ -327,15 +328,15 @@ def conformance(
             suite.run(matrix, subject, driver or [], dtypes, kind, xfail, jobs, progress.step)
     try:
         if html is not None:
-            _write(html, conformance_page.page(matrix))
+            _write(html, page.page(matrix))
     finally:
         # Also where the page could not be written.
         if json_:
             print(json.dumps(suite.to_json(matrix)))
         else:
-            from lstsq_cli import conformance_tables
+            from lstsq_cli.conformance import tables
 
-            conformance_tables.show(matrix, Console(highlight=False))
+            tables.show(matrix, Console(highlight=False))
     if matrix.failed:
         raise typer.Exit(1)
 

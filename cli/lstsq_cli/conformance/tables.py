@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lstsq_cli.conformance import Cell, Column, Matrix
+from lstsq_cli.conformance.suite import Cell, Column, Matrix
 
 #: Of one cell: its failures are mostly one failure.
 _FAILURES = 2

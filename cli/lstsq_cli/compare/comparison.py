@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 import lstsq
-from lstsq_cli import measure, metrics, peak, timing
-from lstsq_cli.metrics import Metrics
-from lstsq_cli.peak import Peak
+from lstsq_cli import timing
+from lstsq_cli.compare import measure, metrics, peak
+from lstsq_cli.compare.metrics import Metrics
+from lstsq_cli.compare.peak import Peak
 from lstsq_cli.problems import NumpyArray, Problem
 from lstsq_cli.solvers import Refusal, Solver
 

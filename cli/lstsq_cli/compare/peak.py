@@ -4,7 +4,7 @@ A process's peak includes its imports, its input and whatever ran before, so eac
 loads the library by a tiny problem, brings its input in, and only then has its peak reset and solves. Linux can reset
 it. Elsewhere the peak is compared before and after, which is a lower bound: what was freed before may be used again.
 
-``python -m lstsq_cli.peak FOLDER < request.json`` is that process.
+``python -m lstsq_cli.compare.peak FOLDER < request.json`` is that process.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def measure(problem: Problem, solver: Solver, rcond: float | None, timeout: floa
     with interrupt.temporary_folder() as folder:
         np.save(folder / "a.npy", problem.a)
         np.save(folder / "b.npy", problem.b)
-        command = [sys.executable, "-m", "lstsq_cli.peak", str(folder)]
+        command = [sys.executable, "-m", "lstsq_cli.compare.peak", str(folder)]
         with (
             subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as child,
             interrupt.ending(child.kill),

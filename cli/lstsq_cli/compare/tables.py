@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lstsq_cli import text
-from lstsq_cli.comparison import Comparison
+from lstsq_cli.compare.comparison import Comparison
 from lstsq_cli.solvers import gathered
 from lstsq_cli.timing import BRIEF
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import lstsq
 from lstsq_cli import page as html
-from lstsq_cli.conformance import Cell, Column, Matrix
-from lstsq_cli.conformance_tables import summaries, written
+from lstsq_cli.conformance.suite import Cell, Column, Matrix
+from lstsq_cli.conformance.tables import summaries, written
 
 #: Of one cell: its failures are mostly one failure.
 _MANY = 50

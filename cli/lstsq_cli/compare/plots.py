@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lstsq_cli import text
-from lstsq_cli.comparison import Comparison
+from lstsq_cli.compare.comparison import Comparison
 from lstsq_cli.errors import UserError
 from lstsq_cli.problems import NumpyArray
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lstsq_cli import interrupt, recorder
+from lstsq_cli import interrupt
+from lstsq_cli.conformance import recorder
 from lstsq_cli.errors import UserError
 
 #: What pytest is told to collect.

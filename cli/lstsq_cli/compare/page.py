@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import lstsq
 from lstsq_cli import page as html
-from lstsq_cli import plots, text
-from lstsq_cli.compare_tables import notes
-from lstsq_cli.comparison import Comparison
+from lstsq_cli import text
+from lstsq_cli.compare import plots
+from lstsq_cli.compare.comparison import Comparison
+from lstsq_cli.compare.tables import notes
 from lstsq_cli.solvers import gathered
 
 #: More coefficients than these belong in --json.
