@@ -533,7 +533,7 @@ class TestBackends:
 
 class TestEnding:
     def test_no_traceback_and_code_2(self, tmp_path):
-        (tmp_path / "t.csv").write_text("u,y\n1,x\n")
+        (tmp_path / "t.csv").write_text("u,y\n1,x\n2,3\n")
         done = run_lstsq("compare", tmp_path / "t.csv")
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.startswith(f"lstsq: {tmp_path / 't.csv'}, line 2, column 'y': got 'x'")

@@ -1,9 +1,13 @@
-"""The command line: ``lstsq compare``, ``lstsq conformance`` and ``lstsq backends``.
+"""The command line: ``lstsq fit``, ``lstsq compare``, ``lstsq conformance`` and ``lstsq backends``.
 
 The files, in reading order:
 
 `app`
     The commands and their options.
+`tables`
+    A folder: tables from files, block by block.
+`fit`
+    A folder for this command, which reads them so.
 `problems`, `data`
     The problem to compare on: drawn, from NIST, or from a file.
 `solvers`, `timing`
