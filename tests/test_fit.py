@@ -86,6 +86,13 @@ class TestNumbers:
         assert ratio(np.ravel(found["x"]), expected.x) < 1e-7
         assert found["rcond"] == lstsq.explain(numbers[:, :3], numbers[:, 3]).rcond
 
+    @pytest.mark.parametrize("scale", [1e-200, 1e200])
+    def test_standard_errors_at_every_scale(self, save, scale):
+        u, v, y = RNG.standard_normal((3, 9))
+        plain = fitted(save({"u": u, "v": v, "y": y}))
+        scaled = fitted(save({"u": scale * u, "v": scale * v, "y": y}))
+        assert ratio(np.multiply(scale, scaled["standard_errors"]), plain["standard_errors"]) < 1e-12
+
     def test_complex_numbers(self, tmp_path):
         a = RNG.standard_normal((20, 2)) + 1j * RNG.standard_normal((20, 2))
         b = a @ np.array([1 + 1j, 2]) + 0.1
@@ -133,7 +140,7 @@ class TestCommand:
         path.write_text(",u,v,y\n0,1,2,3\n1,,5,6\n2,4,1,9\n3,5,2,1\n")
         shown = invoke(path, "--drop-missing", "--rows", 1).stdout
         assert f"{path}: target y, 3 rows, 2 columns, float64" in shown
-        assert "1 rows miss a cell and were left out" in shown
+        assert "left out: 1 row with a missing cell" in shown
         assert "left out: the column '': it numbers the rows" in shown
         assert "… 1 more: --rows 2 shows all" in shown
 

@@ -54,6 +54,7 @@ class TestText:
             ("tabs.tsv", "u\tv\ty\n1\t2\t3\n4\t5\t6\n7\t8\t10\n", {}),
             ("marked.csv", '\ufeff"u","v","y"\r\n"1",2,3\r\n\r\n4,5,6\r\n7,8,10\r\n', {}),
             ("blanks.csv", "\nu, v ,y\n 1,2 , 3\n+4,5.,6\n7,8,1e1\n", {}),
+            ("break.csv", '"u","v","y"\n"1\n",2,3\n4,5,6\n7,8,10\n', {}),
             ("comma.csv", "u;v;y\n1,0;2;3\n4;5;6\n7;8;10,00\n", {"decimal": ","}),
             ("groups.csv", 'u,v,y\n1,2,3\n4,5,6\n7,8,"0,010"\n', {"thousands": ","}),
         ],
@@ -75,6 +76,10 @@ class TestText:
         late = b"u,y\n1,2\n3,\xe9\n"
         assert "line 3: the byte 0xe9 is no utf-8" in refusal(write("l.csv", late))
         assert "--encoding latin-1" in refusal(write("l.csv", late))
+        wide = write("w.csv", text.encode("utf-16"))
+        assert "line 1: the byte 0xff is no utf-8" in refusal(wide)
+        assert "--encoding utf-16" in refusal(wide)
+        np.testing.assert_array_equal(read(wide, encoding="utf-16").a, plain.a)
         assert "there is no 'latin-99'" in _refused(encoding="latin-99")
 
     def test_truth_values_and_groups(self, write):
@@ -199,6 +204,8 @@ class TestColumns:
     def test_a_target_that_cannot_be_guessed_is_asked_for(self, write):
         message = refusal(write("t.csv", "u,y,city\n1,2,Rome\n3,5,Oslo\n"))
         assert message.endswith("which column is b? The last, 'city', holds text; say it with --target, one of u, y.")
+        message = refusal(write("t.csv", "u y\n1 2\n3 5\n"))
+        assert "no column holds numbers; the columns are u y. Expected cells with a comma" in message
 
     def test_categories_are_indicators(self, write):
         path = write("t.csv", "city,u,zone,y\nRome,1,10,2\nOslo,3,2,5\nRome,2,1,4\n,1,2,3\n")

@@ -100,10 +100,12 @@ def fit(data: Dataset, rcond: float | None, block_rows: int | None, told: Callab
     freedom = total.rows - rank
     _, singular, right = np.linalg.svd(total.a)
     kept, lost = right[:rank].conj().T, right[rank:].conj().T
-    eps = float(np.finfo(total.dtype).eps)
-    dependent = _dependent(lost, np.linalg.norm(total.a, axis=0), eps)
+    eps, tiny = float(np.finfo(total.dtype).eps), float(np.finfo(total.a.dtype).tiny)
+    # Scaled, so that no square is beyond the range.
+    largest, smallest = max(singular[0], tiny), max(singular[rank - 1], tiny) if rank else 1.0
+    dependent = _dependent(lost, np.linalg.norm(total.a / largest, axis=0), eps)
     # The roots of the diagonal of the inverse of AᴴA.
-    spread = np.linalg.norm(kept / singular[:rank], axis=1)[:, None]
+    spread = np.linalg.norm(kept * (smallest / singular[:rank]), axis=1)[:, None] / smallest
     spread[sorted(i for group in dependent for i in group)] = math.nan
     deviation = np.sqrt(residuals / freedom) if freedom else np.full(residuals.shape, math.nan)
     return Fit(

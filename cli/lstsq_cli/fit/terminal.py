@@ -48,9 +48,9 @@ def show(fit: Fit, console: Console, rows: int) -> None:
 
 def headline(fit: Fit) -> str:
     """Target and size, in a line."""
-    n, target = len(fit.columns), ", ".join(fit.target)
+    target = ", ".join(fit.target)
     weights = f", weights {fit.weights}" if fit.weights else ""
-    return f"target {target}, {fit.rows} rows, {n} column{'s' if n != 1 else ''}{weights}, {fit.dtype}"
+    return f"target {target}, {_counted(fit.rows, 'row')}, {_counted(len(fit.columns), 'column')}{weights}, {fit.dtype}"
 
 
 def facts(fit: Fit) -> Iterator[str]:
@@ -59,15 +59,19 @@ def facts(fit: Fit) -> Iterator[str]:
     several = len(fit.target) > 1
     for name, squares, deviation in zip(fit.target, fit.residuals.tolist(), fit.deviations.tolist()):
         of = f" of {name}" if several else ""
-        told = f"standard deviation {deviation:.6g}" if fit.freedom else "every row is met, so there are no errors"
+        told = (
+            f"standard deviation {deviation:.6g}"
+            if fit.freedom
+            else "every row is met, so there are no standard errors"
+        )
         yield (
             f"{'weighted ' if fit.weights else ''}residual sum of squares{of} {squares:.10g}, "
-            f"{fit.freedom} degrees of freedom, {told}"
+            f"{_counted(fit.freedom, 'degree')} of freedom, {told}"
         )
     if fit.dropped:
-        yield f"{fit.dropped} rows miss a cell and were left out"
+        yield f"left out: {_counted(fit.dropped, 'row')} with a missing cell"
     if fit.weightless:
-        yield f"{fit.weightless} rows have the weight 0 and were left out"
+        yield f"left out: {_counted(fit.weightless, 'row')} of weight 0"
     for told in fit.left_out:
         yield f"left out: the column {told}"
 
@@ -84,3 +88,7 @@ def warnings(fit: Fit) -> Iterator[str]:
             f"{named} depend on each other: the data do not determine their coefficients. Shown is the solution of "
             "minimum norm; leave one out with --drop."
         )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' if count != 1 else ''}"

@@ -129,6 +129,11 @@ def _guessed(table: Table, free: Sequence[int], categorical: set[int]) -> int:
         raise UserError(
             f"{table.name}: no column is left for b; the columns are {_listed(table.names)}. Say which, with --target."
         )
+    if all(table.kinds[i] != NUMBERS for i in candidates):
+        raise UserError(
+            f"{table.name}: no column holds numbers; the columns are {_listed(table.names)}. Expected cells with a "
+            "comma, a semicolon, a tab or | between them, and a column of numbers for b."
+        )
     last = candidates[-1]
     if table.kinds[last] != NUMBERS:
         raise UserError(

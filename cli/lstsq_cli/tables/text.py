@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -46,9 +47,10 @@ class TextTable(Table):
         self._size, self._file = path.stat().st_size, None
         with self._open() as file:
             try:
-                head = next((line for line in file if line.strip()), "")
                 # Of two that are as frequent the comma is a decimal one.
-                self._delimiter = max(_DELIMITERS.replace(reading.decimal, ""), key=head.count)
+                marks = _DELIMITERS.replace(reading.decimal, "")
+                head = next((line for line in file if any(mark in line for mark in marks)), "")
+                self._delimiter = max(marks, key=head.count)
                 file.seek(0)
                 first = next((row for row in csv.reader(file, delimiter=self._delimiter) if row), None)
             except UnicodeError as error:
@@ -155,14 +157,17 @@ class TextTable(Table):
 
     def _in_another_encoding(self) -> UserError:
         with self._open_bytes() as file:
+            likely = "--encoding latin-1 or --encoding cp1252"
             for number, line in enumerate(file, 1):
+                if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                    likely = "--encoding utf-16"
                 try:
                     line.decode(self._encoding)
                 except UnicodeError as error:
                     shown = getattr(error, "object", line)[getattr(error, "start", 0) :][:1].hex()
                     return UserError(
                         f"{self.name}, line {number}: the byte 0x{shown} is no {self._reading.encoding}; expected text "
-                        "in that encoding. Name the file's, such as --encoding latin-1 or --encoding cp1252."
+                        f"in that encoding. Name the file's, such as {likely}."
                     )
         return UserError(f"{self.name}: it is not in the encoding {self._reading.encoding}; give its --encoding.")
 
