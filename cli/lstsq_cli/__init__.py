@@ -18,8 +18,8 @@ The files, in reading order:
     What is installed and what is missing.
 `interrupt`, `errors`
     What ends a command early.
-`text`, `page`
-    How numbers and pages are written.
+`text`, `page`, `output`
+    How numbers, pages and the output are written.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from lstsq_cli import output
 from lstsq_cli.errors import UserError, first_line
 from lstsq_cli.tables.reading import Reading
 
@@ -75,10 +76,13 @@ ProblemOf = Annotated[
 
 def run() -> int:
     """Run the command line; the exit code."""
+    output.prepare()
     try:
         code = app(prog_name="lstsq", standalone_mode=True)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 2 if end.code else 0
+    finally:
+        output.flush()
     return code if isinstance(code, int) else 0
 
 
@@ -96,8 +100,7 @@ def told(command: Callable[..., None]) -> Callable[..., None]:
         except MemoryError as error:
             _say(f"out of memory: {first_line(error)}")
         except BrokenPipeError:
-            # Whoever read our output (`| head`) has gone; the interpreter must not try to flush it again.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            output.nobody_reads()
 
     return wrapper
 
@@ -105,6 +108,29 @@ def told(command: Callable[..., None]) -> Callable[..., None]:
 def _say(message: str) -> None:
     print(f"lstsq: {message}", file=sys.stderr)
     raise typer.Exit(2)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import lstsq
+
+        print(f"lstsq {lstsq.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+@told
+def every_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """See that the settings that every command heeds are possible."""
+    threads = os.environ.get("LSTSQ_NUM_THREADS", "")
+    if threads and not threads.isdecimal():
+        raise UserError(
+            f"LSTSQ_NUM_THREADS: got {threads!r}, expected a number of threads, or nothing for one on each core."
+        )
 
 
 @app.command()
