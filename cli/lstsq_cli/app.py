@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from lstsq_cli import output
+from lstsq_cli import about, output
 from lstsq_cli.errors import UserError, first_line
 from lstsq_cli.tables.reading import Reading
 
@@ -228,7 +228,7 @@ def compare(
     finally:
         # Also where the page could not be written.
         if json_:
-            print(json.dumps(comparison.to_json(result), allow_nan=False))
+            print(json.dumps({**comparison.to_json(result), "made_by": about.about()}, allow_nan=False))
         else:
             from lstsq_cli.compare import tables
 
@@ -297,7 +297,7 @@ def fit(
     finally:
         # Also where the page could not be written.
         if json_:
-            print(json.dumps(estimate.to_json(result), allow_nan=False))
+            print(json.dumps({**estimate.to_json(result), "made_by": about.about()}, allow_nan=False))
         else:
             from lstsq_cli.fit import terminal
 
@@ -358,7 +358,7 @@ def conformance(
     finally:
         # Also where the page could not be written.
         if json_:
-            print(json.dumps(suite.to_json(matrix)))
+            print(json.dumps({**suite.to_json(matrix), "made_by": about.about()}))
         else:
             from lstsq_cli.conformance import tables
 
@@ -374,7 +374,7 @@ def backends(json_: Annotated[bool, typer.Option("--json", help="Print JSON, and
     from lstsq_cli import backends as survey
 
     if json_:
-        print(json.dumps(survey.to_json()))
+        print(json.dumps({**survey.to_json(), "made_by": about.about()}))
     else:
         survey.show(Console(highlight=False))
 

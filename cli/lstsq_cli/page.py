@@ -8,17 +8,28 @@ import importlib.resources
 import re
 from collections.abc import Iterable, Sequence
 
+from lstsq_cli import about
+
 
 def document(title: str, body: Iterable[str]) -> str:
-    """The whole page; `body` is HTML, `title` is not."""
+    """The whole page, with what it was made by below; `body` is HTML, `title` is not."""
     style = (importlib.resources.files("lstsq_cli") / "page.css").read_text(encoding="utf-8")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        # Else a browser asks for it where the page lies.
+        '<link rel="icon" href="data:,">\n'
         f"<title>{escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n"
         + "\n".join(body)
+        + _made_by()
         + "\n</body>\n</html>\n"
     )
+
+
+def _made_by() -> str:
+    rows = "\n".join(f"<dt>{escape(name)}</dt><dd>{escape(told)}</dd>" for name, told in about.lines(about.about()))
+    return f'\n<footer>\n<h2>Made by</h2>\n<dl class="soft">\n{rows}\n</dl>\n</footer>'
 
 
 def escape(text: str) -> str:
@@ -32,9 +43,9 @@ def prose(text: str) -> str:
 
 
 def cell(text: str, kind: str = "") -> str:
-    """A cell of a table: text, and how it is meant: good, bad, dim, text."""
+    """A cell of a table, and how it is meant: good, bad, dim; or text, which is prose."""
     attribute = f' class="{kind}"' if kind else ""
-    return f"<td{attribute}>{escape(text)}</td>"
+    return f"<td{attribute}>{prose(text) if kind == 'text' else escape(text)}</td>"
 
 
 def table(head: Sequence[str], rows: Iterable[Iterable[str]], *, prose: bool = False) -> str:

@@ -113,6 +113,11 @@ class Comparison:
         return min(1.0, self.eps * size / residual) if residual > 0 else 1.0
 
     @property
+    def is_exact(self) -> bool:
+        """Whether the fit is exact: then its residual is itself rounding, and the optimality says nothing."""
+        return self.best_optimality > 1e-3
+
+    @property
     def singly(self) -> list[str]:
         """Solvers of a problem in single precision that do not promise to compute in double."""
         single = self.dtype in ("float32", "complex64")

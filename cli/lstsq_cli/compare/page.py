@@ -33,7 +33,7 @@ def _body(comparison: Comparison) -> Iterator[str]:
     yield "<h2>Solvers</h2>"
     yield _solvers(comparison)
     for sentence in gathered(comparison.absent):
-        yield f'<p class="soft">Not here: {html.escape(sentence)}</p>'
+        yield f'<p class="soft">Not here: {html.prose(sentence)}</p>'
     yield '<div class="plots">'
     yield html.figure(
         plots.singular_values(comparison),
@@ -46,11 +46,15 @@ def _body(comparison: Comparison) -> Iterator[str]:
         "Residuals",
         "b − Ax in each row. Solvers that lie on top of each other are drawn once.",
     )
+    optimality = (
+        "The fit is exact: its residual is rounding, so that the optimality says nothing and is not drawn."
+        if comparison.is_exact
+        else f"Rounding x alone may make the optimality {text.small(comparison.best_optimality)} here."
+    )
     yield html.figure(
         plots.errors(comparison),
         "Errors",
-        "Further left is better. The backward error of a stable solver is at most a little above eps; rounding x alone "
-        f"may make the optimality {text.small(comparison.best_optimality)} here.",
+        "Further left is better. The backward error of a stable solver is at most a little above eps. " + optimality,
     )
     if len(comparison.entries) > 1:
         yield html.figure(
@@ -67,7 +71,7 @@ def _body(comparison: Comparison) -> Iterator[str]:
         yield f'<p class="soft">The first {_ROWS} of {n * k}; --json has all.</p>'
     yield '<h2>What the numbers mean</h2><div class="notes">'
     for line in notes(comparison):
-        yield f"<p>{html.escape(line)}</p>"
+        yield f"<p>{html.prose(line)}</p>"
     yield "</div>"
 
 

@@ -77,7 +77,9 @@ def errors(comparison: Comparison) -> str:
         figure, axes = _figure(1.3 + 0.32 * len(labels))
         place = np.arange(len(labels))
         told = [entry.metrics for entry in comparison.entries]
-        values = {"backward error": [m.backward_error for m in told], "optimality": [m.optimality for m in told]}
+        values = {"backward error": [m.backward_error for m in told]}
+        if not comparison.is_exact:
+            values["optimality"] = [m.optimality for m in told]
         # A zero has no place on this axis; it is put at its left end.
         least = min([v for row in values.values() for v in row if v > 0], default=comparison.eps) / 10
         for (name, row), colour, marker in zip(values.items(), _COLOURS, "os"):
@@ -124,7 +126,9 @@ def agreement(comparison: Comparison) -> str:
             for j in range(count):
                 if i != j:
                     colour = "white" if shown[i, j] < 0.6 * best else "black"
-                    axes.text(j, i, f"{shown[i, j]:.1f}", ha="center", va="center", color=colour, fontsize=9)
+                    # Where there are many, there is room for whole digits alone.
+                    digits = f"{shown[i, j]:.1f}" if count <= 9 else f"{int(shown[i, j])}"
+                    axes.text(j, i, digits, ha="center", va="center", color=colour, fontsize=9)
         axes.set_xticks(range(count), labels, rotation=40, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(count), labels)
         axes.spines[:].set_visible(False)
@@ -207,5 +211,6 @@ def _legend(figure: Figure, axes: Any) -> None:
 
 def _svg(figure: Figure) -> str:
     out = io.StringIO()
-    figure.savefig(out, format="svg", metadata={"Date": None})
+    # Without a background: the page has one, light or dark.
+    figure.savefig(out, format="svg", metadata={"Date": None}, transparent=True)
     return out.getvalue()

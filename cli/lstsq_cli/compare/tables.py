@@ -57,7 +57,9 @@ def notes(comparison: Comparison) -> Iterator[str]:
         "‖Aᴴr‖ / (‖A‖ ‖r‖). In both, singular values at or below the cutoff count as zero."
     )
     best = comparison.best_optimality
-    more = " The residual is itself rounding, so it says nothing: the backward error does." if best > 1e-3 else ""
+    more = (
+        " The residual is itself rounding, so it says nothing: the backward error does." if comparison.is_exact else ""
+    )
     yield f"optimality: rounding x alone may make it {text.small(best)} here, whoever solves.{more}"
     if comparison.singly and len(comparison.singly) < len(comparison.entries):
         yield (
