@@ -396,11 +396,10 @@ class TestCompare:
     def test_plots_draw_once_what_they_cannot_tell_apart(self):
         from lstsq_cli.compare import plots
 
-        result = compare(problems.random(9, 3, 10, 0))
-        twice = dataclasses.replace(result, entries=result.entries * 3)
+        labels = ["numpy gelsd"] * 3
         same = np.array([1.0, 5.0, np.nan])
-        assert plots._told_apart(twice, [same, same + 0.03, same]) == [("all 3 solvers", 0)]
-        told = plots._told_apart(twice, [same, same + 0.3, same - 0.01])
+        assert plots._told_apart(labels, [same, same + 0.03, same]) == [("all 3 solvers", 0)]
+        told = plots._told_apart(labels, [same, same + 0.3, same - 0.01])
         assert told == [("numpy gelsd, numpy gelsd", 0), ("numpy gelsd", 1)]
 
     def test_a_driver_that_declines_is_told_from_one_that_fails(self, monkeypatch):
@@ -453,8 +452,10 @@ class TestCompare:
 
     def test_excess_is_held_against_the_gap_at_the_cutoff(self):
         result = compare(problems.random(9, 3, 1e20, 0))
-        wide = dataclasses.replace(result, s=np.array([1.0, 0.5, 1e-17]), rank=2)
-        narrow = dataclasses.replace(result, s=np.array([1.0, 2e-14, 1e-14]), rank=2)
+        wide, narrow = (
+            dataclasses.replace(result, truth=dataclasses.replace(result.truth, s=np.array(s), rank=2))
+            for s in ([1.0, 0.5, 1e-17], [1.0, 2e-14, 1e-14])
+        )
         assert (wide.is_large_excess(1e-12), narrow.is_large_excess(1e-12)) == (True, False)
         assert narrow.is_large_excess(0.9) is False
         assert wide.is_large_excess(1e-15) is False
