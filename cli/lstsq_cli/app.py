@@ -167,6 +167,14 @@ def compare(
         list[str] | None, typer.Option(metavar="NAME", help="Only this backend, or library such as cupy (repeatable).")
     ] = None,
     driver: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this driver (repeatable).")] = None,
+    peers: Annotated[
+        bool | None,
+        typer.Option(
+            "--peers/--no-peers",
+            help="The other libraries' own functions, too. Default: where no --backend and no --driver is named.",
+            show_default=False,
+        ),
+    ] = None,
     device: Annotated[
         Device | None,
         typer.Option(help="What to solve on. Default: where each library puts its arrays.", case_sensitive=False),
@@ -185,7 +193,7 @@ def compare(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with plots.")] = None,
 ) -> None:
-    """Solve one problem with every installed backend and driver, and compare answers, errors, time and memory.
+    """Solve one problem with every solver that is installed, and say who is right, in how many digits, and how fast.
 
     The problem is a FILE, or --nist NAME, or --random M N.
     """
@@ -218,6 +226,9 @@ def compare(
     problem = problem.astype(dtype.value if dtype else problems.default_dtype(problem))
     kind = device.kind if device else None
     found, refused = solvers.find(backend or [], driver or [], problem.a.dtype.name, kind)
+    if peers if peers is not None else not (backend or driver):
+        theirs, without = solvers.find_peers(problem.a.dtype.name, kind)
+        found, refused = found + theirs, refused + without
     with _Progress(f"{len(found)} solvers") as progress:
         result = comparison.compare(problem, found, refused, rcond, repeats, memory, progress.step)
     if not result.entries:

@@ -32,6 +32,19 @@ class Problem:
     dropped: int = 0
     left_out: tuple[str, ...] = ()
 
+    @property
+    def headline(self) -> str:
+        """Size and target, in a line."""
+        (m, n), k = self.a.shape, self.b.shape[1]
+        target = f", {k} right-hand sides" if k > 1 else f", target {self.target}" if self.target else ""
+        return f"{m} × {n}{target}"
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """What of a file is not in it, a line each."""
+        rows = f"left out: {self.dropped} row{'s' if self.dropped > 1 else ''} with a missing cell"
+        return (*([rows] if self.dropped else []), *(f"left out: the column {told}" for told in self.left_out))
+
     def astype(self, dtype: str) -> Problem:
         """The problem rounded to this dtype.
 

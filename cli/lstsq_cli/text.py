@@ -33,6 +33,11 @@ def small(value: float) -> str:
     return "0" if value == 0 else f"{value:.1e}" if math.isfinite(value) else str(value)
 
 
+def digits(value: float | None) -> str:
+    """A number of digits, or that there are none to count."""
+    return "–" if value is None else f"{value:.1f}"
+
+
 def number(value: Any, precision: int = 10) -> str:
     """A real or complex number with this many digits."""
     if isinstance(value, complex):

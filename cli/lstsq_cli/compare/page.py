@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import lstsq
 from lstsq_cli import page as html
 from lstsq_cli import text
-from lstsq_cli.compare import plots
+from lstsq_cli.compare import plots, verdict
 from lstsq_cli.compare.comparison import Comparison
 from lstsq_cli.compare.tables import notes
 from lstsq_cli.solvers import gathered
@@ -23,13 +22,19 @@ def page(comparison: Comparison) -> str:
 
 
 def _body(comparison: Comparison) -> Iterator[str]:
-    m, n = comparison.shape
-    k = comparison.problem.b.shape[1]
+    n, k = comparison.shape[1], comparison.problem.b.shape[1]
     yield f"<h1>{html.escape(comparison.problem.name)}</h1>"
-    sides = f", {k} right-hand sides" if k > 1 else ""
-    facts = f"{m} × {n}{sides}, {comparison.dtype}{comparison.where}"
+    facts = f"{comparison.problem.headline}, {comparison.dtype}{comparison.where}"
     facts += f"; rank {comparison.rank}, cutoff {comparison.rcond:.3g} σ₁"
-    yield f'<p class="soft">{facts}; lstsq {html.escape(lstsq.__version__)}</p>'
+    yield f'<p class="soft">{html.escape(facts)}</p>'
+    for line in comparison.problem.losses:
+        yield f'<p class="soft">{html.escape(line)}</p>'
+    yield f'<p class="soft">Truth: {html.escape(comparison.truth.method)}</p>'
+    yield '<ul class="verdict">'
+    for sentence in verdict.lines(comparison):
+        head, _, rest = sentence.partition(":")
+        yield f"<li><strong>{html.escape(head)}</strong>:{html.escape(rest)}</li>"
+    yield "</ul>"
     yield "<h2>Solvers</h2>"
     yield _solvers(comparison)
     for sentence in gathered(comparison.absent):
@@ -67,6 +72,10 @@ def _body(comparison: Comparison) -> Iterator[str]:
     yield "</div>"
     yield "<h2>Coefficients</h2>"
     yield _coefficients(comparison)
+    alike = verdict.alike(comparison)
+    if alike:
+        within = ", ".join(entry.label for entry in alike)
+        yield f'<p class="soft">Within rounding of the truth: {html.escape(within)}.</p>'
     if n * k > _ROWS:
         yield f'<p class="soft">The first {_ROWS} of {n * k}; --json has all.</p>'
     yield '<h2>What the numbers mean</h2><div class="notes">'
@@ -77,24 +86,33 @@ def _body(comparison: Comparison) -> Iterator[str]:
 
 def _solvers(comparison: Comparison) -> str:
     known, deficient = comparison.problem.known is not None, comparison.rank < comparison.shape[1]
-    head = ["solver", "rank", "condition", "residual", "backward", "optimality"]
-    head += [*(["excess"] if deficient else []), "time", "time, all", *(["memory"] if comparison.memory else [])]
+    head = ["solver", "rank", "digits of x", "digits of residual"]
+    head += [*([f"digits of {comparison.problem.known_by}"] if known else []), "condition", "residual", "backward"]
+    head += ["optimality", *(["excess"] if deficient else []), "time", "time, all"]
+    head += ["memory"] if comparison.memory else []
     rows = []
     for entry in comparison.entries:
-        told = entry.metrics
+        told, judged = entry.metrics, verdict.of(comparison, entry)
+        bad = "" if judged.kind == verdict.RIGHT else "bad"
         row = [
-            html.cell(entry.label),
-            html.cell(str(entry.rank), "" if entry.rank == comparison.rank else "bad"),
-            html.cell(f"{entry.condition:.3g}"),
+            html.cell(entry.label, bad),
+            html.cell("–" if entry.rank is None else str(entry.rank), _rank(comparison, entry.rank)),
+            html.cell(text.digits(entry.x_digits), bad),
+            html.cell(text.digits(entry.residual_digits)),
+            *([html.cell(text.digits(entry.known_digits))] if known else []),
+            html.cell("–" if entry.condition is None else f"{entry.condition:.3g}"),
             html.cell(f"{told.residual:.6g}"),
             _error(told.backward_error, comparison.is_large(told.backward_error)),
-            html.cell(text.small(told.optimality)),
+            html.cell("–" if comparison.is_exact else text.small(told.optimality)),
         ]
         row += [_error(told.excess, comparison.is_large_excess(told.excess))] if deficient else []
         row += [html.cell(text.seconds(entry.time_x)), html.cell(text.seconds(entry.time_all))]
-        row += [html.cell(text.size(entry.peak.bytes))] if comparison.memory else []
-        rows.append([*row, html.cell(f"{entry.known_digits:.1f}")] if known else row)
-    return html.table([*head, f"digits of {comparison.problem.known_by}"] if known else head, rows)
+        rows.append([*row, html.cell(text.size(entry.peak.bytes))] if comparison.memory else row)
+    return html.table(head, rows)
+
+
+def _rank(comparison: Comparison, rank: int | None) -> str:
+    return "" if rank in (None, comparison.rank) else "bad"
 
 
 def _error(value: float, large: bool) -> str:
@@ -105,11 +123,11 @@ def _coefficients(comparison: Comparison) -> str:
     problem, precision = comparison.problem, text.precision(comparison.dtype) + 2
     k = problem.b.shape[1]
     names = [f"{name}, b{j}" if k > 1 else name for name in problem.columns for j in range(k)][:_ROWS]
-    columns = {problem.known_by: problem.known} if problem.known is not None else {}
-    columns |= {entry.label: entry.x for entry in comparison.entries}
-    values = [x.ravel()[:_ROWS].tolist() for x in columns.values() if x is not None]
-    rows = (
-        [html.cell(name), *(html.cell(text.number(column[i], precision)) for column in values)]
-        for i, name in enumerate(names)
-    )
+    truth = comparison.truth.solution.x
+    columns = {"truth": [text.number(value, precision) for value in truth.ravel()[:_ROWS].tolist()]}
+    if problem.known is not None:
+        columns[problem.known_by] = [text.number(value, precision) for value in problem.known.ravel()[:_ROWS].tolist()]
+    for entry in verdict.unlike(comparison):
+        columns[f"{entry.label} − truth"] = [text.number(v, 3) for v in (entry.x - truth).ravel()[:_ROWS].tolist()]
+    rows = ([html.cell(name), *(html.cell(column[i]) for column in columns.values())] for i, name in enumerate(names))
     return html.table(["coefficient", *columns], rows)
