@@ -112,31 +112,43 @@ class ArrowTable(_Columns):
     """A file of Arrow's, as Feather's is, or a stream in a file; a batch of it is in memory at a time."""
 
     def _schema(self) -> Any:
-        with self._open() as reader:
-            return reader.schema
+        # What a file ends with, a stream does not have.
+        try:
+            with self._open_file() as reader:
+                self._count, schema = reader.num_record_batches, reader.schema
+        except pa.ArrowInvalid:
+            self._count = None
+            with self._open_stream() as reader:
+                schema = reader.schema
+        return schema
 
     def _read(self, columns: Sequence[int], rows: int) -> Iterator[list[Any]]:
-        with self._open() as reader:
-            file = isinstance(reader, pa.RecordBatchFileReader)
-            count = reader.num_record_batches if file else 0
-            batches = (reader.get_batch(i) for i in range(count)) if file else iter(reader)
-            for number, batch in enumerate(batches, 1):
-                for start in range(0, len(batch), rows):
-                    part = batch.slice(start, rows)
-                    yield [part.column(i) for i in columns]
-                self._done = number / count if count else 0.0
+        for batch in self._stream() if self._count is None else self._batches_of_file(self._count):
+            for start in range(0, len(batch), rows):
+                part = batch.slice(start, rows)
+                yield [part.column(i) for i in columns]
+
+    def _batches_of_file(self, count: int) -> Iterator[Any]:
+        for number in range(count):
+            # Opened anew: pages of a mapping stay in memory as long as it does.
+            with self._open_file() as reader:
+                yield reader.get_batch(number)
+            self._done = (number + 1) / count
+
+    def _stream(self) -> Iterator[Any]:
+        with self._open_stream() as reader:
+            yield from reader
 
     @contextlib.contextmanager
-    def _open(self) -> Iterator[Any]:
-        # Read, and not mapped: pages of a mapped file would count as memory of the process.
-        with pa.OSFile(str(self._path)) as file:
-            try:
-                reader = pa.ipc.open_file(file)
-            except pa.ArrowInvalid:
-                file.seek(0)
-                reader = pa.ipc.open_stream(file)
-            with reader:
-                yield reader
+    def _open_file(self) -> Iterator[Any]:
+        # Mapped: a batch may be larger than memory.
+        with pa.memory_map(str(self._path)) as file, pa.ipc.open_file(file) as reader:
+            yield reader
+
+    @contextlib.contextmanager
+    def _open_stream(self) -> Iterator[Any]:
+        with pa.OSFile(str(self._path)) as file, pa.ipc.open_stream(file) as reader:
+            yield reader
 
     def _unreadable(self, error: Exception) -> UserError:
         return UserError(f"{self.name}: it cannot be read as Arrow or Feather: {first_line(error)}.")
