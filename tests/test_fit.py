@@ -9,6 +9,9 @@ from typer.testing import CliRunner
 
 import lstsq
 from lstsq_cli import app
+from lstsq_cli.fit import estimate
+from lstsq_cli.tables import dataset
+from lstsq_cli.tables.reading import Reading
 from lstsq_conformance import nist
 
 pytest.importorskip("pyarrow")
@@ -150,6 +153,17 @@ class TestCommand:
         found = fitted(*parts, "--block-rows", 4)
         assert ratio(np.ravel(found["x"]), lstsq.lstsq(numbers[:, :2], numbers[:, 2]).x) < 1e-13
         assert (found["rows"], found["files"]) == (30, [str(part) for part in parts])
+
+    def test_progress_goes_from_nothing_to_all(self, save):
+        paths = [save({"u": np.arange(50.0), "y": np.arange(50.0)}, f"{i}.csv") for i in range(2)]
+        told = []
+        with dataset.opened(paths, Reading()) as data:
+            estimate.fit(data, None, 10, lambda part, rows: told.append((part, rows)))
+        parts, rows = zip(*told)
+        assert list(rows) == [0, 10, 20, 30, 40, 50, 60, 70, 80, 90]
+        assert list(parts) == sorted(parts)
+        assert parts[0] >= 0
+        assert parts[-1] == 1
 
     def test_nothing_is_printed_as_an_answer_where_a_row_is_malformed(self, save):
         paths = [save({"u": np.arange(9.0), "y": np.arange(9.0)}, f"{i}.csv") for i in range(2)]

@@ -231,6 +231,15 @@ class TestColumns:
                 problem.a.argmax(axis=1), [1, 0, 1] if columns == ("g=a", "g=b") else [0, 1, 0]
             )
 
+    def test_names_are_no_categories(self, write, tmp_path):
+        rows = [f"name{i},{i}" for i in range(1001)]
+        path = write("t.csv", "\n".join(["g,y", *rows]))
+        message = "the column 'g' has more than 1000 different cells"
+        assert message in refusal(path, categorical=["g"])
+        assert len(read(write("t.csv", "\n".join(["g,y", *rows[1:]])), categorical=["g"]).columns) == 1000
+        np.save(tmp_path / "t.npy", np.arange(2002.0).reshape(-1, 2))
+        assert "'column 0' has more than 1000" in refusal(tmp_path / "t.npy", categorical=["0"])
+
     def test_other_types_are_refused_by_name(self, tmp_path):
         columns = {"u": [1, 2], "when": pa.array([1, 2], pa.timestamp("ms")), "y": [1.0, 2.0]}
         path = parquet(tmp_path / "t.parquet", columns)

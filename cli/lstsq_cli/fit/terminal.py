@@ -22,7 +22,7 @@ def show(fit: Fit, console: Console, rows: int) -> None:
     console.print(Text.assemble((fit.name, "bold"), f": {headline(fit)}"), soft_wrap=True)
     console.print()
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
-    table.add_column("coefficient")
+    table.add_column("coefficient", overflow="fold")
     several = len(fit.target) > 1
     for name in fit.target:
         table.add_column(Text(f"of {name}" if several else "value"), justify="right", no_wrap=True)

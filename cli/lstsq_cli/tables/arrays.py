@@ -44,12 +44,14 @@ class ArrayTable(Table):
             self._done = min(1.0, (start + rows) / self.rows) if self.rows else 1.0
             yield block
 
-    def distinct(self, column: int) -> set[str]:
+    def distinct(self, column: int, most: int) -> set[str]:
         """As of every table."""
         found: set[str] = set()
         for start in range(0, self.rows or 0, _MANY):
             numbers = np.unique(self._block([column], start, start + _MANY))
             found |= {_shown(number) for number in numbers[~np.isnan(numbers)]}
+            if len(found) > most:
+                break
         return found
 
     def read(self) -> float:

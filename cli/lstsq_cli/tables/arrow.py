@@ -56,12 +56,14 @@ class _Columns(Table):
                 ]
             )
 
-    def distinct(self, column: int) -> set[str]:
+    def distinct(self, column: int, most: int) -> set[str]:
         """As of every table."""
         found: set[str] = set()
         for (cells,) in self._batches([column], _MANY):
-            found |= set(pc.unique(as_text(cells)).to_pylist())
-        return found - {None}
+            found |= set(pc.unique(as_text(cells)).drop_null().to_pylist())
+            if len(found) > most:
+                break
+        return found
 
     def read(self) -> float:
         """As of every table."""

@@ -158,11 +158,10 @@ def _levels(tables: Sequence[Table], name: str, column: int, first: Table) -> tu
     found: set[str] = set()
     for table in tables:
         named = table.named and table.names.count(name) == 1
-        found |= table.distinct(table.names.index(name) if named else column)
+        found |= table.distinct(table.names.index(name) if named else column, _LEVELS)
     if len(found) > _LEVELS:
         raise UserError(
-            f"{first.name}: --categorical: the column {name!r} has {len(found)} different cells; expected at most "
-            f"{_LEVELS}."
+            f"{first.name}: --categorical: the column {name!r} has more than {_LEVELS} different cells; expected fewer."
         )
     try:
         return tuple(sorted(found, key=float))

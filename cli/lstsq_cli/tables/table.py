@@ -44,8 +44,8 @@ class Table(ABC):
         """
 
     @abstractmethod
-    def distinct(self, column: int) -> set[str]:
-        """The different cells of a column, without the missing ones."""
+    def distinct(self, column: int, most: int) -> set[str]:
+        """The different cells of a column, without the missing ones; no more are looked for if there are too many."""
 
     @abstractmethod
     def read(self) -> float:

@@ -22,7 +22,7 @@ from lstsq_cli.tables.reading import Reading
 from lstsq_cli.tables.table import NUMBERS, TEXT, Table
 
 #: So many bytes of the file are parsed at a time. Smaller costs time, larger memory.
-_BLOCK = 1 << 22
+_BLOCK = 1 << 20
 #: So many rows say what a column holds.
 _FEW = 1000
 _DELIMITERS = ";\t,|"
@@ -85,12 +85,14 @@ class TextTable(Table):
                 ]
             )
 
-    def distinct(self, column: int) -> set[str]:
+    def distinct(self, column: int, most: int) -> set[str]:
         """As of every table."""
         found: set[str] = set()
         for (cells,) in self._batches([column]):
-            found |= set(pc.unique(as_text(cells)).to_pylist())
-        return found - {None}
+            found |= set(pc.unique(as_text(cells)).drop_null().to_pylist())
+            if len(found) > most:
+                break
+        return found
 
     def read(self) -> float:
         """As of every table."""
