@@ -80,7 +80,8 @@ class TestText:
         assert "line 1: the byte 0xff is no utf-8" in refusal(wide)
         assert "--encoding utf-16" in refusal(wide)
         np.testing.assert_array_equal(read(wide, encoding="utf-16").a, plain.a)
-        assert "there is no 'latin-99'" in _refused(encoding="latin-99")
+        for name in ("latin-99", "base64"):
+            assert f"there is no '{name}'" in _refused(encoding=name)
 
     def test_truth_values_and_groups(self, write):
         problem = read(write("t.csv", "u,v,y\nTrue,1'000,1\nFALSE,2'000'000.5,2\ntrue,3,4\n"), thousands="'")
@@ -271,6 +272,15 @@ class TestFormats:
             np.testing.assert_array_equal(np.hstack([problem.a, problem.b]), expected)
             with dataset.opened([tmp_path / name], Reading()) as opened:
                 assert [len(a) for a, _ in opened.blocks(1)] == [1, 1, 1]
+
+    def test_names_that_are_there_twice(self, write, tmp_path):
+        table = pa.table([pa.array([1.0, 2]), pa.array([3.0, 4]), pa.array([5.0, 6])], names=["u", "u", "y"])
+        pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / "t.parquet")
+        assert "several columns are called 'u'" in refusal(tmp_path / "t.parquet")
+        with pa.OSFile(str(tmp_path / "t.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+        for path in (tmp_path / "t.arrow", write("t.csv", "u,u,y\n1,3,5\n2,4,6\n")):
+            np.testing.assert_array_equal(read(path).a, [[1, 3], [2, 4]])
 
     def test_dtypes_are_kept(self, tmp_path):
         numbers = RNG.standard_normal((6, 3))

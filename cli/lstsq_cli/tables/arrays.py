@@ -64,7 +64,7 @@ class ArrayTable(Table):
             mine = [i - first for i in columns if first <= i < first + array.shape[1]]
             parts.append(array.rows(start, stop)[:, mine])
             first += array.shape[1]
-        block = np.hstack(parts)
+        block = parts[0] if len(parts) == 1 else np.hstack(parts)
         # A block may be given NaN and indices later on.
         return block if block.dtype.kind in "fc" else block.astype(float)
 

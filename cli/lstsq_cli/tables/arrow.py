@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -90,8 +91,12 @@ class ParquetTable(_Columns):
 
     def _schema(self) -> Any:
         with self._open() as file:
-            self.rows = file.metadata.num_rows
-            return file.schema_arrow
+            self.rows, schema = file.metadata.num_rows, file.schema_arrow
+        # pyarrow takes the columns of a file by their names.
+        twice = [name for name, count in Counter(schema.names).items() if count > 1]
+        if twice:
+            raise UserError(f"{self.name}: several columns are called {twice[0]!r}; expected a name for each.")
+        return schema
 
     def _read(self, columns: Sequence[int], rows: int) -> Iterator[list[Any]]:
         done = 0

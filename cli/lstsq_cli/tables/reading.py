@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 from dataclasses import dataclass
 
 from lstsq_cli.errors import UserError
@@ -40,7 +39,7 @@ class Reading:
     def __post_init__(self) -> None:
         """Find out before anything is read."""
         try:
-            codecs.lookup(self.encoding)
+            "".encode(self.encoding)
         except LookupError as error:
             raise UserError(
                 f"--encoding: there is no {self.encoding!r}; expected utf-8, latin-1, cp1252 or another of Python's."

@@ -42,7 +42,7 @@ class TextTable(Table):
     def __init__(self, path: Path, name: str, compressed: bool, reading: Reading):
         self.name = name
         self._path, self._compressed, self._reading = path, compressed, reading
-        self._encoding = "utf-8-sig" if reading.encoding.lower() in ("utf-8", "utf8") else reading.encoding
+        self._encoding = "utf-8-sig" if codecs.lookup(reading.encoding).name == "utf-8" else reading.encoding
         self._cells = Cells(reading)
         self._size, self._file = path.stat().st_size, None
         with self._open() as file:
