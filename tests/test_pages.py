@@ -22,22 +22,23 @@ pytest.importorskip("pyarrow")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 
-#: A page in a frame of this width says how wide it is and whether its images are there.
-FRAME = """<!doctype html>
-<iframe width={width} height=4000 style="border: 0" src="{page}"></iframe>
+#: Each page in a frame of this width says how wide it is and whether its images are there.
+FRAMES = """<!doctype html>
+<iframe id=compare width=420 height=4000 src="compare.html"></iframe>
+<iframe id=fit width=420 height=4000 src="fit.html"></iframe>
 <pre></pre>
 <script>
-onload = () => {{
-  const page = document.querySelector("iframe").contentDocument
-  const beside = element => element.scrollWidth > element.clientWidth
-  document.querySelector("pre").textContent = JSON.stringify({{
-    width: page.documentElement.scrollWidth,
-    images: [...page.images].map(image => image.complete && image.naturalWidth > 0),
-    narrow: Math.min(...[...page.querySelectorAll("td:nth-child(2)")].map(cell => cell.getBoundingClientRect().left)),
-    outside: [...page.querySelectorAll("h1, h2, p, dd")].filter(beside).length,
-    paper: getComputedStyle(page.body).backgroundColor,
-  }})
-}}
+const tell = ({id, contentDocument: page}) => [id, {
+  width: page.documentElement.scrollWidth,
+  images: [...page.images].map(image => image.complete && image.naturalWidth > 0),
+  beside: Math.min(...[...page.querySelectorAll("td:nth-child(2)")].map(cell => cell.getBoundingClientRect().left)),
+  outside: [...page.querySelectorAll("h1, h2, p, li, dd")].filter(part => part.scrollWidth > part.clientWidth).length,
+  paper: getComputedStyle(page.body).backgroundColor,
+}]
+onload = () => {
+  const told = [...document.querySelectorAll("iframe")].map(tell)
+  document.querySelector("pre").textContent = JSON.stringify(Object.fromEntries(told))
+}
 </script>
 """
 
@@ -60,27 +61,26 @@ def written(tmp_path_factory):
 
 
 @pytest.mark.skipif(BROWSER is None, reason=f"needs a browser on the path: {', '.join(BROWSERS)}")
-@pytest.mark.parametrize("page", ["compare", "fit"])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_in_a_browser(written, tmp_path, page, dark):
-    frame = written / f"{page}-frame.html"
-    frame.write_text(FRAME.format(width=420, page=f"{page}.html"))
+def test_in_a_browser(written, tmp_path, dark):
+    frames = written / "frames.html"
+    frames.write_text(FRAMES)
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
     options += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
     options += ["--allow-file-access-from-files", "--enable-logging=stderr", f"--user-data-dir={tmp_path}"]
     options += ["--force-dark-mode"] if dark else []
-    shown = subprocess.run(
-        [BROWSER, *options, "--dump-dom", frame.as_uri()], capture_output=True, text=True, check=True, timeout=120
-    )
+    command = [BROWSER, *options, "--dump-dom", frames.as_uri()]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert [line for line in shown.stderr.splitlines() if ":CONSOLE" in line] == []
     told = json.loads(html.unescape(re.search(r"<pre>(.*)</pre>", shown.stdout)[1]))
-    assert told["width"] <= 420
-    assert all(told["images"])
-    assert len(told["images"]) == (5 if page == "compare" else 0)
-    # Beside the longest name there is room for numbers.
-    assert told["narrow"] < 300
-    assert told["outside"] == 0
-    assert told["paper"] == ("rgb(20, 25, 31)" if dark else "rgb(255, 255, 255)")
+    for page in told.values():
+        assert page["width"] <= 420
+        assert page["outside"] == 0
+        # Beside the longest name there is room for numbers.
+        assert page["beside"] < 300
+        assert all(page["images"])
+        assert page["paper"] == ("rgb(20, 25, 31)" if dark else "rgb(255, 255, 255)")
+    assert {name: len(page["images"]) for name, page in told.items()} == {"compare": 5, "fit": 0}
 
 
 @pytest.mark.parametrize("page", ["compare", "fit"])
