@@ -31,7 +31,7 @@ FRAMES = """<!doctype html>
 const tell = ({id, contentDocument: page}) => [id, {
   width: page.documentElement.scrollWidth,
   images: [...page.images].map(image => image.complete && image.naturalWidth > 0),
-  beside: Math.min(...[...page.querySelectorAll("td:nth-child(2)")].map(cell => cell.getBoundingClientRect().left)),
+  beside: Math.max(...[...page.querySelectorAll("td:nth-child(2)")].map(cell => cell.getBoundingClientRect().left)),
   outside: [...page.querySelectorAll("h1, h2, p, li, dd")].filter(part => part.scrollWidth > part.clientWidth).length,
   paper: getComputedStyle(page.body).backgroundColor,
 }]
