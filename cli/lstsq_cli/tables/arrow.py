@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 from pyarrow import compute as pc
@@ -47,15 +46,9 @@ class _Columns(Table):
         self, columns: Sequence[int], rows: int, levels: Mapping[int, Sequence[str]], faults: Faults
     ) -> Iterator[NumpyArray]:
         """As of every table."""
+        names, among = [self.names[i] for i in columns], [levels.get(i) for i in columns]
         for batch in self._batches(columns, rows):
-            yield np.column_stack(
-                [
-                    self._cells.codes(cells, levels[i])
-                    if i in levels
-                    else self._cells.numbers(cells, self.names[i], faults)
-                    for i, cells in zip(columns, batch)
-                ]
-            )
+            yield self._cells.block(batch, names, among, faults)
 
     def distinct(self, column: int, most: int) -> set[str]:
         """As of every table."""

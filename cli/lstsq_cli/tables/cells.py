@@ -58,6 +58,17 @@ class Cells:
         cells = _trimmed(pa.array(texts, pa.string()))
         return bool(pc.all(pc.fill_null(pc.or_(self._is_number(cells), _is_truth(cells)), True)).as_py())
 
+    def block(
+        self, cells: Sequence[Any], names: Sequence[str], levels: Sequence[Sequence[str] | None], faults: Faults
+    ) -> NumpyArray:
+        """Columns beside each other: numbers, or indices into levels where there are any."""
+        return np.column_stack(
+            [
+                self.numbers(column, name, faults) if among is None else self.codes(column, among)
+                for column, name, among in zip(cells, names, levels)
+            ]
+        )
+
     def numbers(self, cells: Any, column: str, faults: Faults) -> NumpyArray:
         """The cells of a column, NaN where one is missing or is no number; the latter are told to `faults`."""
         if pa.types.is_dictionary(cells.type):

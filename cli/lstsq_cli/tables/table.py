@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import ClassVar
 
 from lstsq_cli.problems import NumpyArray
 from lstsq_cli.tables.faults import Faults
@@ -15,9 +14,6 @@ NUMBERS, TEXT = "numbers", "text"
 
 class Table(ABC):
     """A table in a file. Its columns are counted from 0; its rows, too, without a line of names."""
-
-    #: How rows are counted in messages.
-    rows_are: ClassVar[str] = "row"
 
     #: What messages call it.
     name: str

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import gzip
+import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, ClassVar, cast
+from typing import IO, Any, cast
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 from pyarrow import compute as pc
@@ -37,8 +38,6 @@ class TextTable(Table):
         If it is empty, or is not in the encoding.
     """
 
-    rows_are: ClassVar[str] = "line"
-
     def __init__(self, path: Path, name: str, compressed: bool, reading: Reading):
         self.name = name
         self._path, self._compressed, self._reading = path, compressed, reading
@@ -49,12 +48,15 @@ class TextTable(Table):
             try:
                 # Of two that are as frequent the comma is a decimal one.
                 marks = _DELIMITERS.replace(reading.decimal, "")
-                head = next((line for line in file if any(mark in line for mark in marks)), "")
+                lines = itertools.islice(file, _FEW)
+                head = next((line for line in lines if any(mark in line for mark in marks)), "")
                 self._delimiter = max(marks, key=head.count)
                 file.seek(0)
                 first = next((row for row in csv.reader(file, delimiter=self._delimiter) if row), None)
             except UnicodeError as error:
                 raise self._in_another_encoding() from error
+            except csv.Error as error:
+                raise UserError(f"{name}: it cannot be read as CSV: {first_line(error)}.") from error
         if first is None:
             raise UserError(f"{name}: the file is empty; expected a table of numbers, with or without a line of names.")
         self._block = max(_BLOCK, 16 * len(head))
@@ -67,7 +69,7 @@ class TextTable(Table):
             )
         self.names = [cell.strip() for cell in first] if self.named else [f"column {i}" for i in range(len(first))]
         # pandas writes its index without a name, and reads it as "Unnamed: 0".
-        self.index = {i for i, column in enumerate(self.names[:1]) if self.named and column in ("", "Unnamed: 0")}
+        self.index = {0} if self.named and self.names[0] in ("", "Unnamed: 0") else set()
         few = next(self._batches(range(len(first))), [pa.nulls(0, pa.string())] * len(first))
         self.kinds = [NUMBERS if self._cells.are_numbers(column[:_FEW]) else TEXT for column in few]
 
@@ -75,15 +77,9 @@ class TextTable(Table):
         self, columns: Sequence[int], rows: int, levels: Mapping[int, Sequence[str]], faults: Faults
     ) -> Iterator[NumpyArray]:
         """As of every table."""
+        names, among = [self.names[i] for i in columns], [levels.get(i) for i in columns]
         for batch in self._batches(columns):
-            yield np.column_stack(
-                [
-                    self._cells.codes(cells, levels[i])
-                    if i in levels
-                    else self._cells.numbers(cells, self.names[i], faults)
-                    for i, cells in zip(columns, batch)
-                ]
-            )
+            yield self._cells.block(batch, names, among, faults)
 
     def distinct(self, column: int, most: int) -> set[str]:
         """As of every table."""
@@ -101,10 +97,10 @@ class TextTable(Table):
     def places(self, rows: Collection[int]) -> dict[int, str]:
         """As of every table."""
         wanted, places, last = set(rows), {}, max(rows, default=-1)
-        for number, (line, _) in enumerate(self._lines()):
-            if number - self.named in wanted:
-                places[number - self.named] = f"line {line}"
-            if number - self.named >= last:
+        for row, (line, _) in enumerate(self._lines(), -int(self.named)):
+            if row in wanted:
+                places[row] = f"line {line}"
+            if row >= last:
                 break
         return {row: places.get(row, f"row {row} (counted from 0)") for row in rows}
 
@@ -146,15 +142,11 @@ class TextTable(Table):
     def _unreadable(self, error: Exception) -> UserError:
         if "UTF8" in str(error):
             return self._in_another_encoding()
-        try:
-            for line, row in self._lines():
-                if len(row) != len(self.names):
-                    return UserError(
-                        f"{self.name}, line {line}: got {len(row)} cells, expected {len(self.names)}, as in the first "
-                        "line."
-                    )
-        except (OSError, EOFError, csv.Error):
-            pass
+        for line, row in self._lines():
+            if len(row) != len(self.names):
+                return UserError(
+                    f"{self.name}, line {line}: got {len(row)} cells, expected {len(self.names)}, as in the first line."
+                )
         return UserError(f"{self.name}: it cannot be read as CSV: {first_line(error)}.")
 
     def _in_another_encoding(self) -> UserError:
@@ -174,8 +166,8 @@ class TextTable(Table):
         return UserError(f"{self.name}: it is not in the encoding {self._reading.encoding}; give its --encoding.")
 
     def _lines(self) -> Iterator[tuple[int, list[str]]]:
-        """Each row, the line of names too, with the number of the line that it ends in."""
-        with self._open("replace") as file:
+        """Each row, the line of names too, with the number of the line that it ends in; as far as they can be read."""
+        with self._open("replace") as file, contextlib.suppress(csv.Error, OSError, EOFError):
             reader = csv.reader(file, delimiter=self._delimiter)
             for row in reader:
                 if row:
