@@ -86,6 +86,9 @@ class TestText:
     def test_truth_values_and_groups(self, write):
         problem = read(write("t.csv", "u,v,y\nTrue,1'000,1\nFALSE,2'000'000.5,2\ntrue,3,4\n"), thousands="'")
         np.testing.assert_array_equal(problem.a, [[1, 1000], [0, 2000000.5], [1, 3]])
+        # What groups digits is not taken for what stands between cells.
+        problem = read(write("t.csv", "1,000,000|2\n3,000,000|5\n"), thousands=",")
+        np.testing.assert_array_equal(problem.a, [[1e6], [3e6]])
 
     def test_groups_are_groups_of_three(self, write):
         """1,5 with a comma for thousands is not 15, and 1.5 with a decimal comma neither."""

@@ -46,11 +46,12 @@ class TextTable(Table):
         self._size, self._file = path.stat().st_size, None
         with self._open() as file:
             try:
-                # Of two that are as frequent the comma is a decimal one.
                 marks = _DELIMITERS.replace(reading.decimal, "")
                 lines = itertools.islice(file, _FEW)
                 head = next((line for line in lines if any(mark in line for mark in marks)), "")
-                self._delimiter = max(marks, key=head.count)
+                # What groups digits comes last; of two that are as frequent the comma is a decimal one.
+                likely = [mark for mark in marks if mark != reading.thousands and mark in head]
+                self._delimiter = max(likely or marks, key=head.count)
                 file.seek(0)
                 first = next((row for row in csv.reader(file, delimiter=self._delimiter) if row), None)
             except UnicodeError as error:
