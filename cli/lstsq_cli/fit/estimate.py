@@ -174,10 +174,15 @@ def _dependent(lost: NumpyArray, norms: NumpyArray, eps: float) -> tuple[tuple[i
     size = np.linalg.norm(lost, axis=1)
     share = size * norms
     involved = np.flatnonzero((size > math.sqrt(eps)) | (share > 100 * math.sqrt(eps) * share.max()))
-    together = np.abs(lost @ lost.conj().T)
-    groups: list[set[int]] = []
-    for i in involved.tolist():
-        near = {j for j in involved.tolist() if together[i, j] > math.sqrt(eps) * size[i] * size[j]} | {i}
-        apart = [group for group in groups if not group & near]
-        groups = [*apart, near.union(*(group for group in groups if group & near))]
-    return tuple(sorted(tuple(sorted(group)) for group in groups))
+    basis, size = lost[involved], size[involved]
+    together = np.abs(basis @ basis.conj().T) > math.sqrt(eps) * np.outer(size, size)
+    np.fill_diagonal(together, True)
+    groups = []
+    left = np.ones(len(involved), bool)
+    while left.any():
+        group, grown = np.zeros_like(left), np.eye(len(left), dtype=bool)[np.argmax(left)]
+        while (group != grown).any():
+            group, grown = grown, together[grown].any(axis=0)
+        groups.append(tuple(involved[group].tolist()))
+        left &= ~group
+    return tuple(groups)
