@@ -10,6 +10,9 @@ from collections.abc import Iterable, Sequence
 
 from lstsq_cli import about
 
+#: A name of more characters than these is broken where the page is narrow.
+_LONG = 24
+
 
 def document(title: str, body: Iterable[str]) -> str:
     """The whole page, with what it was made by below; `body` is HTML, `title` is not."""
@@ -44,7 +47,8 @@ def prose(text: str) -> str:
 
 def cell(text: str, kind: str = "") -> str:
     """A cell of a table, and how it is meant: good, bad, dim; or text, which is prose."""
-    attribute = f' class="{kind}"' if kind else ""
+    kinds = f"{kind} long".strip() if len(text) > _LONG else kind
+    attribute = f' class="{kinds}"' if kinds else ""
     return f"<td{attribute}>{prose(text) if kind == 'text' else escape(text)}</td>"
 
 

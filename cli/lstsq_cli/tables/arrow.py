@@ -48,7 +48,11 @@ class _Columns(Table):
         """As of every table."""
         names, among = [self.names[i] for i in columns], [levels.get(i) for i in columns]
         for batch in self._batches(columns, rows):
-            yield self._cells.block(batch, names, among, faults)
+            try:
+                block = self._cells.block(batch, names, among, faults)
+            except pa.ArrowNotImplementedError as error:
+                raise self._unreadable(error) from error
+            yield block
 
     def distinct(self, column: int, most: int) -> set[str]:
         """As of every table."""
