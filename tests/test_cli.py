@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 import lstsq_cli
 from lstsq import Solution
-from lstsq_cli import app, data, problems, solvers, timing
+from lstsq_cli import app, data, peers, problems, solvers, timing
 from lstsq_cli.compare import comparison, measure, metrics, peak, tables
 from lstsq_cli.conformance import suite
 from lstsq_cli.errors import UserError
@@ -484,8 +484,40 @@ class TestConformance:
         assert cell.failures[0].test.startswith("test_empty.py::")
         assert "the process ended here with signal 6" in cell.failures[0].message
 
+    def test_a_function_of_another_library_is_held_to_the_contract(self, monkeypatch):
+        monkeypatch.setattr(
+            suite, "SUITE", ("--pyargs", "lstsq_conformance.test_empty", "lstsq_conformance.test_errors")
+        )
+        # That it fails is no failure of ours: the exit code is 0.
+        told = json.loads(invoke("conformance", "--peer", "numpy.linalg", "--dtype", "float64", "--json").stdout)
+        (cell,) = told["cells"]
+        assert (cell["backend"], cell["row"], told["passed"]) == ("numpy.linalg", "empty", False)
+        assert cell["passed"] > 3
+        assert "Failed: numpy.linalg gives no residuals here" in {failure["message"] for failure in cell["failures"]}
+        assert told["versions"] == {"numpy.linalg": f"numpy {np.__version__}"}
+
+    def test_one_that_does_not_return_is_left_out_and_the_rest_is_run(self, tmp_path, monkeypatch):
+        forever = tmp_path / "test_forever.py"
+        forever.write_text(
+            "import time, pytest\n"
+            "def test_before(): pass\n"
+            "@pytest.mark.parametrize('seconds', [600, 601])\n"
+            "def test_forever(seconds): time.sleep(seconds)\n"
+            "def test_after(): pass\n"
+        )
+        monkeypatch.setattr(suite, "SUITE", (str(forever),))
+        monkeypatch.setattr(suite, "PATIENCE", 2.0)
+        matrix = suite.Matrix(of_peers=True)
+        suite.run_peer(matrix, peers.find("numpy.linalg"), [], 1, lambda label, left: None)
+        assert dict(matrix.counts["numpy.linalg"]) == {"passed": 2, "failed": 1}
+        (failure,) = [failure for _, _, cell in matrix.failing() for failure in cell.failures]
+        assert failure.test == "test_forever.py::test_forever[600]"
+        assert failure.message == "it does not return in 2 seconds"
+
     def test_what_cannot_run_is_said(self):
         for options, message in [
+            (["--peer", "nonesuch"], "there is no 'nonesuch'; expected one of numpy.linalg, scipy.linalg gelsd"),
+            (["--peers", "--backend", "numpy"], "--peers takes no --backend"),
             (["--backend", "nonesuch"], "unknown backend 'nonesuch'; installed backends: "),
             (["--backend", "numpy", "--driver", "nonesuch"], "nonesuch is not claimed by the backend; it claims gelsd"),
             (["--backend", "numpy", "--driver", "nonesuch"], "numpy: --driver: nonesuch"),

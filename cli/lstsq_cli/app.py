@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -17,6 +17,9 @@ from rich.console import Console
 from lstsq_cli import about, output
 from lstsq_cli.errors import UserError, first_line
 from lstsq_cli.tables.reading import Reading
+
+if TYPE_CHECKING:
+    from lstsq_cli.conformance.suite import Matrix
 
 app = typer.Typer(
     help="Least squares on every array library: fit data, compare solvers, prove a backend, see what is there.",
@@ -334,6 +337,14 @@ def conformance(
             metavar="NAME", help="The library whose arrays to use, where the backend serves several: torch, ..."
         ),
     ] = None,
+    peers: Annotated[
+        bool,
+        typer.Option("--peers", help="Hold other libraries' functions to the contract, and not our backends."),
+    ] = False,
+    peer: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only this one of them: 'scipy.linalg', 'torch.linalg gels' (repeatable)."),
+    ] = None,
     full: Annotated[bool, typer.Option("--full", help="Every case, not the quick selection.")] = False,
     xfail: Annotated[
         Path | None, typer.Option(help="The backend's known failures, with reasons.", exists=True, dir_okay=False)
@@ -345,11 +356,14 @@ def conformance(
     """Hold backends to the contract, and show what each supports. Exit code 1 if a test fails."""
     if html is not None:
         _check_writable(html, xfail)
-        from lstsq_cli.conformance import page
-
     from lstsq_cli import solvers
     from lstsq_cli.conformance import suite
 
+    if peers or peer:
+        if backend or driver or device or namespace or xfail:
+            raise UserError("--peers takes no --backend, --driver, --device, --namespace and --xfail.")
+        _hold_peers(peer or [], [one.value for one in dtype or []], full, jobs, json_, html)
+        return
     if namespace is not None:
         if not backend or len(backend) != 1:
             raise UserError("--namespace is for one --backend that serves several libraries, such as array_api.")
@@ -363,19 +377,37 @@ def conformance(
             dtypes = [one.value for one in dtype or []]
             kind = device.kind if device else None
             suite.run(matrix, subject, driver or [], dtypes, kind, xfail, jobs, progress.step)
+    _show_matrix(matrix, json_, html)
+    if matrix.failed:
+        raise typer.Exit(1)
+
+
+def _hold_peers(names: list[str], dtypes: list[str], full: bool, jobs: int, json_: bool, html: Path | None) -> None:
+    from lstsq_cli import solvers
+    from lstsq_cli.conformance import suite
+
+    matrix = suite.Matrix(full=full, of_peers=True)
+    for chosen in solvers.named_peers(names):
+        with _Progress(chosen.label) as progress:
+            # Complex numbers take as long again, and say the same.
+            suite.run_peer(matrix, chosen, dtypes or ["float32", "float64"], jobs, progress.step)
+    _show_matrix(matrix, json_, html)
+
+
+def _show_matrix(matrix: Matrix, json_: bool, html: Path | None) -> None:
+    from lstsq_cli.conformance import suite, tables
+
     try:
         if html is not None:
+            from lstsq_cli.conformance import page
+
             _write(html, page.page(matrix))
     finally:
         # Also where the page could not be written.
         if json_:
             print(json.dumps({**suite.to_json(matrix), "made_by": about.about()}))
         else:
-            from lstsq_cli.conformance import tables
-
             tables.show(matrix, Console(highlight=False))
-    if matrix.failed:
-        raise typer.Exit(1)
 
 
 @app.command()

@@ -118,6 +118,26 @@ def find_peers(dtype: str, device: str | None = None) -> tuple[tuple[Solver, ...
     return tuple(found), tuple(refused)
 
 
+def named_peers(names: Sequence[str]) -> list[peers.Peer]:
+    """The peers that are installed; or those of these names, which are labels or modules.
+
+    Raises
+    ------
+    UserError
+        If a name is unknown, or its library is not installed.
+    """
+    there = peers.installed()
+    for name in names:
+        known = [peer for peer in peers.PEERS if name in (peer.label, peer.module)]
+        if not known:
+            raise UserError(f"--peer: there is no {name!r}; expected one of {', '.join(p.label for p in peers.PEERS)}.")
+        if known[0] not in there:
+            raise UserError(f"--peer: {name}: run `pip install {known[0].distribution}`, which is not installed.")
+    kept = [peer for peer in there if not names or {peer.label, peer.module} & set(names)]
+    # One that is for a GPU alone has nothing to be tried on elsewhere.
+    return [peer for peer in kept if "cpu" in peer.devices or devices(peer.host, peer.namespace)]
+
+
 def function(solver: Solver, rcond: float | None) -> Callable[[Any, Any], Sequence[Any]]:
     """What solves: from a and b of the library to x, residuals, rank and s; None for what a peer does not give."""
     if solver.peer is not None:

@@ -66,4 +66,4 @@ def _failures(matrix: Matrix) -> Iterator[str]:
 
 
 def _anchor(row: str, column: Column) -> str:
-    return html.escape("-".join(("fail", row, *column)).replace(" ", "_"))
+    return html.escape("-".join(("fail", row, column.label)).replace(" ", "_"))

@@ -54,6 +54,8 @@ def _side_by_side(matrix: Matrix, width: int) -> Iterator[list[Column]]:
 
 
 def _head(column: Column) -> str:
+    if column.of_peer:
+        return column.subject.replace(" ", "\n", 1)
     return f"{column.subject}\n{column.driver or '(any)'}"
 
 
