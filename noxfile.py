@@ -109,16 +109,21 @@ os.environ.update(dict.fromkeys(CONSTRAINED, CONSTRAINTS.as_uri()))
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style; `-- --fix` mends it. Also `-- table` and `-- constraints`, which write what is generated.
+    """Check style; `-- --fix` mends it. Also `-- table`, `-- peers`, `-- constraints`: these write what is generated.
 
-    The table of backends is in docs/contract.md. What holds every release where it is, is constraints.txt.
+    The table of backends is in docs/contract.md, that of the functions that people use in docs/comparison.md (it takes
+    some minutes). What holds every release where it is, is constraints.txt.
     """
-    match kind(session, "style", "table", "constraints"):
+    match kind(session, "style", "table", "peers", "constraints"):
         case "style":
             check_style(session)
         case "table":
             install(session)
             session.run("python", "docs/support_table.py")
+        case "peers":
+            install(session, "test", "peers")
+            install_torch(session)
+            session.run("python", "docs/peers_table.py", env=ONE_THREAD)
         case "constraints":
             write_constraints(session)
 

@@ -30,11 +30,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lstsq_cli import peers as adapters
+from lstsq_cli.peers import Peer
+
 NDArray = np.ndarray[Any, Any]
 
 #: Above zero, since LAPACK takes 0 to mean eps, and a number in both precisions.
 RCOND = 1e-30
 ROWS, COLUMNS = 40, 10
+#: Of the functions that people use, those that are drawn.
+PEERS = ("numpy", "scipy gelsd", "scipy gelsy", "jax", "torch gels", "torch gelsy", "torch gelsd")
 #: Powers of ten of the condition number, and problems for each.
 DECADES, PROBLEMS = range(17), 5
 #: The largest integer below which every other is a float32.
@@ -140,46 +145,27 @@ def ours() -> list[Solver]:
 
 
 def peers() -> list[Solver]:
-    """The existing functions."""
-    found = [Solver("numpy", False, lambda a, b: np.linalg.lstsq(a, b, RCOND)[0])]
-    if importlib.util.find_spec("scipy"):
-        found += [Solver(f"scipy {driver}", False, scipy_with(driver)) for driver in ("gelsd", "gelsy")]
+    """The existing functions, where float64 is switched on."""
     if importlib.util.find_spec("jax"):
-        found.append(Solver("jax", False, with_jax()))
-    if importlib.util.find_spec("torch"):
-        found += [Solver(f"torch {driver}", False, torch_with(driver)) for driver in ("gels", "gelsy", "gelsd")]
-    return found
+        import jax
+
+        config: Any = jax.config
+        config.update("jax_enable_x64", True)
+    return [Solver(peer.name, False, with_peer(peer)) for peer in adapters.installed() if peer.name in PEERS]
 
 
-def scipy_with(driver: str) -> Callable[[NDArray, NDArray], NDArray]:
-    """`scipy.linalg.lstsq`."""
-    from scipy.linalg import lstsq
+def with_peer(peer: Peer) -> Callable[[NDArray, NDArray], NDArray]:
+    """The function on NumPy's arrays; where it says that the rank is deficient there is no answer: an error of 1."""
+    import lstsq
 
-    return lambda a, b: np.asarray(lstsq(a, b, cond=RCOND, lapack_driver=driver)[0])
-
-
-def with_jax() -> Callable[[NDArray, NDArray], NDArray]:
-    """`jax.numpy.linalg.lstsq`, where float64 is switched on."""
-    import jax
-
-    config: Any = jax.config
-    config.update("jax_enable_x64", True)
-    return lambda a, b: np.asarray(jax.numpy.linalg.lstsq(a, b, RCOND)[0])
-
-
-def torch_with(driver: str) -> Callable[[NDArray, NDArray], NDArray]:
-    """`torch.linalg.lstsq`; where gels says that the rank is deficient there is no answer, which is an error of 1."""
-    import torch
-
-    linalg: Any = torch.linalg
+    host, function = lstsq.get_backend(peer.host), peer.load()
 
     def solve(a: NDArray, b: NDArray) -> NDArray:
-        rcond = None if driver == "gels" else RCOND
         try:
-            x = linalg.lstsq(torch.from_numpy(a), torch.from_numpy(b)[:, None], rcond, driver=driver).solution
-        except linalg.LinAlgError:
+            x = function(host.from_numpy(a), host.from_numpy(b[:, None]), RCOND if peer.cutoff else None).x
+        except (np.linalg.LinAlgError, RuntimeError):  # torch's LinAlgError is a RuntimeError.
             return np.zeros(a.shape[1])
-        return np.asarray(x[:, 0])
+        return np.asarray(host.to_numpy(x))[:, 0]
 
     return solve
 

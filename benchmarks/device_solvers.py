@@ -13,6 +13,7 @@ from solvers import Call, NDArray, Prepare, Solver
 
 import lstsq
 from lstsq import Backend
+from lstsq_cli import peers
 
 #: By the library: the backend that converts, and the name that it knows the library by.
 LIBRARIES = {
@@ -88,8 +89,10 @@ def _torch(kind: str) -> _Found:
         return x
 
     def theirs(driver: str) -> Solve:
+        function = peers.find(f"torch.linalg {driver}").load()
+
         def solve(a: Any, b: Any, x_only: bool) -> Any:
-            x = torch.linalg.lstsq(a, b, driver=driver).solution
+            x = function(a, b, None).x
             wait()
             return x
 
@@ -113,8 +116,10 @@ def _cupy(kind: str) -> _Found:
         cupy.cuda.get_current_stream().synchronize()
         return x
 
+    function = peers.find("cupy.linalg").load()
+
     def theirs(a: Any, b: Any, x_only: bool) -> Any:
-        x = cupy.linalg.lstsq(a, b, rcond=None)[0]
+        x = function(a, b, None).x
         cupy.cuda.get_current_stream().synchronize()
         return x
 
@@ -124,13 +129,16 @@ def _cupy(kind: str) -> _Found:
 
 def _jax(kind: str) -> _Found:
     import jax
-    import jax.numpy as jnp
 
     untyped: Any = jax
     untyped.config.update("jax_enable_x64", True)
+    function = peers.find("jax.numpy").load()
+
+    def one(a: Any, b: Any) -> Any:
+        return tuple(function(a, b, None))
 
     def theirs(a: Any, b: Any) -> Any:
-        return (jnp.linalg.lstsq if a.ndim == 2 else jax.vmap(jnp.linalg.lstsq))(a, b)
+        return (one if a.ndim == 2 else jax.vmap(one))(a, b)
 
     def waiting(x_alone: Callable[[Any, Any], Any], everything: Callable[[Any, Any], Any]) -> Solve:
         return lambda a, b, x_only: untyped.block_until_ready(tuple((x_alone if x_only else everything)(a, b)))[0]
@@ -138,7 +146,7 @@ def _jax(kind: str) -> _Found:
     # Compiled for x alone, so that what is not wanted is not computed. All of ours is compiled as it is; compiled once
     # more, 50000 × (8×4) does not return on two cores (docs/limits.md).
     yield "lstsq jax", True, waiting(jax.jit(lambda a, b: lstsq.lstsq(a, b)[:1]), lstsq.lstsq), True
-    yield "jax", False, waiting(jax.jit(lambda a, b: theirs(a, b)[:1]), jax.jit(lambda a, b: tuple(theirs(a, b)))), True
+    yield "jax", False, waiting(jax.jit(lambda a, b: theirs(a, b)[:1]), jax.jit(theirs)), True
 
 
 def _mlx(kind: str) -> _Found:

@@ -12,6 +12,10 @@ from typing import Any
 
 import numpy as np
 
+import lstsq
+from lstsq_cli import peers
+from lstsq_cli.peers import Function, Peer
+
 NDArray = np.ndarray[Any, Any]
 Call = Callable[[], Any]
 #: Builds the timed call from a, b and whether only x is wanted; None where this solver cannot take the problem.
@@ -30,7 +34,7 @@ class Solver:
 
 def installed(only: Sequence[str] = ()) -> list[Solver]:
     """Every solver that can run here, or those named."""
-    found = [*_ours_on_mlx(), *_ours_on_numpy(), _numpy(), *_scipy(), *_jax(), *_torch()]
+    found = [*_ours_on_mlx(), *_ours_on_numpy(), *_peers()]
     return [solver for solver in found if not only or solver.name in only]
 
 
@@ -40,14 +44,12 @@ def small_calls() -> dict[str, Call]:
         return {}
     import mlx.core as mx
 
-    from lstsq import lstsq
-
     generator = np.random.default_rng(0)
     one = mx.array(1.0, dtype=mx.float64)
     a, b = (mx.array(generator.standard_normal(shape), dtype=mx.float64) for shape in ((4, 3), 4))
     return {
         "smallest MLX operation": lambda: mx.eval(mx.add(one, one, stream=mx.cpu)),
-        "4×3 solve in float64": lambda: mx.eval(lstsq(a, b).x),
+        "4×3 solve in float64": lambda: mx.eval(lstsq.lstsq(a, b).x),
     }
 
 
@@ -60,9 +62,7 @@ def _ours_on_mlx() -> list[Solver]:
         return []
     import mlx.core as mx
 
-    from lstsq import get_backend, lstsq
-
-    backend = get_backend("mlx")
+    backend = lstsq.get_backend("mlx")
 
     def with_driver(driver: str) -> Prepare:
         def prepare(a: NDArray, b: NDArray, x_only: bool) -> Call | None:
@@ -71,7 +71,7 @@ def _ours_on_mlx() -> list[Solver]:
             native_a, native_b = backend.from_numpy(a), backend.from_numpy(b)
 
             def call() -> Any:
-                result = lstsq(native_a, native_b, driver=driver)
+                result = lstsq.lstsq(native_a, native_b, driver=driver)
                 mx.eval(*(result[:1] if x_only else result))
                 return result.x
 
@@ -86,77 +86,57 @@ def _ours_on_mlx() -> list[Solver]:
 
 def _ours_on_numpy() -> list[Solver]:
     """Where only x is wanted, the singular values are left out."""
-    from lstsq import backends, lstsq
 
     def with_backend(backend: str) -> Prepare:
         def prepare(a: NDArray, b: NDArray, x_only: bool) -> Call | None:
-            return lambda: lstsq(a, b, singular_values=not x_only, backend=backend).x
+            return lambda: lstsq.lstsq(a, b, singular_values=not x_only, backend=backend).x
 
         return prepare
 
-    names = [info.name for info in backends() if "numpy" in info.serves and info.available]
+    names = [info.name for info in lstsq.backends() if "numpy" in info.serves and info.available]
     return [Solver(f"lstsq {name}", True, with_backend(name)) for name in names]
 
 
-def _looped(solve: Callable[[NDArray, NDArray], NDArray], gives_all: bool = True) -> Prepare:
+def _peers() -> list[Solver]:
+    """The functions that people use today, through the adapters of the command line."""
+    # Not all that are installed: those that are quoted, on the processor.
+    return [
+        Solver(peer.name, False, _prepare_with(peer), lstsq.get_backend(peer.host).to_numpy)
+        for peer in peers.installed()
+        if peer.requires in ("numpy", "scipy", "jax", "torch") and peer.method != "gelss"
+    ]
+
+
+def _prepare_with(peer: Peer) -> Prepare:
+    # SciPy is not timed while it looks for NaN, which no other does.
+    solve = peers.scipy_with(peer.method, check_finite=False) if peer.requires == "scipy" else peer.load()
+
     def prepare(a: NDArray, b: NDArray, x_only: bool) -> Call | None:
-        if not (x_only or gives_all):
+        if not x_only and len(peer.gives) < len(peers.EVERYTHING):
             return None
-        if a.ndim == 2:
-            return lambda: solve(a, b)
-        return lambda: np.stack([solve(one_a, one_b) for one_a, one_b in zip(a, b)])
+        if peer.requires == "jax":
+            return _compiled(solve, a, b, x_only)
+        if a.ndim > 2 and not (peer.batches and peer.requires == "torch"):
+            return lambda: np.stack([solve(one_a, one_b, None).x for one_a, one_b in zip(a, b)])
+        backend = lstsq.get_backend(peer.host)
+        native_a, native_b = backend.from_numpy(a), backend.from_numpy(b)
+        return lambda: solve(native_a, native_b, None).x
 
     return prepare
 
 
-def _numpy() -> Solver:
-    return Solver("numpy", False, _looped(lambda a, b: np.linalg.lstsq(a, b)[0]))
-
-
-def _scipy() -> list[Solver]:
-    if not _has("scipy"):
-        return []
-    from scipy.linalg import lstsq
-
-    def solve_with(driver: str) -> Prepare:
-        return _looped(lambda a, b: lstsq(a, b, lapack_driver=driver, check_finite=False)[0], driver == "gelsd")
-
-    return [Solver(f"scipy {driver}", False, solve_with(driver)) for driver in ("gelsd", "gelsy")]
-
-
-def _jax() -> list[Solver]:
-    if not _has("jax"):
-        return []
+def _compiled(solve: Function, a: NDArray, b: NDArray, x_only: bool) -> Call:
+    """JAX's function, mapped over a batch, and compiled for x alone where only that is wanted."""
     import jax
     import jax.numpy as jnp
 
     untyped: Any = jax
     untyped.config.update("jax_enable_x64", True)
 
-    def prepare(a: NDArray, b: NDArray, x_only: bool) -> Call | None:
-        def solve(a: Any, b: Any) -> Any:
-            result = jnp.linalg.lstsq(a, b)
-            return result[:1] if x_only else result
+    def chosen(a: Any, b: Any) -> Any:
+        result = solve(a, b, None)
+        return result[:1] if x_only else result
 
-        compiled = jax.jit(solve if a.ndim == 2 else jax.vmap(solve))
-        native_a, native_b = jnp.asarray(a), jnp.asarray(b)
-        return lambda: untyped.block_until_ready(compiled(native_a, native_b))[0]
-
-    return [Solver("jax", False, prepare)]
-
-
-def _torch() -> list[Solver]:
-    if not _has("torch"):
-        return []
-    import torch
-
-    def prepare_with(driver: str) -> Prepare:
-        def prepare(a: NDArray, b: NDArray, x_only: bool) -> Call | None:
-            if not x_only and driver != "gelsd":
-                return None  # The other drivers find no singular values.
-            native_a, native_b = torch.from_numpy(a), torch.from_numpy(b)
-            return lambda: torch.linalg.lstsq(native_a, native_b, driver=driver).solution
-
-        return prepare
-
-    return [Solver(f"torch {driver}", False, prepare_with(driver)) for driver in ("gels", "gelsy", "gelsd")]
+    compiled = jax.jit(chosen if a.ndim == 2 else jax.vmap(chosen))
+    native_a, native_b = jnp.asarray(a), jnp.asarray(b)
+    return lambda: untyped.block_until_ready(compiled(native_a, native_b))[0]

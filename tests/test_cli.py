@@ -19,20 +19,11 @@ from typer.testing import CliRunner
 
 import lstsq_cli
 from lstsq import Solution
-from lstsq_cli import (
-    app,
-    compare_tables,
-    comparison,
-    conformance,
-    data,
-    measure,
-    metrics,
-    peak,
-    problems,
-    solvers,
-    timing,
-)
+from lstsq_cli import app, data, peers, problems, solvers, timing
+from lstsq_cli.compare import comparison, measure, metrics, peak, tables
+from lstsq_cli.conformance import suite
 from lstsq_cli.errors import UserError
+from lstsq_cli.tables.reading import Reading
 from lstsq_conformance import nist
 
 RNG = np.random.default_rng(5)
@@ -143,64 +134,29 @@ class TestFiles:
         return path
 
     @pytest.mark.parametrize(
-        ("name", "text"),
-        [
-            ("names.csv", "u,v,y\n1,2,3\n4,5,6\n7,8,10\n"),
-            ("none.csv", "1,2,3\n4,5,6\n7,8,10\n"),
-            ("semicolons.csv", "u;v;y\n1;2;3\n4;5;6\n7;8;10\n"),
-            ("tabs.tsv", "u\tv\ty\n1\t2\t3\n4\t5\t6\n7\t8\t10\n"),
-            ("marked.csv", '\ufeff"u","v","y"\r\n"1",2,3\r\n\r\n4,5,6\r\n7,8,10\r\n'),
-        ],
-    )
-    def test_csv(self, tmp_path, name, text):
-        problem = data.read(self.write(tmp_path / name, text), None, [], False)
-        np.testing.assert_array_equal(problem.a, [[1, 2], [4, 5], [7, 8]])
-        np.testing.assert_array_equal(problem.b, [[3], [6], [10]])
-        assert problem.columns == (("u", "v") if "u" in text else ("column 0", "column 1"))
-
-    def test_columns_are_chosen_by_name_or_index(self, tmp_path):
-        path = self.write(tmp_path / "t.csv", "name,u,v,y\nann,1,2,3\nbob,4,5,6\n")
-        for target in ("u", "1", "-3"):
-            problem = data.read(path, target, ["name"], True)
-            assert problem.columns == ("intercept", "v", "y")
-            np.testing.assert_array_equal(problem.a, [[1, 2, 3], [1, 5, 6]])
-            np.testing.assert_array_equal(problem.b, [[1], [4]])
-
-    def test_numpy_and_parquet_files(self, tmp_path):
-        table = RNG.standard_normal((6, 3))
-        np.save(tmp_path / "t.npy", table.astype(np.float32))
-        assert problems.default_dtype(data.read(tmp_path / "t.npy", "0", [], False)) == "float32"
-        np.savez(tmp_path / "t.npz", a=table, b=table[:, :2] + 1j)
-        problem = data.read(tmp_path / "t.npz", None, [], False)
-        assert (problem.a.shape, problem.b.shape, problems.default_dtype(problem)) == ((6, 3), (6, 2), "complex128")
-        pyarrow = pytest.importorskip("pyarrow")
-        columns = {"u": table[:, 0], "n": ["a"] * 6, "y": [1, 2, 3, 4, 5, 7]}
-        pytest.importorskip("pyarrow.parquet").write_table(pyarrow.table(columns), tmp_path / "t.parquet")
-        problem = data.read(tmp_path / "t.parquet", None, ["n"], False)
-        np.testing.assert_array_equal(problem.a, table[:, :1])
-        np.testing.assert_array_equal(problem.b[:, 0], [1, 2, 3, 4, 5, 7])
-        with pytest.raises(UserError, match=r"column 'n': it holds string, expected numbers; the first is 'a'"):
-            data.read(tmp_path / "t.parquet", None, [], False)
-
-    @pytest.mark.parametrize(
         ("name", "text", "options", "message"),
         [
-            ("t.csv", "u,y\n1,2\n3,tall\n", (), r"t.csv, line 3, column 'y': got 'tall', expected a number"),
+            ("t.csv", "u,y\n1,2\n3,tall\n", (), r"t.csv, line 3, column 'y': got 'tall', expected a number\. Mend"),
             ("t.csv", 'u,y\n"1\n2",2\n3,4\n', (), r"line 3, column 'u': got '1\\n2'"),
-            ("t.csv", "u,y\n1,\n3,4\n", (), r"line 2, column 'y': the cell is empty"),
-            ("t.csv", "u,y\n\n1,2\n3,nan\n", (), r"line 4, column 'y': got 'nan', expected a finite number"),
+            (
+                "t.csv",
+                "u,y\n1,\n3,4\n",
+                (),
+                r"line 2, column 'y': the cell is missing\. --drop-missing leaves such rows out",
+            ),
+            ("t.csv", "u,y\n\n1,2\n3,nan\n", (), r"line 4, column 'y': the cell is missing"),
             ("t.csv", "u,y\n1,2\n3\n", (), r"line 3: got 1 cells, expected 2"),
             ("t.csv", "u,y\n1,2\n", ("--target", "z"), r"--target: there is no column 'z'; expected one of u, y"),
             ("t.csv", "u,y\n1,2\n", ("--target", "2"), r"there is no column '2'.* an index from 0 to 1"),
-            ("t.csv", "u,y\n1,2\n", ("--drop", "y"), r"column 'y' is the target, and --drop leaves it out"),
+            ("t.csv", "u,y\n1,2\n", ("--drop", "y", "--target", "y"), r"column 'y' is the target, and --drop names it"),
             ("t.csv", "y\n1\n2\n", (), r"no column is left for the matrix"),
-            ("t.csv", "u,y\n", (), r"nothing to solve: 0 rows"),
+            ("t.csv", "u,y\n", (), r"nothing to solve: 0 rows are left"),
             ("t.csv", "u,u,y\n1,2,3\n", ("--target", "u"), r"2 columns are called 'u'; expected one of .* 0, 1\."),
-            ("t.csv", "u;y\n1,5;2\n", (), r"line 2, column 'u': got '1,5', .* write it with a decimal point\."),
+            ("t.csv", "u;y\n1,5;2\n", (), r"line 2, column 'u': got '1,5'.* --decimal , reads numbers like 1,5\."),
             ("t.csv", "1,5;2\n1;2\n", (), r"line 1: got '1,5', expected a number with a decimal point"),
             ("t.csv", "u,y\n1,2\n", ("--seed", "1"), r"--cond and --seed are for --random"),
             ("t.csv", "", (), r"the file is empty"),
-            ("t.npy", "", (), r"cannot be read as .npy|no .npy file"),
+            ("t.npy", "", (), r"t.npy: the file is no array of numbers"),
             ("t.npz", "junk", (), r"no .npz file"),
             ("t.parquet", "junk", (), r"cannot be read as Parquet"),
             ("t.xlsx", "junk", (), r"'.xlsx' says no format that is read; expected .csv"),
@@ -212,10 +168,13 @@ class TestFiles:
         assert result.stderr.count("\n") == 1
         assert result.stdout == ""
 
-    def test_parquet_without_its_reader_says_what_to_install(self, tmp_path, monkeypatch):
+    def test_tables_without_their_reader_say_what_to_install(self, tmp_path, monkeypatch):
+        for name in [name for name in sys.modules if name.startswith(("pyarrow", "lstsq_cli.tables."))]:
+            monkeypatch.delitem(sys.modules, name)
         monkeypatch.setitem(sys.modules, "pyarrow", None)
-        with pytest.raises(UserError, match="run `pip install pyarrow`"):
-            data.read(self.write(tmp_path / "t.parquet", ""), None, [], False)
+        for name in ("t.parquet", "t.csv"):
+            with pytest.raises(UserError, match="run `pip install pyarrow`"):
+                data.read(self.write(tmp_path / name, ""), Reading())
 
 
 class TestMetrics:
@@ -342,7 +301,7 @@ class TestCompare:
         problem = problems.random(60, 40, 1e20, 0)
         shown = Console(width=width, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
         result = compare(problem)
-        compare_tables.show(result, shown, rows=12)
+        tables.show(result, shown, rows=12)
         text = shown.export_text()
         assert max(map(len, text.splitlines())) <= width
         assert "… 28 more coefficients: --rows 40 shows all" in text
@@ -374,12 +333,12 @@ class TestCompare:
         found = Page(page)
         assert len(found.sources) == 4
         assert all(source.startswith("data:image/svg+xml;base64,") for source in found.sources)
-        assert found.links == []
+        assert found.links == ["data:,"]  # The icon, which a browser would ask for.
         assert "url(" not in page
         assert "-34822" in page  # Its condition number of 5e9 leaves so many digits in double precision.
 
     def test_plots_of_every_kind_of_problem(self):
-        from lstsq_cli import compare_page
+        from lstsq_cli.compare import page
 
         for problem in (
             problems.random(3000, 70, 1e20, 0),
@@ -387,10 +346,10 @@ class TestCompare:
             problems.Problem("zeros", np.zeros((3, 2)), np.ones((3, 2)), ("u", "v")),
             problems.Problem("<one>", np.ones((1, 1)), np.zeros((1, 1)), ("<u>",)),
         ):
-            page = compare_page.page(compare(problem))
-            assert len(Page(page).sources) == 4
-            assert "<one>" not in page
-            assert "<u>" not in page
+            html = page.page(compare(problem))
+            assert len(Page(html).sources) == 4
+            assert "<one>" not in html
+            assert "<u>" not in html
 
     def test_where_the_page_cannot_go_is_said_before_the_work(self, tmp_path):
         for target in (tmp_path, tmp_path / "none" / "page.html"):
@@ -404,13 +363,12 @@ class TestCompare:
         assert path.read_text() == "u,y\n1,2\n3,4\n"
 
     def test_plots_draw_once_what_they_cannot_tell_apart(self):
-        from lstsq_cli import plots
+        from lstsq_cli.compare import plots
 
-        result = compare(problems.random(9, 3, 10, 0))
-        twice = dataclasses.replace(result, entries=result.entries * 3)
+        labels = ["numpy gelsd"] * 3
         same = np.array([1.0, 5.0, np.nan])
-        assert plots._told_apart(twice, [same, same + 0.03, same]) == [("all 3 solvers", 0)]
-        told = plots._told_apart(twice, [same, same + 0.3, same - 0.01])
+        assert plots._told_apart(labels, [same, same + 0.03, same]) == [("all 3 solvers", 0)]
+        told = plots._told_apart(labels, [same, same + 0.3, same - 0.01])
         assert told == [("numpy gelsd, numpy gelsd", 0), ("numpy gelsd", 1)]
 
     def test_a_driver_that_declines_is_told_from_one_that_fails(self, monkeypatch):
@@ -463,8 +421,10 @@ class TestCompare:
 
     def test_excess_is_held_against_the_gap_at_the_cutoff(self):
         result = compare(problems.random(9, 3, 1e20, 0))
-        wide = dataclasses.replace(result, s=np.array([1.0, 0.5, 1e-17]), rank=2)
-        narrow = dataclasses.replace(result, s=np.array([1.0, 2e-14, 1e-14]), rank=2)
+        wide, narrow = (
+            dataclasses.replace(result, truth=dataclasses.replace(result.truth, s=np.array(s), rank=2))
+            for s in ([1.0, 0.5, 1e-17], [1.0, 2e-14, 1e-14])
+        )
         assert (wide.is_large_excess(1e-12), narrow.is_large_excess(1e-12)) == (True, False)
         assert narrow.is_large_excess(0.9) is False
         assert wide.is_large_excess(1e-15) is False
@@ -474,14 +434,14 @@ class TestCompare:
         problem = problems.random(9, 3, 10, 0).astype("float32")
         result = comparison.compare(problem, found, refused, None, 1, False, lambda label, left: None)
         assert result.singly == ["jax svd"]
-        assert any(line.startswith("jax svd: promises no more than single") for line in compare_tables.notes(result))
+        assert any(line.startswith("jax svd: promises no more than single") for line in tables.notes(result))
         assert compare(problems.random(9, 3, 10, 0)).singly == []
 
 
 class TestConformance:
     @pytest.fixture(autouse=True)
     def _one_file_of_the_suite(self, monkeypatch):
-        monkeypatch.setattr(conformance, "SUITE", ("--pyargs", "lstsq_conformance.test_errors"))
+        monkeypatch.setattr(suite, "SUITE", ("--pyargs", "lstsq_conformance.test_errors"))
 
     def test_an_honest_backend_passes(self, monkeypatch):
         steps = []
@@ -497,8 +457,8 @@ class TestConformance:
     def test_a_wrong_one_fails_with_a_page_of_its_failures(self, tmp_path, stranger):
         environment = stranger("driver = driver.upper(); raise RuntimeError('<sorry>')")
         code = (
-            "from lstsq_cli import conformance, main; import sys\n"
-            "conformance.SUITE = ('--pyargs', 'lstsq_conformance.test_empty')\n"
+            "from lstsq_cli import main; from lstsq_cli.conformance import suite; import sys\n"
+            "suite.SUITE = ('--pyargs', 'lstsq_conformance.test_empty')\n"
             "sys.argv = ['lstsq', 'conformance', '--backend', 'strange', '--driver', 'gelsd', '--html', 'page.html']\n"
             "main()\n"
         )
@@ -510,22 +470,54 @@ class TestConformance:
         assert "RuntimeError: <sorry>" in done.stdout
         page = (tmp_path / "page.html").read_text(encoding="utf-8")
         found = Page(page)
-        assert found.links
-        assert {link.removeprefix("#") for link in found.links} == set(found.anchors)
+        assert found.anchors
+        assert {link.removeprefix("#") for link in found.links} == {"data:,", *found.anchors}
         assert "&lt;sorry&gt;" in page
         assert "<sorry>" not in page
 
     def test_a_backend_that_dies_has_failed_where_it_died(self, stranger, monkeypatch):
         stranger("import os; os.abort()")
-        matrix = conformance.Matrix()
-        monkeypatch.setattr(conformance, "SUITE", ("--pyargs", "lstsq_conformance.test_empty"))
-        conformance.run(matrix, ("strange", None), ["gelsd"], [], None, None, 1, lambda label, left: None)
+        matrix = suite.Matrix()
+        monkeypatch.setattr(suite, "SUITE", ("--pyargs", "lstsq_conformance.test_empty"))
+        suite.run(matrix, ("strange", None), ["gelsd"], [], None, None, 1, lambda label, left: None)
         ((_, cell),) = [(place, cell) for place, cell in matrix.cells.items() if cell.failures]
         assert cell.failures[0].test.startswith("test_empty.py::")
         assert "the process ended here with signal 6" in cell.failures[0].message
 
+    def test_a_function_of_another_library_is_held_to_the_contract(self, monkeypatch):
+        monkeypatch.setattr(
+            suite, "SUITE", ("--pyargs", "lstsq_conformance.test_empty", "lstsq_conformance.test_errors")
+        )
+        # That it fails is no failure of ours: the exit code is 0.
+        told = json.loads(invoke("conformance", "--peer", "numpy.linalg", "--dtype", "float64", "--json").stdout)
+        (cell,) = told["cells"]
+        assert (cell["backend"], cell["row"], told["passed"]) == ("numpy.linalg", "empty", False)
+        assert cell["passed"] > 3
+        assert "Failed: numpy.linalg gives no residuals here" in {failure["message"] for failure in cell["failures"]}
+        assert told["versions"] == {"numpy.linalg": f"numpy {np.__version__}"}
+
+    def test_one_that_does_not_return_is_left_out_and_the_rest_is_run(self, tmp_path, monkeypatch):
+        forever = tmp_path / "test_forever.py"
+        forever.write_text(
+            "import time, pytest\n"
+            "def test_before(): pass\n"
+            "@pytest.mark.parametrize('seconds', [600, 601])\n"
+            "def test_forever(seconds): time.sleep(seconds)\n"
+            "def test_after(): pass\n"
+        )
+        monkeypatch.setattr(suite, "SUITE", (str(forever),))
+        monkeypatch.setattr(suite, "PATIENCE", 2.0)
+        matrix = suite.Matrix(of_peers=True)
+        suite.run_peer(matrix, peers.find("numpy.linalg"), [], 1, lambda label, left: None)
+        assert dict(matrix.counts["numpy.linalg"]) == {"passed": 2, "failed": 1}
+        (failure,) = [failure for _, _, cell in matrix.failing() for failure in cell.failures]
+        assert failure.test == "test_forever.py::test_forever[600]"
+        assert failure.message == "it does not return in 2 seconds"
+
     def test_what_cannot_run_is_said(self):
         for options, message in [
+            (["--peer", "nonesuch"], "there is no 'nonesuch'; expected one of numpy.linalg, scipy.linalg gelsd"),
+            (["--peers", "--backend", "numpy"], "--peers takes no --backend"),
             (["--backend", "nonesuch"], "unknown backend 'nonesuch'; installed backends: "),
             (["--backend", "numpy", "--driver", "nonesuch"], "nonesuch is not claimed by the backend; it claims gelsd"),
             (["--backend", "numpy", "--driver", "nonesuch"], "numpy: --driver: nonesuch"),
@@ -568,13 +560,13 @@ class TestBackends:
             backends.importlib.util, "find_spec", lambda name: None if name in ("pyarrow", "cupy") else find_spec(name)
         )
         shown = invoke("backends").stdout
-        assert "Parquet files is missing: pip install pyarrow" in shown
+        assert "tables from files is missing: pip install pyarrow" in shown
         assert "array_api on cupy is missing: pip install cupy" in shown
 
 
 class TestEnding:
     def test_no_traceback_and_code_2(self, tmp_path):
-        (tmp_path / "t.csv").write_text("u,y\n1,x\n")
+        (tmp_path / "t.csv").write_text("u,y\n1,x\n2,3\n")
         done = run_lstsq("compare", tmp_path / "t.csv")
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.startswith(f"lstsq: {tmp_path / 't.csv'}, line 2, column 'y': got 'x'")
@@ -593,11 +585,12 @@ class TestEnding:
         # The command runs as it is; only what takes time is replaced by something that takes for ever.
         code = (
             "import sys, time, lstsq_cli, pathlib\n"
-            "from lstsq_cli import comparison, conformance\n"
+            "from lstsq_cli.compare import comparison\n"
+            "from lstsq_cli.conformance import suite\n"
             "def forever(*arguments):\n"
             f"    pathlib.Path({str(tmp_path / 'begun')!r}).touch()\n"
             "    time.sleep(600)\n"
-            "comparison.compare = conformance.run = forever\n"
+            "comparison.compare = suite.run = forever\n"
             "lstsq_cli.main()\n"
         )
         options = ["--nist", "Norris"] if command == "compare" else ["--backend", "numpy"]
@@ -606,9 +599,9 @@ class TestEnding:
     @pytest.mark.skipif(os.name != "posix", reason="signals")
     def test_an_interrupt_leaves_no_process_and_no_folder(self, tmp_path):
         """Only the command hears of it, as of `kill -INT`; the process that runs the suite is a test that waits."""
-        begun, suite, temporary = tmp_path / "begun", tmp_path / "test_forever.py", tmp_path / "temporary"
+        begun, tests, temporary = tmp_path / "begun", tmp_path / "test_forever.py", tmp_path / "temporary"
         temporary.mkdir()
-        suite.write_text(
+        tests.write_text(
             "import os, pathlib, time\n"
             "def test_forever():\n"
             f"    pathlib.Path({str(begun)!r}).write_text(str(os.getpid()))\n"
@@ -616,9 +609,9 @@ class TestEnding:
         )
         code = (
             "import tempfile, lstsq_cli\n"
-            "from lstsq_cli import conformance\n"
+            "from lstsq_cli.conformance import suite\n"
             f"tempfile.tempdir = {str(temporary)!r}\n"
-            f"conformance.SUITE = ({str(suite)!r},)\n"
+            f"suite.SUITE = ({str(tests)!r},)\n"
             "lstsq_cli.main()\n"
         )
         ended = _interrupted(code, "conformance", "--backend", "numpy", begun=begun)
@@ -638,7 +631,7 @@ class TestEnding:
         }
         code = (
             "import contextlib, pathlib, time, lstsq_cli, numpy\n"
-            "from lstsq_cli import comparison\n"
+            "from lstsq_cli.compare import comparison\n"
             "class Lost:\n"
             "    def __del__(self):\n"
             "        time.sleep(600)\n"

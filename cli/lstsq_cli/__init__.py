@@ -1,23 +1,25 @@
-"""The command line: ``lstsq compare``, ``lstsq conformance`` and ``lstsq backends``.
+"""The command line: ``lstsq fit``, ``lstsq compare``, ``lstsq conformance`` and ``lstsq backends``.
 
 The files, in reading order:
 
 `app`
     The commands and their options.
+`tables`
+    A folder: tables from files, block by block.
+`fit`
+    A folder for this command, which reads them so.
 `problems`, `data`
     The problem to compare on: drawn, from NIST, or from a file.
-`solvers`, `timing`, `measure`, `peak`, `metrics`
-    Who can solve it; how calls are timed; answers and times; memory; how good an answer is.
-`comparison`, `compare_tables`, `plots`, `compare_page`
-    All of it in one object; in the terminal; as plots; as a page.
-`conformance`, `recorder`, `conformance_tables`, `conformance_page`
-    Runs the suite in another process, whose pytest plugin reports each test; the support matrix of it.
+`solvers`, `timing`
+    Who can solve it; how calls are timed.
+`compare`, `conformance`
+    Folders for these two commands; each tells its files.
 `backends`
     What is installed and what is missing.
 `interrupt`, `errors`
     What ends a command early.
-`text`, `page`
-    How numbers and pages are written.
+`text`, `page`, `output`
+    How numbers, pages and the output are written.
 """
 
 from __future__ import annotations

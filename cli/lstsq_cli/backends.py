@@ -17,12 +17,11 @@ import lstsq
 from lstsq._registry import distribution, not_installed
 from lstsq_cli.solvers import STANDARD_LIBRARIES, devices
 
-#: What parts of this command line need: the purpose by the package's name.
+#: What parts of this command line need: packages by the purpose.
 _PARTS = {
-    "matplotlib": "plots of --html",
-    "pyarrow": "Parquet files",
-    "pytest": "lstsq conformance",
-    "hypothesis": "lstsq conformance",
+    "plots of --html": ("matplotlib",),
+    "tables from files": ("pyarrow",),
+    "lstsq conformance": ("pytest", "hypothesis"),
 }
 
 
@@ -70,10 +69,11 @@ def survey() -> tuple[list[Library], list[Library]]:
             backends.append(Library(info.name, versions, info.drivers, info.dtypes, here, info.transforms, ""))
     backends += [Library(name, "", (), (), (), (), line) for name, line in not_installed().items()]
     parts = []
-    for package, purpose in _PARTS.items():
-        installed = importlib.util.find_spec(package) is not None
-        versions = f"{package} {_version(package)}" if installed else ""
-        parts.append(Library(purpose, versions, (), (), (), (), "" if installed else f"pip install {package}"))
+    for purpose, packages in _PARTS.items():
+        lacking = [package for package in packages if importlib.util.find_spec(package) is None]
+        versions = ", ".join(f"{package} {_version(package)}" for package in packages if package not in lacking)
+        line = f"pip install {' '.join(lacking)}" if lacking else ""
+        parts.append(Library(purpose, versions, (), (), (), (), line))
     return backends, parts
 
 

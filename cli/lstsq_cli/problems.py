@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,24 @@ class Problem:
     #: The known solution ``(N, K)``, and who says so.
     known: NumpyArray | None = None
     known_by: str = ""
+    #: The name of what b is, where it has one.
+    target: str = ""
+    #: Rows of a file that were left out, for a missing cell; and columns that nobody asked to leave out, and why.
+    dropped: int = 0
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def headline(self) -> str:
+        """Size and target, in a line."""
+        (m, n), k = self.a.shape, self.b.shape[1]
+        target = f", {k} right-hand sides" if k > 1 else f", target {self.target}" if self.target else ""
+        return f"{m} × {n}{target}"
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """What of a file is not in it, a line each."""
+        rows = f"left out: {self.dropped} row{'s' if self.dropped > 1 else ''} with a missing cell"
+        return (*([rows] if self.dropped else []), *(f"left out: the column {told}" for told in self.left_out))
 
     def astype(self, dtype: str) -> Problem:
         """The problem rounded to this dtype.
@@ -46,7 +64,7 @@ class Problem:
                     f"{name} holds numbers beyond the range of {dtype}; scale them, or use --dtype float64."
                 )
             converted.append(rounded)
-        return Problem(self.name, converted[0], converted[1], self.columns, self.known, self.known_by)
+        return replace(self, a=converted[0], b=converted[1])
 
 
 def default_dtype(problem: Problem) -> str:
@@ -84,4 +102,4 @@ def nist(name: str) -> Problem:
         raise UserError(f"--nist: there is no {name!r}; expected one of {', '.join(data.names())}.")
     a, b, columns, certified, *_ = data.load(found)
     known = np.array(certified, float)[:, None]
-    return Problem(f"NIST {found}", a, b[:, None], columns, known, "NIST")
+    return Problem(f"NIST {found}", a, b[:, None], columns, known, "NIST", target="y")

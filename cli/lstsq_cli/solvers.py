@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import lstsq
 from lstsq import Backend
+from lstsq_cli import peers
 from lstsq_cli.errors import UserError, first_line, without_full_stop
 
 #: Libraries that the array-API backend is tried on, and the distributions that they come in.
@@ -19,7 +20,7 @@ STANDARD_LIBRARIES = {"cupy": "cupy", "array_api_strict": "array-api-strict"}
 
 
 class Solver(NamedTuple):
-    """One driver of one backend, on the arrays of one library."""
+    """One driver of one backend, on the arrays of one library; or a peer, on arrays that it converts to."""
 
     backend: str
     #: The library, where the backend serves several.
@@ -27,10 +28,14 @@ class Solver(NamedTuple):
     driver: str
     #: The kind of device that its arrays are put on, or None to leave that to the library.
     device: str | None = None
+    #: The label of the function in the place of ours, out of `peers`.
+    peer: str | None = None
 
     @property
     def label(self) -> str:
         """What tables call it; short, since there are many beside each other."""
+        if self.peer is not None:
+            return self.peer
         return f"{(self.namespace or self.backend).removeprefix('array_api_')} {self.driver}"
 
 
@@ -88,6 +93,58 @@ def find(
     if not found:
         raise UserError(f"no backend is left to solve with ({'; '.join(gathered(refused))}).")
     return tuple(found), tuple(refused)
+
+
+def find_peers(dtype: str, device: str | None = None) -> tuple[tuple[Solver, ...], tuple[Refusal, ...]]:
+    """The functions of other libraries that are installed and take this dtype, and why some do not take part."""
+    prepare(dtype)
+    found: list[Solver] = []
+    refused: list[Refusal] = []
+    for peer in peers.installed():
+        host = lstsq.get_backend(peer.host)
+        # Its arrays are made by the driver that is always there.
+        reason = unavailable(host, peer.namespace) or host.refuse(dtype, host.capabilities.default_driver)
+        kinds = peer.devices
+        if reason is None and dtype not in peer.dtypes:
+            reason = f"it does not take {dtype}"
+        if reason is None and device is not None and device not in kinds:
+            reason = f"it solves on no {device}"
+        if reason is None and (device is not None or kinds == ("gpu",)):
+            reason = _without(device or kinds[0], peer.host, peer.namespace)
+        if reason is None:
+            found.append(Solver(peer.host, peer.namespace, peer.method, device, peer.label))
+        else:
+            refused.append(Refusal(peer.label, reason))
+    return tuple(found), tuple(refused)
+
+
+def named_peers(names: Sequence[str]) -> list[peers.Peer]:
+    """The peers that are installed; or those of these names, which are labels or modules.
+
+    Raises
+    ------
+    UserError
+        If a name is unknown, or its library is not installed.
+    """
+    there = peers.installed()
+    for name in names:
+        known = [peer for peer in peers.PEERS if name in (peer.label, peer.module)]
+        if not known:
+            raise UserError(f"--peer: there is no {name!r}; expected one of {', '.join(p.label for p in peers.PEERS)}.")
+        if known[0] not in there:
+            raise UserError(f"--peer: {name}: run `pip install {known[0].distribution}`, which is not installed.")
+    kept = [peer for peer in there if not names or {peer.label, peer.module} & set(names)]
+    # One that is for a GPU alone has nothing to be tried on elsewhere.
+    return [peer for peer in kept if "cpu" in peer.devices or devices(peer.host, peer.namespace)]
+
+
+def function(solver: Solver, rcond: float | None) -> Callable[[Any, Any], Sequence[Any]]:
+    """What solves: from a and b of the library to x, residuals, rank and s; None for what a peer does not give."""
+    if solver.peer is not None:
+        peer = peers.find(solver.peer)
+        solve, given = peer.load(), rcond if peer.cutoff else None
+        return lambda a, b: solve(a, b, given)
+    return lambda a, b: lstsq.lstsq(a, b, rcond, driver=solver.driver, backend=solver.backend)
 
 
 @functools.cache

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 
 def seconds(value: float) -> str:
     """A time with its unit."""
@@ -31,6 +33,11 @@ def small(value: float) -> str:
     return "0" if value == 0 else f"{value:.1e}" if math.isfinite(value) else str(value)
 
 
+def digits(value: float | None) -> str:
+    """A number of digits, or that there are none to count."""
+    return "–" if value is None else f"{value:.1f}"
+
+
 def number(value: Any, precision: int = 10) -> str:
     """A real or complex number with this many digits."""
     if isinstance(value, complex):
@@ -41,3 +48,16 @@ def number(value: Any, precision: int = 10) -> str:
 def precision(dtype: str) -> int:
     """How many digits of a coefficient are worth showing."""
     return {"float32": 8, "complex64": 5, "complex128": 7}.get(dtype, 10)
+
+
+def plain(value: Any) -> Any:
+    """Arrays as lists, complex numbers as pairs, what is not finite as None."""
+    if isinstance(value, np.ndarray):
+        return [plain(item) for item in value.tolist()]
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, complex):
+        return [plain(value.real), plain(value.imag)]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -98,16 +98,19 @@ class StaleKnownFailure(pytest.Item):
 
 
 class Suite:
-    """The pytest plugin of one run: its target, its tests, its report."""
+    """The pytest plugin of one run: its target, its tests, its report.
 
-    def __init__(self, config: pytest.Config):
+    The target is the backend that the options name, or the one that is given.
+    """
+
+    def __init__(self, config: pytest.Config, target: Target | None = None):
         self.quick: bool = config.getoption("lstsq_quick")
         self.known_failures = _read_xfail(config.getoption("lstsq_xfail"))
         self.narrowed = bool(self.quick or config.getoption("lstsq_driver") or config.getoption("lstsq_dtype"))
         self.grouped = config.pluginmanager.hasplugin("xdist")
         contexts = ExitStack()
         config.add_cleanup(contexts.close)
-        self.target, self.device = _find_target(config, contexts)
+        self.target, self.device = _find_target(config, contexts) if target is None else (target, "")
         self.finished = 0
         for line in _MARKS:
             config.addinivalue_line("markers", line)

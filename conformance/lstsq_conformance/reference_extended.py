@@ -97,9 +97,14 @@ def decompose(a: NumpyArray) -> tuple[Factors, NumpyArray]:
 
     The largest entry of each should be of ordinary size: what is 2**-1000 of it counts as zero.
     """
-    tall = a.shape[-2] >= a.shape[-1]
-    matrices = a if tall else np.swapaxes(a, -1, -2)
-    count, m, n = matrices.shape
+    return decompose_pairs(pair(a))
+
+
+def decompose_pairs(a: Pair) -> tuple[Factors, NumpyArray]:
+    """The same of matrices whose numbers are pairs."""
+    tall = a.high.shape[-2] >= a.high.shape[-1]
+    matrices = a if tall else transpose(a)
+    count, m, n = matrices.high.shape
     step = max(1, _CHUNK // (n * (m + n)))
     longs, values, shorts, converged = zip(*(_decompose(matrices[i : i + step]) for i in range(0, count, step)))
     long, s, short = (concatenated(pairs, 0) for pairs in (longs, values, shorts))
@@ -107,16 +112,16 @@ def decompose(a: NumpyArray) -> tuple[Factors, NumpyArray]:
     return Factors(u, s, v, tall), np.concatenate(converged)
 
 
-def _decompose(a: NumpyArray) -> tuple[Pair, Pair, Pair, NumpyArray]:
+def _decompose(a: Pair) -> tuple[Pair, Pair, Pair, NumpyArray]:
     """``(u s, s, v, converged)`` for tall matrices, by rotations of columns that begin where double precision ends."""
-    m, n = a.shape[-2:]
-    v = pair(np.swapaxes(np.linalg.svd(a, full_matrices=False)[2] if n > 1 else np.ones((len(a), 1, 1)), -1, -2))
+    (m, n), count = a.high.shape[-2:], len(a.high)
+    v = pair(np.swapaxes(np.linalg.svd(a.high, full_matrices=False)[2] if n > 1 else np.ones((count, 1, 1)), -1, -2))
     # One step of Newton's method makes it orthogonal to full precision.
     v = product(v, subtract(pair(1.5 * np.eye(n)), multiply(pair(0.5), product(transpose(v), v))))
     # Rows are the columns of a v, and behind them those of v: a rotation is then one operation on both.
-    work = concatenated([transpose(product(pair(a), v)), transpose(v)], -1)
+    work = concatenated([transpose(product(a, v)), transpose(v)], -1)
     # Problems that are done are left alone: some take a few sweeps more than most.
-    active = np.arange(len(a))
+    active = np.arange(count)
     for _ in range(_SWEEPS):
         part = work[active]
         squares = sum_of_squares(part[..., :m])
@@ -132,7 +137,7 @@ def _decompose(a: NumpyArray) -> tuple[Pair, Pair, Pair, NumpyArray]:
     order = np.argsort(-squares.high, axis=-1, kind="stable")
     work = work.each(lambda array: np.take_along_axis(array, order[..., None], axis=-2))
     s = square_root(squares.each(lambda array: np.take_along_axis(array, order, axis=-1)))
-    return transpose(work[..., :m]), s, transpose(work[..., m:]), ~np.isin(np.arange(len(a)), active)
+    return transpose(work[..., :m]), s, transpose(work[..., m:]), ~np.isin(np.arange(count), active)
 
 
 def _rounds(n: int) -> Iterator[tuple[NumpyArray, NumpyArray]]:
@@ -168,6 +173,45 @@ def _rotate(work: Pair, squares: Pair, i: NumpyArray, j: NumpyArray, m: int, lon
     c, s = cosine[..., None], sine[..., None]
     work[:, i], work[:, j] = subtract(multiply(c, p), multiply(s, q)), add(multiply(s, p), multiply(c, q))
     return active
+
+
+def triangle(a: NumpyArray) -> Pair:
+    """R of the QR factorisation of one real tall matrix ``(m, n)``: ``(min(m, n), n)``, by reflections of row blocks.
+
+    The singular values and right singular vectors are those of `a`, and of ``[a b]`` its last columns are ``Q^T b``.
+    The largest entry should be of ordinary size.
+
+    References
+    ----------
+    G. H. Golub and C. F. Van Loan, "Matrix Computations", 4th ed. (2013), sections 5.2.2 and 5.2.8.
+    """
+    m, n = a.shape
+    found = pair(np.empty((n, 0)))
+    step = max(2 * n, _CHUNK // n)
+    for i in range(0, m, step):
+        found = _reflected(concatenated([found, pair(np.ascontiguousarray(a[i : i + step].T, float))], -1))
+    return transpose(found)
+
+
+def _reflected(columns: Pair) -> Pair:
+    """The columns of R, given those of a matrix ``(n, m)``, as rows."""
+    n, m = columns.high.shape
+    for j in range(min(n, m)):
+        v = columns[j, j:]
+        squares = sum_of_squares(v)
+        if squares.high == 0:
+            continue
+        # Of the other sign than the first entry, so that nothing cancels.
+        length = square_root(squares)
+        length = length.each(np.negative) if v.high[0] > 0 else length
+        half = subtract(squares, multiply(length, v[0]))  # Half of v^T v, once the first entry is changed.
+        v = concatenated([subtract(v[:1], length.each(np.atleast_1d)), v[1:]], -1)
+        rest = columns[j + 1 :, j:]
+        along = divide(total(multiply(rest, v)), half)[:, None]
+        columns[j + 1 :, j:] = subtract(rest, multiply(along, v))
+        columns[j, j:] = pair(np.zeros(m - j))
+        columns[j, j] = length
+    return columns[:, : min(n, m)]
 
 
 def coefficients(f: Factors, b: NumpyArray) -> Pair:

@@ -94,6 +94,14 @@ def digits(x: NumpyArray, y: NumpyArray, eps: float) -> float:
     return most if apart == 0 else float(np.clip(-np.log10(apart), 0, most))
 
 
+def digits_of_residuals(residuals: NumpyArray, norms: NumpyArray, eps: float) -> float:
+    """The same of the norms that these sums of squares say, the worst of the right-hand sides."""
+    with np.errstate(invalid="ignore"):
+        apart = _ratio(np.abs(np.sqrt(residuals.astype(float)) - norms), norms)
+    worst = float(np.max(apart, initial=0.0))
+    return float(np.clip(-np.log10(max(worst, eps)), 0, None)) if np.isfinite(worst) else 0.0
+
+
 def _ratio(numerator: NumpyArray, denominator: NumpyArray) -> NumpyArray:
     """The quotient, where nothing over nothing is nothing."""
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -4,7 +4,7 @@ A process's peak includes its imports, its input and whatever ran before, so eac
 loads the library by a tiny problem, brings its input in, and only then has its peak reset and solves. Linux can reset
 it. Elsewhere the peak is compared before and after, which is a lower bound: what was freed before may be used again.
 
-``python -m lstsq_cli.peak FOLDER < request.json`` is that process.
+``python -m lstsq_cli.compare.peak FOLDER < request.json`` is that process.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import contextlib
 import ctypes
 import gc
 import json
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,37 +38,43 @@ def measure(problem: Problem, solver: Solver, rcond: float | None, timeout: floa
     """Solve once in another process."""
     if solver.device == "gpu":
         return Peak(None, "not measured: this is the processor's memory, and a GPU has its own")
-    pipe = subprocess.PIPE
     with interrupt.temporary_folder() as folder:
         np.save(folder / "a.npy", problem.a)
         np.save(folder / "b.npy", problem.b)
-        command = [sys.executable, "-m", "lstsq_cli.peak", str(folder)]
+        command = [sys.executable, "-m", "lstsq_cli.compare.peak", str(folder)]
+        output, errors = folder / "output", folder / "errors"
         with (
-            subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as child,
+            output.open("w") as out,
+            errors.open("w") as err,
+            # Its input stays open, and so tells it whether this process lives.
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, stderr=err, text=True) as child,
             interrupt.ending(child.kill),
         ):
+            with contextlib.suppress(BrokenPipeError):
+                print(json.dumps([*solver, rcond]), file=child.stdin, flush=True)
             try:
-                output, errors = child.communicate(json.dumps([*solver, rcond]), timeout)
+                child.wait(timeout)
             except subprocess.TimeoutExpired:
                 return Peak(None, f"it took longer than {timeout:.0f} s")
+        printed, complained = output.read_text(), errors.read_text()
     if child.returncode != 0:
-        lines = errors.strip().splitlines()
+        lines = complained.strip().splitlines()
         return Peak(None, lines[-1] if lines else f"its process ended with code {child.returncode}")
-    return Peak(*json.loads(output.splitlines()[-1]))
+    return Peak(*json.loads(printed.splitlines()[-1]))
 
 
 def _solve(folder: Path, solver: Solver, rcond: float | None) -> Peak:
     import lstsq
-    from lstsq_cli.solvers import on_its_device, prepare
+    from lstsq_cli.solvers import function, on_its_device, prepare
 
     a, b = np.load(folder / "a.npy"), np.load(folder / "b.npy")
     prepare(np.result_type(a, b).name)
-    backend = lstsq.get_backend(solver.backend)
+    backend, solve = lstsq.get_backend(solver.backend), function(solver, rcond)
 
     def call(a: Any, b: Any) -> None:
-        result = lstsq.lstsq(a, b, rcond, driver=solver.driver, backend=solver.backend)
-        for array in result:
-            np.asarray(backend.to_numpy(array))
+        for array in solve(a, b):
+            if array is not None:
+                np.asarray(backend.to_numpy(array))
 
     def convert(array: Any) -> Any:
         with on_its_device(solver) as put:
@@ -76,7 +84,9 @@ def _solve(folder: Path, solver: Solver, rcond: float | None) -> Peak:
         return converted
 
     few = slice(0, 4)
-    call(convert(a[few, few].copy()), convert(b[few].copy()))
+    # A solver of full rank may refuse what is left of its problem here; it is loaded all the same.
+    with contextlib.suppress(Exception):
+        call(convert(a[few, few].copy()), convert(b[few].copy()))
     theirs = convert(a), convert(b)
     _return_freed_memory()
     note = _reset()
@@ -120,8 +130,16 @@ def _status(name: str) -> int:
     return int(line.split()[1]) * 1024
 
 
+def _end_with_the_parent() -> None:
+    """Wait for the end of the input, which the process that wants to know holds open."""
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    os._exit(1)
+
+
 if __name__ == "__main__":
-    *_solver, _rcond = json.load(sys.stdin)
+    *_solver, _rcond = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     try:
         print(json.dumps(_solve(Path(sys.argv[1]), Solver(*_solver), _rcond)))
     except ModuleNotFoundError as error:

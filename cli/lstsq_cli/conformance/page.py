@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import lstsq
 from lstsq_cli import page as html
-from lstsq_cli.conformance import Cell, Column, Matrix
-from lstsq_cli.conformance_tables import summaries, written
+from lstsq_cli.conformance.suite import Cell, Column, Matrix
+from lstsq_cli.conformance.tables import summaries, written
 
 #: Of one cell: its failures are mostly one failure.
 _MANY = 50
@@ -66,4 +66,4 @@ def _failures(matrix: Matrix) -> Iterator[str]:
 
 
 def _anchor(row: str, column: Column) -> str:
-    return html.escape("-".join(("fail", row, *column)).replace(" ", "_"))
+    return html.escape("-".join(("fail", row, column.label)).replace(" ", "_"))

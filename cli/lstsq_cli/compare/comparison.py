@@ -12,11 +12,15 @@ from typing import Any
 import numpy as np
 
 import lstsq
-from lstsq_cli import measure, metrics, peak, timing
-from lstsq_cli.metrics import Metrics
-from lstsq_cli.peak import Peak
+from lstsq_cli import peers, timing
+from lstsq_cli.compare import measure, metrics, peak, truth, verdict
+from lstsq_cli.compare.metrics import Metrics, Stick
+from lstsq_cli.compare.peak import Peak
+from lstsq_cli.compare.truth import Truth
 from lstsq_cli.problems import NumpyArray, Problem
 from lstsq_cli.solvers import Refusal, Solver
+from lstsq_cli.text import plain
+from lstsq_conformance.ratios import LIMIT
 
 
 @dataclass(frozen=True)
@@ -25,11 +29,15 @@ class Entry:
 
     solver: Solver
     x: NumpyArray
-    #: As the solver gives them.
-    residuals: NumpyArray
-    rank: int
-    s: NumpyArray
+    #: As the solver gives them; None where a peer gives none.
+    residuals: NumpyArray | None
+    rank: int | None
+    s: NumpyArray | None
     metrics: Metrics
+    #: Digits in which the worst coefficient of x, and the norms of the residuals that it gives, agree with the truth;
+    #: None for residuals that are not given, or are nothing but rounding.
+    x_digits: float
+    residual_digits: float | None
     seconds_x: list[float]
     seconds_all: list[float]
     peak: Peak
@@ -39,6 +47,8 @@ class Entry:
     @property
     def in_double(self) -> bool:
         """Whether its backend claims to compute in double precision, whatever the dtype."""
+        if self.solver.peer is not None:
+            return self.x.dtype.name in peers.find(self.solver.peer).in_double
         return self.x.dtype.name in lstsq.get_backend(self.solver.backend).capabilities.solved_in_double
 
     @property
@@ -57,8 +67,10 @@ class Entry:
         return statistics.median(self.seconds_all)
 
     @property
-    def condition(self) -> float:
-        """Largest singular value over the smallest that counts."""
+    def condition(self) -> float | None:
+        """Largest singular value over the smallest that counts; None from who gives none."""
+        if self.s is None or self.rank is None:
+            return None
         return float(self.s[0]) / float(self.s[self.rank - 1]) if self.rank else math.inf
 
 
@@ -74,11 +86,41 @@ class Comparison:
     absent: tuple[Refusal, ...]
     #: ``[i, j]``: in how many digits solvers i and j agree.
     agreement: NumpyArray
-    #: NumPy's singular values in double precision, and the rank that the cutoff leaves.
-    s: NumpyArray
-    rank: int
+    truth: Truth
+    #: What the metrics are measured with, in double precision.
+    stick: Stick
     #: Processes that wanted a core when it began, for each core; None where the system does not say.
     load: float | None
+
+    @property
+    def s(self) -> NumpyArray:
+        """The singular values."""
+        return self.truth.s
+
+    @property
+    def rank(self) -> int:
+        """How many of them the cutoff leaves."""
+        return self.truth.rank
+
+    @property
+    def most_digits(self) -> float:
+        """Those of the dtype."""
+        return -math.log10(self.eps)
+
+    @property
+    def x_digits(self) -> float:
+        """About how many digits of x the data determine in their dtype, in norm."""
+        return max(0.0, -math.log10(self.eps * max(1.0, self._change(self.rank))))
+
+    def determined(self, rank: int) -> bool:
+        """Whether x with so many singular values has a sure digit in this dtype."""
+        return LIMIT * self.eps * self._change(rank) < 1
+
+    def _change(self, rank: int) -> float:
+        """What roundings of 1 do to x with so many singular values, relative to its size."""
+        found = self.truth.at(rank)
+        some = found.norms > 0
+        return float(np.max(1 + found.changes[some] / found.norms[some], initial=1.0))
 
     @property
     def where(self) -> str:
@@ -112,6 +154,11 @@ class Comparison:
         return min(1.0, self.eps * size / residual) if residual > 0 else 1.0
 
     @property
+    def is_exact(self) -> bool:
+        """Whether the fit is exact: then its residual is itself rounding, and the optimality says nothing."""
+        return self.best_optimality > 1e-3
+
+    @property
     def singly(self) -> list[str]:
         """Solvers of a problem in single precision that do not promise to compute in double."""
         single = self.dtype in ("float32", "complex64")
@@ -121,15 +168,18 @@ class Comparison:
         """Whether a relative error is more than a backward stable solver's rounding in this dtype."""
         return error > 30 * self.eps * min(self.shape)
 
-    def is_large_excess(self, excess: float) -> bool:
+    def is_large_excess(self, excess: float, rank: int | None = None) -> bool:
         """Whether this share of x in the null space is more than a backward stable solver's rounding leaves there.
+
+        With another rank than that of the cutoff, in the null space that it leaves.
 
         Rounding turns the null space by ``eps σ₁`` over the gap at the cutoff (Wedin 1972).
         """
-        if self.rank == 0:
+        rank = self.rank if rank is None else rank
+        if rank == 0:
             return excess > 0
-        below = float(self.s[self.rank]) if self.rank < len(self.s) else 0.0
-        gap = (float(self.s[self.rank - 1]) - below) / float(self.s[0])
+        below = float(self.s[rank]) if rank < len(self.s) else 0.0
+        gap = (float(self.s[rank - 1]) - below) / float(self.s[0])
         return excess * gap > 30 * self.eps * min(self.shape)
 
 
@@ -146,8 +196,12 @@ def compare(
     dtype = problem.a.dtype.name
     cutoff = lstsq.explain(problem.a, problem.b, rcond, backend="numpy").rcond
     load = os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else None
-    step("singular values", 1 + len(solvers) * (2 + (repeats or timing.FEWEST) + memory))
-    stick = metrics.make_stick(problem.a, problem.b, cutoff)
+    step("the truth", 1 + len(solvers) * (2 + (repeats or timing.FEWEST) + memory))
+    known_truth = truth.find(problem.a, problem.b, cutoff)
+    stick = metrics.make_stick(problem.a, problem.b, cutoff)._replace(rank=known_truth.rank)
+    # What is left of b where a x reaches it is rounding, and has no digits.
+    norms = known_truth.solution.residuals
+    reached = norms <= 1e3 * float(np.finfo(dtype).eps) * np.linalg.norm(problem.b, axis=0)
     eps = float(np.finfo(dtype).eps)
     answers = measure.measure(problem, solvers, rcond, repeats, step)
     absent = list(refused)
@@ -167,6 +221,8 @@ def compare(
                 answer.rank,
                 answer.s,
                 metrics.judge(stick, answer.x),
+                metrics.digits(answer.x, known_truth.solution.x, eps),
+                _digits_of_residuals(answer.residuals, norms, reached, eps),
                 answer.seconds_x,
                 answer.seconds_all,
                 peak.measure(problem, answer.solver, rcond) if memory else Peak(None),
@@ -174,8 +230,13 @@ def compare(
             )
         )
     agreement = np.array([[metrics.digits(p.x, q.x, eps) for q in entries] for p in entries])
-    s = np.ldexp(stick.s, stick.a_exponent)
-    return Comparison(problem, dtype, cutoff, tuple(entries), tuple(absent), agreement, s, stick.rank, load)
+    return Comparison(problem, dtype, cutoff, tuple(entries), tuple(absent), agreement, known_truth, stick, load)
+
+
+def _digits_of_residuals(given: NumpyArray | None, norms: NumpyArray, reached: NumpyArray, eps: float) -> float | None:
+    if given is None or given.shape != norms.shape or reached.all():
+        return None
+    return metrics.digits_of_residuals(given[~reached], norms[~reached], eps)
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
@@ -186,55 +247,58 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
             "name": problem.name,
             "rows": problem.a.shape[0],
             "columns": list(problem.columns),
+            "target": problem.target or None,
+            "dropped_rows": problem.dropped,
+            "left_out": list(problem.left_out),
             "right_hand_sides": problem.b.shape[1],
-            "known_x": _plain(problem.known),
+            "known_x": plain(problem.known),
             "known_by": problem.known_by or None,
         },
         "dtype": comparison.dtype,
         "rcond": comparison.rcond,
         "load_per_core": comparison.load,
-        "reference": {"s": _plain(comparison.s), "rank": comparison.rank},
+        "truth": {
+            "method": comparison.truth.method,
+            "x": plain(comparison.truth.solution.x),
+            "residual_norms": plain(comparison.truth.solution.residuals),
+            "s": plain(comparison.s),
+            "rank": comparison.rank,
+            "digits_that_data_determine": comparison.x_digits,
+        },
+        "verdict": list(verdict.lines(comparison)),
         "solvers": [
             {
                 "label": entry.label,
+                "peer": entry.solver.peer is not None,
+                "verdict": verdict.of(comparison, entry)._asdict(),
+                "digits_of_x": plain(entry.x_digits),
+                "digits_of_residual": plain(entry.residual_digits),
+                "rank_right": None if entry.rank is None else entry.rank == comparison.rank,
                 "backend": entry.solver.backend,
                 "library": entry.solver.namespace or entry.solver.backend,
                 "device": entry.solver.device,
                 "driver": entry.solver.driver,
-                "x": _plain(entry.x),
-                "residuals": _plain(entry.residuals),
+                "x": plain(entry.x),
+                "residuals": plain(entry.residuals),
                 "rank": entry.rank,
-                "s": _plain(entry.s),
-                "condition": _plain(entry.condition),
-                "residual_norm": _plain(entry.metrics.residual),
-                "backward_error": _plain(entry.metrics.backward_error),
-                "optimality": _plain(entry.metrics.optimality),
-                "excess_norm": _plain(entry.metrics.excess),
+                "s": plain(entry.s),
+                "condition": plain(entry.condition),
+                "residual_norm": plain(entry.metrics.residual),
+                "backward_error": plain(entry.metrics.backward_error),
+                "optimality": plain(entry.metrics.optimality),
+                "excess_norm": plain(entry.metrics.excess),
                 "seconds_x": entry.time_x,
                 "seconds_all": entry.time_all,
                 "repeats": len(entry.seconds_x),
                 "peak_bytes": entry.peak.bytes,
                 "peak_note": entry.peak.note or None,
-                "digits_of_known_x": _plain(entry.known_digits),
+                "digits_of_known_x": plain(entry.known_digits),
             }
             for entry in comparison.entries
         ],
         "agreement": {
             "labels": [entry.label for entry in comparison.entries],
-            "digits": _plain(comparison.agreement),
+            "digits": plain(comparison.agreement),
         },
         "absent": [{"label": refusal.label, "reason": refusal.reason} for refusal in comparison.absent],
     }
-
-
-def _plain(value: Any) -> Any:
-    """Arrays as lists, complex numbers as pairs, what is not finite as None."""
-    if isinstance(value, np.ndarray):
-        return [_plain(item) for item in value.tolist()]
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, complex):
-        return [_plain(value.real), _plain(value.imag)]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

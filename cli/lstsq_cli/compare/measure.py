@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import lstsq
 from lstsq_cli.errors import first_line
 from lstsq_cli.problems import NumpyArray, Problem
-from lstsq_cli.solvers import Solver, on_its_device
+from lstsq_cli.solvers import Solver, function, on_its_device
 from lstsq_cli.timing import in_turns
 
 #: Where no number of repeats is asked for: so many rounds at most, and no new one after so many seconds.
@@ -26,9 +27,10 @@ class Answer:
 
     solver: Solver
     x: NumpyArray = field(default_factory=lambda: np.empty((0, 0)))
-    residuals: NumpyArray = field(default_factory=lambda: np.empty(0))
-    rank: int = 0
-    s: NumpyArray = field(default_factory=lambda: np.empty(0))
+    #: None for what a peer does not give, or not here.
+    residuals: NumpyArray | None = None
+    rank: int | None = None
+    s: NumpyArray | None = None
     failure: str | None = None
     #: Seconds from the library's arrays to an x that can be read, and to all four results.
     seconds_x: list[float] = field(default_factory=list)
@@ -40,9 +42,10 @@ class Run:
 
     def __init__(self, solver: Solver, problem: Problem, rcond: float | None):
         self.answer = Answer(solver)
-        self._solver, self._rcond = solver, rcond
+        self._solver = solver
         try:
             self._backend = lstsq.get_backend(solver.backend)
+            self._function = function(solver, rcond)
             with on_its_device(solver) as put:
                 self._a = put(self._backend.from_numpy(problem.a, solver.namespace))
                 self._b = put(self._backend.from_numpy(problem.b, solver.namespace))
@@ -54,16 +57,14 @@ class Run:
         read = self._backend.to_numpy
         with on_its_device(self._solver):
             start = time.perf_counter()
-            x, residuals, rank, s = lstsq.lstsq(
-                self._a, self._b, self._rcond, driver=self._solver.driver, backend=self._solver.backend
-            )
+            x, *others = self._function(self._a, self._b)
             x = np.asarray(read(x))
             x_done = time.perf_counter()
-            residuals, rank, s = (np.asarray(read(array)) for array in (residuals, rank, s))
+            residuals, rank, s = (None if array is None else np.asarray(read(array)) for array in others)
             all_done = time.perf_counter()
         if not self.answer.x.size:
-            self.answer.x, self.answer.residuals, self.answer.s = x.copy(), residuals.copy(), s.copy()
-            self.answer.rank = int(rank)
+            self.answer.x, self.answer.residuals, self.answer.s = x.copy(), _copy(residuals), _copy(s)
+            self.answer.rank = int(rank) if rank is not None and rank.size else None
         return x_done - start, all_done - start
 
     def first(self) -> None:
@@ -74,7 +75,7 @@ class Run:
             self._fail(error)
             return
         if not np.isfinite(self.answer.x).all():
-            declines = self._solver.driver in self._backend.capabilities.declines
+            declines = self._solver.peer is None and self._solver.driver in self._backend.capabilities.declines
             self.answer.failure = "it declines what it cannot certify" if declines else "x is not finite"
 
     def again(self) -> tuple[float, float]:
@@ -87,6 +88,11 @@ class Run:
 
     def _fail(self, error: Any) -> None:
         self.answer.failure = f"{type(error).__name__}: {first_line(error)}"
+
+
+def _copy(array: NumpyArray | None) -> NumpyArray | None:
+    """None for nothing, which some libraries write as an empty array."""
+    return array.copy() if array is not None and array.size else None
 
 
 def measure(
@@ -105,6 +111,19 @@ def measure(
     step : callable
         Told the label of what runs next; and, once known, how many steps there are in all.
     """
+    # Of what a library warns, such as a deficient matrix, the verdict tells.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _measure(problem, solvers, rcond, repeats, step)
+
+
+def _measure(
+    problem: Problem,
+    solvers: Sequence[Solver],
+    rcond: float | None,
+    repeats: int | None,
+    step: Callable[[str, int | None], None],
+) -> list[Answer]:
     runs = []
     for solver in solvers:
         step(solver.label, None)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lstsq_cli import text
-from lstsq_cli.comparison import Comparison
+from lstsq_cli.compare.comparison import Comparison
 from lstsq_cli.errors import UserError
 from lstsq_cli.problems import NumpyArray
 
@@ -45,9 +45,12 @@ def singular_values(comparison: Comparison) -> str:
         count = len(comparison.s)
         index = np.arange(1, count + 1)
         crowded = count > 60
-        found = [np.where(entry.s > 0, entry.s, np.nan) for entry in comparison.entries]
+        told = [(entry.label, entry.s) for entry in comparison.entries if entry.s is not None]
+        told = told or [("the truth", comparison.s)]
+        found = [np.where(s > 0, s, np.nan) for _, s in told]
         smallest = [np.nanmin(positive, initial=np.inf) for positive in found]
-        for i, (label, j) in enumerate(_told_apart(comparison, [np.log(positive) for positive in found])):
+        labels = [label for label, _ in told]
+        for i, (label, j) in enumerate(_told_apart(labels, [np.log(positive) for positive in found])):
             # Markers of falling size, so that those below show.
             size = max(7 - i, 3)
             style: dict[str, Any] = (
@@ -77,7 +80,9 @@ def errors(comparison: Comparison) -> str:
         figure, axes = _figure(1.3 + 0.32 * len(labels))
         place = np.arange(len(labels))
         told = [entry.metrics for entry in comparison.entries]
-        values = {"backward error": [m.backward_error for m in told], "optimality": [m.optimality for m in told]}
+        values = {"backward error": [m.backward_error for m in told]}
+        if not comparison.is_exact:
+            values["optimality"] = [m.optimality for m in told]
         # A zero has no place on this axis; it is put at its left end.
         least = min([v for row in values.values() for v in row if v > 0], default=comparison.eps) / 10
         for (name, row), colour, marker in zip(values.items(), _COLOURS, "os"):
@@ -100,7 +105,8 @@ def residuals(comparison: Comparison) -> str:
         for entry in comparison.entries:
             r = b[rows].astype(double) - a[rows].astype(double) @ entry.x.astype(double)
             found.append(np.abs(r[:, 0]) if np.iscomplexobj(r) else r[:, 0])
-        for i, (label, j) in enumerate(_told_apart(comparison, found)):
+        labels = [entry.label for entry in comparison.entries]
+        for i, (label, j) in enumerate(_told_apart(labels, found)):
             size = max((7 if len(rows) < 60 else 4) - 0.9 * i, 2)
             style = {"ls": "none", "marker": _MARKERS[i % 8], "mfc": "none", "color": _COLOURS[i % 8]}
             axes.plot(rows + 1, found[j], ms=size, label=label, **style)
@@ -124,7 +130,9 @@ def agreement(comparison: Comparison) -> str:
             for j in range(count):
                 if i != j:
                     colour = "white" if shown[i, j] < 0.6 * best else "black"
-                    axes.text(j, i, f"{shown[i, j]:.1f}", ha="center", va="center", color=colour, fontsize=9)
+                    # Where there are many, there is room for whole digits alone.
+                    digits = f"{shown[i, j]:.1f}" if count <= 9 else f"{int(shown[i, j])}"
+                    axes.text(j, i, digits, ha="center", va="center", color=colour, fontsize=9)
         axes.set_xticks(range(count), labels, rotation=40, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(count), labels)
         axes.spines[:].set_visible(False)
@@ -167,7 +175,7 @@ def _figure(height: float) -> tuple[Figure, Any]:
     return figure, figure.subplots()
 
 
-def _told_apart(comparison: Comparison, found: list[NumpyArray]) -> list[tuple[str, int]]:
+def _told_apart(labels: list[str], found: list[NumpyArray]) -> list[tuple[str, int]]:
     """Groups of solvers whose numbers a plot cannot tell apart: the names in each, and the index of its first.
 
     `found` is what each solver has, on the scale of the plot.
@@ -183,7 +191,6 @@ def _told_apart(comparison: Comparison, found: list[NumpyArray]) -> list[tuple[s
                 break
         else:
             groups.append([i])
-    labels = [entry.label for entry in comparison.entries]
     if len(groups) == 1 and len(labels) > 1:
         return [(f"all {len(labels)} solvers", 0)]
     return [(textwrap.fill(", ".join(labels[i] for i in group), 80), group[0]) for group in groups]
@@ -207,5 +214,6 @@ def _legend(figure: Figure, axes: Any) -> None:
 
 def _svg(figure: Figure) -> str:
     out = io.StringIO()
-    figure.savefig(out, format="svg", metadata={"Date": None})
+    # Without a background: the page has one, light or dark.
+    figure.savefig(out, format="svg", metadata={"Date": None}, transparent=True)
     return out.getvalue()

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lstsq_cli.conformance import Cell, Column, Matrix
+from lstsq_cli.conformance.suite import Cell, Column, Matrix
 
 #: Of one cell: its failures are mostly one failure.
 _FAILURES = 2
@@ -54,6 +54,8 @@ def _side_by_side(matrix: Matrix, width: int) -> Iterator[list[Column]]:
 
 
 def _head(column: Column) -> str:
+    if column.of_peer:
+        return column.subject.replace(" ", "\n", 1)
     return f"{column.subject}\n{column.driver or '(any)'}"
 
 

@@ -1,7 +1,7 @@
 """A pytest plugin that writes what happens to a file, one JSON object a line, while it happens.
 
-Loaded by ``-p lstsq_cli.recorder`` in the process that runs the suite (and, under pytest-xdist, in its workers, which
-only name the driver of each test); the file is named by the environment variable ``LSTSQ_RECORD``.
+Loaded by ``-p lstsq_cli.conformance.recorder`` in the process that runs the suite (and, under pytest-xdist, in its
+workers, which only name the driver of each test); the file is named by the environment variable ``LSTSQ_RECORD``.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,28 +11,36 @@ from rich.table import Table
 from rich.text import Text
 
 from lstsq_cli import text
-from lstsq_cli.comparison import Comparison
+from lstsq_cli.compare import verdict
+from lstsq_cli.compare.comparison import Comparison
 from lstsq_cli.solvers import gathered
 from lstsq_cli.timing import BRIEF
 
-_WIDE = 110
+_WIDE = 130
+_STYLES = {verdict.RIGHT: "", verdict.OTHER_CUTOFF: "yellow", verdict.LONGER: "bold red", verdict.WRONG: "bold red"}
 
 
 def show(comparison: Comparison, console: Console, rows: int) -> None:
     """Print it; `rows` of x and of the singular values at most."""
-    m, n = comparison.shape
-    k = comparison.problem.b.shape[1]
-    sides = f", {k} right-hand sides" if k > 1 else ""
+    n, k = comparison.shape[1], comparison.problem.b.shape[1]
     console.print(
         Text.assemble(
             (comparison.problem.name, "bold"),
-            f": {m} × {n}{sides}, {comparison.dtype}{comparison.where}, ",
+            f": {comparison.problem.headline}, {comparison.dtype}{comparison.where}, ",
             f"rank {comparison.rank}, cutoff {comparison.rcond:.3g} σ₁",
         )
     )
+    console.print(Text(f"truth: {comparison.truth.method}"), style="dim")
+    console.print()
+    for sentence in verdict.lines(comparison):
+        console.print(_sentence(sentence))
     _print(console, "Solvers", _solvers(comparison, console.width >= _WIDE))
     for i, table in enumerate(_solutions(comparison, console.width, rows)):
         _print(console, "x" if i == 0 else "", table)
+    alike = verdict.alike(comparison)
+    if alike:
+        who = "all" if len(alike) == len(comparison.entries) else f"the other {len(alike)}"
+        console.print(f"{who} are within rounding of the truth.", style="dim")
     if n * k > rows:
         console.print(
             f"… {n * k - rows} more coefficients: --rows {n * k} shows all, --json and --html have them.", style="dim"
@@ -41,11 +48,11 @@ def show(comparison: Comparison, console: Console, rows: int) -> None:
     _print(console, "Singular values", _singular_values(comparison, rows))
     if len(comparison.s) > rows:
         console.print(f"… {len(comparison.s) - rows} more singular values.", style="dim")
-    if len(comparison.entries) > 1:
-        _print(console, "Digits of agreement between each pair", _agreement(comparison))
     console.print()
     for line in notes(comparison):
         console.print(line, style="dim")
+    for line in comparison.problem.losses:
+        console.print(Text(line))
     for sentence in gathered(comparison.absent):
         console.print(Text(f"not here: {sentence}", style="yellow"))
 
@@ -53,11 +60,17 @@ def show(comparison: Comparison, console: Console, rows: int) -> None:
 def notes(comparison: Comparison) -> Iterator[str]:
     """What the numbers mean."""
     yield (
+        "x, r: digits in which the worst coefficient, and the residuals that are given, agree with the truth; – where "
+        "none are given, or they are nothing but rounding. rank: in red where it is not that of the cutoff."
+    )
+    yield (
         "residual: ‖b − Ax‖. backward: how far A must move, relative to its size, for this x to be exact. optimality: "
         "‖Aᴴr‖ / (‖A‖ ‖r‖). In both, singular values at or below the cutoff count as zero."
     )
     best = comparison.best_optimality
-    more = " The residual is itself rounding, so it says nothing: the backward error does." if best > 1e-3 else ""
+    more = (
+        " The residual is itself rounding, so it says nothing: the backward error does." if comparison.is_exact else ""
+    )
     yield f"optimality: rounding x alone may make it {text.small(best)} here, whoever solves.{more}"
     if comparison.singly and len(comparison.singly) < len(comparison.entries):
         yield (
@@ -113,27 +126,37 @@ def _solvers(comparison: Comparison, wide: bool) -> Table:
     known = comparison.problem.known is not None
     table.add_column("#", justify="right", style="dim")
     table.add_column("solver", no_wrap=True)
-    heads = ["rank", *(["condition"] if wide else []), "residual", "backward", "optimality"]
-    heads += [*(["excess"] if deficient and wide else []), "time", *(["time, all"] if wide else [])]
-    heads += ["memory"] if comparison.memory else []
-    heads += [f"digits of {comparison.problem.known_by}" if wide else "digits"] if known else []
+    heads = ["rank", *(["condition"] if wide else []), "digits of x" if wide else "x", "of residual" if wide else "r"]
+    heads += [*([comparison.problem.known_by] if known else []), *(["residual"] if wide else []), "backward"]
+    heads += [*(["optimality"] if wide else []), *(["excess"] if deficient and wide else [])]
+    heads += ["time", *(["time, all"] if wide else []), *(["memory"] if comparison.memory else [])]
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
     fastest = min(entry.time_x for entry in comparison.entries)
     for i, entry in enumerate(comparison.entries, 1):
-        told = entry.metrics
-        rank = Text(str(entry.rank), style="" if entry.rank == comparison.rank else "bold red")
-        cells: list[Text | str] = [str(i), Text(entry.label), rank]
-        cells += [f"{entry.condition:.3g}"] if wide else []
-        cells += [f"{told.residual:.4g}", _error(told.backward_error, comparison.is_large(told.backward_error))]
-        cells += [text.small(told.optimality)]
+        told, judged = entry.metrics, verdict.of(comparison, entry).kind
+        rank = "–" if entry.rank is None else str(entry.rank)
+        style = "" if entry.rank in (None, comparison.rank) else "bold red"
+        cells: list[Text | str] = [str(i), Text(entry.label, style=_STYLES[judged]), Text(rank, style=style)]
+        cells += ["–" if entry.condition is None else f"{entry.condition:.3g}"] if wide else []
+        cells += [Text(f"{entry.x_digits:.1f}", style=_STYLES[judged]), text.digits(entry.residual_digits)]
+        cells += [text.digits(entry.known_digits)] if known else []
+        cells += [f"{told.residual:.4g}"] if wide else []
+        cells += [_error(told.backward_error, comparison.is_large(told.backward_error))]
+        cells += ["–" if comparison.is_exact else text.small(told.optimality)] if wide else []
         cells += [_error(told.excess, comparison.is_large_excess(told.excess))] if deficient and wide else []
         cells += [Text(text.seconds(entry.time_x), style="bold green" if entry.time_x == fastest else "")]
         cells += [text.seconds(entry.time_all)] if wide else []
         cells += [text.size(entry.peak.bytes)] if comparison.memory else []
-        cells += [f"{entry.known_digits:.1f}"] if known else []
         table.add_row(*cells)
     return table
+
+
+def _sentence(sentence: str) -> Text:
+    """A sentence of the verdict, its first words in a colour."""
+    head, _, rest = sentence.partition(":")
+    kind = next((kind for kind in _STYLES if head.startswith(kind)), None)
+    return Text.assemble((head, "bold" if kind is None else _STYLES[kind] or "green"), f":{rest}")
 
 
 def _error(value: float, large: bool) -> Text:
@@ -141,18 +164,22 @@ def _error(value: float, large: bool) -> Text:
 
 
 def _solutions(comparison: Comparison, width: int, rows: int) -> Iterator[Table]:
-    """The coefficients, as many solvers beside each other as fit."""
+    """The coefficients once, and beside them how far off those are who are not right, as many as fit."""
     problem, precision = comparison.problem, text.precision(comparison.dtype)
     k = problem.b.shape[1]
     names = [f"{name}, b{j}" if k > 1 else name for name in problem.columns for j in range(k)][:rows]
-    answers = [(entry.label, entry.x) for entry in comparison.entries]
+    truth = comparison.truth.solution.x
+    columns = [("truth", [text.number(value, precision) for value in truth.ravel()[:rows].tolist()])]
     if problem.known is not None:
-        answers.insert(0, (problem.known_by, problem.known))
-    columns = [(head, [text.number(value, precision) for value in x.ravel()[:rows].tolist()]) for head, x in answers]
+        columns.append(
+            (problem.known_by, [text.number(value, precision) for value in problem.known.ravel()[:rows].tolist()])
+        )
+    for entry in verdict.unlike(comparison):
+        off = (entry.x - truth).ravel()[:rows].tolist()
+        columns.append((f"{entry.label} −", [text.number(value, 2) for value in off]))
     label = min(max(map(len, [*names, "coefficient"])), 24)
     cell = max(len(item) for head, items in columns for item in [head, *items])
     across = max(1, (width - label) // (cell + 2))
-    reference = columns[0][1]
     for start in range(0, len(columns), across):
         table = _table()
         table.add_column("coefficient", no_wrap=True, max_width=label, overflow="ellipsis")
@@ -160,16 +187,8 @@ def _solutions(comparison: Comparison, width: int, rows: int) -> Iterator[Table]
         for head, _ in block:
             table.add_column(Text(head), justify="right", no_wrap=True, min_width=cell)
         for i, name in enumerate(names):
-            table.add_row(Text(name), *(_differing(items[i], reference[i]) for _, items in block))
+            table.add_row(Text(name), *(Text(items[i]) for _, items in block))
         yield table
-
-
-def _differing(value: str, reference: str) -> Text:
-    """The value, coloured from where it differs from that of the first column."""
-    same = 0
-    while same < min(len(value), len(reference)) and value[same] == reference[same]:
-        same += 1
-    return Text.assemble(value[:same], (value[same:], "yellow"))
 
 
 def _singular_values(comparison: Comparison, rows: int) -> Table:
@@ -179,9 +198,10 @@ def _singular_values(comparison: Comparison, rows: int) -> Table:
     table.add_column("counts as zero for", overflow="fold")
     s, largest = comparison.s, comparison.s[0] or 1.0
     for i in _rows_around_the_cutoff(len(s), comparison.rank, rows):
-        found = np.array([float(entry.s[i]) for entry in comparison.entries])
-        dropped = [str(number) for number, entry in enumerate(comparison.entries, 1) if i >= entry.rank]
-        everyone = len(dropped) == len(comparison.entries)
+        found = np.array([float(entry.s[i]) for entry in comparison.entries if entry.s is not None] or [np.nan])
+        told = [(number, entry.rank) for number, entry in enumerate(comparison.entries, 1) if entry.rank is not None]
+        dropped = [str(number) for number, rank in told if i >= rank]
+        everyone = len(dropped) == len(told) > 0
         table.add_row(
             str(i + 1),
             f"{s[i]:.6g}",
@@ -200,23 +220,3 @@ def _rows_around_the_cutoff(length: int, rank: int, rows: int) -> list[int]:
     half = rows // 2
     near = min(max(rank - half // 2 - half % 2, 0), length - half)
     return sorted({*range(rows - half), *range(near, near + half)})
-
-
-def _agreement(comparison: Comparison) -> Table:
-    table = _table()
-    table.add_column("#", justify="right", style="dim")
-    table.add_column("solver", no_wrap=True)
-    for number in range(1, len(comparison.entries) + 1):
-        table.add_column(str(number), justify="right", no_wrap=True)
-    for i, entry in enumerate(comparison.entries):
-        row = (_digits(i, j, comparison) for j in range(len(comparison.entries)))
-        table.add_row(str(i + 1), Text(entry.label), *row)
-    return table
-
-
-def _digits(i: int, j: int, comparison: Comparison) -> Text:
-    if i == j:
-        return Text("·", style="dim")
-    value, best = float(comparison.agreement[i, j]), -math.log10(comparison.eps)
-    style = "green" if value > 0.6 * best else "" if value > 0.3 * best else "bold red"
-    return Text(f"{value:.1f}", style=style)

@@ -15,11 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lstsq_cli import interrupt, recorder
+from lstsq_cli import interrupt
+from lstsq_cli.conformance import recorder
 from lstsq_cli.errors import UserError
+from lstsq_cli.peers import Peer
 
 #: What pytest is told to collect.
 SUITE = ("--pyargs", "lstsq_conformance")
+
+#: Seconds in which a function of another library returns from one test, or never.
+PATIENCE = 60.0
 
 #: The driver of tests that name none.
 NO_DRIVER = ""
@@ -57,11 +62,12 @@ class Column(NamedTuple):
 
     subject: str
     driver: str
+    of_peer: bool = False
 
     @property
     def label(self) -> str:
         """What tables call it."""
-        return f"{self.subject} {self.driver or '(any driver)'}"
+        return self.subject if self.of_peer else f"{self.subject} {self.driver or '(any driver)'}"
 
 
 @dataclass
@@ -74,6 +80,10 @@ class Matrix:
     counts: dict[str, Counter[str]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     full: bool = False
+    #: The versions of their libraries, where the subjects are functions of these.
+    versions: dict[str, str] = field(default_factory=dict)
+    #: Whether the subjects are functions of other libraries, each of which is one column.
+    of_peers: bool = False
 
     @property
     def failed(self) -> bool:
@@ -94,7 +104,7 @@ class Matrix:
 
     def add(self, subject: str, event: dict[str, Any]) -> None:
         """Count a test that has ended."""
-        column = Column(subject, event["driver"])
+        column = Column(subject, NO_DRIVER, True) if self.of_peers else Column(subject, event["driver"])
         if column not in self.columns:
             self.columns.append(column)
         cell = self.cells.setdefault((event["row"], column), Cell())
@@ -121,30 +131,86 @@ def run(
     UserError
         If the suite cannot run: what is asked of it is unknown, or it is not installed whole.
     """
-    _check_installed(jobs)
     backend, namespace = subject
-    label = namespace or backend
     options = ["--lstsq-backend", backend]
     options += ["--lstsq-namespace", namespace] if namespace else []
     options += [part for driver in drivers for part in ("--lstsq-driver", driver)]
-    options += [part for dtype in dtypes for part in ("--lstsq-dtype", dtype)]
     options += ["--lstsq-device", device] if device else []
     options += ["--lstsq-xfail", str(xfail.absolute())] if xfail else []
+    _prove(matrix, namespace or backend, options, dtypes, jobs, step)
+
+
+def run_peer(
+    matrix: Matrix, peer: Peer, dtypes: Sequence[str], jobs: int, step: Callable[[str, int | None], None]
+) -> None:
+    """Run the suite for a function of another library, and add its outcome to the matrix.
+
+    A function that does not return, or takes its process with it, has failed that test. The others are then run without
+    it, and without what else is asked in the same test.
+
+    Raises
+    ------
+    UserError
+        If the suite cannot run.
+    """
+    matrix.versions[peer.label] = f"{peer.distribution} {peer.version}"
+    left_out: set[str] = set()
+
+    def heard(event: str, test: str | None) -> None:
+        if event == "end" and test is not None:
+            left_out.add(test)
+
+    with interrupt.temporary_folder() as folder:
+        file = folder / "left_out"
+        options = ["-p", "lstsq_cli.conformance.peer_target", "--lstsq-peer", peer.label, "--lstsq-left-out", str(file)]
+        while True:
+            file.write_text("\n".join(sorted(left_out)), encoding="utf-8")
+            died_in = _prove(matrix, peer.label, options, dtypes, jobs, step, heard, PATIENCE if jobs == 1 else None)
+            if died_in is None:
+                return
+            left_out.add(died_in.partition("[")[0])
+
+
+def _prove(
+    matrix: Matrix,
+    label: str,
+    options: Sequence[str],
+    dtypes: Sequence[str],
+    jobs: int,
+    step: Callable[[str, int | None], None],
+    told: Callable[[str, str | None], None] = lambda event, test: None,
+    patience: float | None = None,
+) -> str | None:
+    """Run the suite; in which test the process died, or None.
+
+    `told` hears of each event and its test; where a test takes longer than `patience`, the process is ended.
+    """
+    _check_installed(jobs)
+    options = [*options, *(part for dtype in dtypes for part in ("--lstsq-dtype", dtype))]
     options += [] if matrix.full else ["--lstsq-quick"]
     options += ["-n", str(jobs)] if jobs > 1 else []
     start = time.monotonic()
+
+    def heard(event: dict[str, Any]) -> None:
+        _heard(matrix, label, event, step)
+        told(event["event"], event.get("test"))
+
     with interrupt.temporary_folder() as folder:
-        code, output, last = _run(folder, options, lambda event: _heard(matrix, label, event, step))
-    matrix.seconds[label] = time.monotonic() - start
+        code, output, last = _run(folder, options, heard, patience)
+    matrix.seconds[label] = matrix.seconds.get(label, 0.0) + time.monotonic() - start
     if code < 0 or code > 5:
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         message = f"the process ended here with {how}"
+        if last.get("waited"):
+            message = f"it does not return in {patience:.0f} seconds"
         test = last.get("test", "(before the first test)")
         died = {"test": test, "row": last.get("row", "(not said)"), "driver": last.get("driver", NO_DRIVER)}
         matrix.add(label, {**died, "outcome": "failed", "message": message, "details": output})
-    elif code > 1:
+        return last.get("test")
+    if code > 1:
         errors = [line for line in output.splitlines() if line.startswith("ERROR")] or output.strip().splitlines()[-1:]
         raise UserError(f"conformance of {label}: {_in_our_words(' '.join(errors)) or 'no test ran'}")
+    return None
 
 
 def _in_our_words(error: str) -> str:
@@ -153,7 +219,7 @@ def _in_our_words(error: str) -> str:
 
 
 def _run(
-    folder: Path, options: Sequence[str], heard: Callable[[dict[str, Any]], None]
+    folder: Path, options: Sequence[str], heard: Callable[[dict[str, Any]], None], patience: float | None
 ) -> tuple[int, str, dict[str, Any]]:
     """The exit code of pytest, what it printed, and the test that it had last begun and not ended."""
     record, log, config = folder / "record", folder / "log", folder / "pytest.ini"
@@ -168,7 +234,10 @@ def _run(
     with log.open("w", encoding="utf-8") as output, record.open(encoding="utf-8") as lines:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
         with interrupt.ending(lambda: _end(process)):
-            for event in _follow(lines, process):
+            for event in _follow(lines, process, patience):
+                if event["event"] == "waited":
+                    last = {**last, "waited": True}
+                    continue
                 last = event if event["event"] == "start" else {} if event["event"] == "end" else last
                 heard(event)
     return process.returncode, log.read_text(encoding="utf-8", errors="replace"), last
@@ -183,18 +252,26 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _follow(lines: Any, process: subprocess.Popen[bytes]) -> Iterator[dict[str, Any]]:
-    """The events as they are written, until the process has ended and all are read."""
+def _follow(lines: Any, process: subprocess.Popen[bytes], patience: float | None) -> Iterator[dict[str, Any]]:
+    """The events as they are written, until the process has ended and all are read.
+
+    Where a test takes longer than `patience` seconds the process is ended, which is an event.
+    """
     rest = ""
+    begun: float | None = None
     while True:
         ended = process.poll() is not None
         while line := lines.readline():
             rest += line
             if rest.endswith("\n"):
-                yield json.loads(rest)
-                rest = ""
+                event = json.loads(rest)
+                rest, begun = "", time.monotonic() if event["event"] == "start" else None
+                yield event
         if ended:
             return
+        if patience is not None and begun is not None and time.monotonic() - begun > patience:
+            yield {"event": "waited"}
+            _end(process)
         time.sleep(0.05)
 
 
@@ -221,6 +298,7 @@ def to_json(matrix: Matrix) -> dict[str, Any]:
     return {
         "passed": not matrix.failed,
         "full": matrix.full,
+        **({"versions": matrix.versions} if matrix.of_peers else {}),
         "runs": {
             subject: {**counts, "seconds": round(matrix.seconds[subject], 1)}
             for subject, counts in matrix.counts.items()
