@@ -88,6 +88,9 @@ CLIENTS = {
 #: One process of tests for each core, and in it no threads of BLAS, which would be in each other's way.
 PARALLEL = ["-n", "auto", "--dist", "loadgroup"]
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "VECLIB_MAXIMUM_THREADS": "1"}
+#: Almost all of the time of JAX's tests is XLA's, which compiles for each shape and dtype. What its optimisations do to
+#: the answers is seen by ``tests -- machines`` and ``-- newest``, which have them.
+FEW_OPTIMISATIONS = {**ONE_THREAD, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 MANY_THREADS = {**dict.fromkeys(ONE_THREAD, "4"), "LSTSQ_NUM_THREADS": "4"}
 
 #: The instruction sets of our kernels, the processors that OpenBLAS has kernels for, and threads: each of them once.
@@ -311,9 +314,7 @@ def run_conformance(session: nox.Session, backend: str, namespace: str, x64: boo
     options = ["--lstsq-backend", backend, "--lstsq-namespace", namespace, *(["--lstsq-quick"] if quick else [])]
     environment = {**ONE_THREAD, "JAX_ENABLE_X64": str(int(x64))}
     if backend == "jax":
-        # Almost all of the time is XLA's, which compiles for each shape and dtype, and more slowly than all tests run.
-        # What its optimisations do to the answers is seen in tests/test_backend_jax.py, which has them.
-        environment |= {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "XLA_FLAGS": shortest_compilation(session)}
+        environment |= {**FEW_OPTIMISATIONS, "XLA_FLAGS": shortest_compilation(session)}
     if backend == "dask":
         # The smallest chunks, so that small problems have several.
         environment |= {"DASK_ARRAY__CHUNK_SIZE": "256B", "DASK_SCHEDULER": "synchronous"}
@@ -324,6 +325,9 @@ def run_conformance(session: nox.Session, backend: str, namespace: str, x64: boo
         side = ["float64"] if x64 else ["float32", "-m", "not costly"]
         options += ["--lstsq-driver", "svd"]
         options += ["--lstsq-dtype", *side]
+    elif backend == "array_api" and quick:
+        # Its arithmetic is the same in all dtypes, and the namespace that is strict is slow.
+        options += ["--lstsq-dtype", "float32", "--lstsq-dtype", "complex128"]
     elif not x64:
         options += ["--lstsq-dtype", "float32", "--lstsq-dtype", "complex64"]
     options += [option for option in session.posargs if option not in ("--full", *NAMESPACES)]
@@ -362,7 +366,7 @@ def tests(session: nox.Session) -> None:
                 run_client(session, client)
 
 
-def run_tests(session: nox.Session, environment: Mapping[str, str] = ONE_THREAD) -> None:
+def run_tests(session: nox.Session, environment: Mapping[str, str] = FEW_OPTIMISATIONS) -> None:
     install(session, "test")
     # The suite's own modules want --lstsq-backend: that is the session `conformance`.
     packages = [Path(folder).name for folder in SHIPPED if "conformance" not in folder]
@@ -373,7 +377,7 @@ def run_tests(session: nox.Session, environment: Mapping[str, str] = ONE_THREAD)
     # The kernels' own tests compile them anew: that is the session `native`, and so is memory.
     elsewhere = [f"--ignore={KERNEL_TESTS}", "--ignore=backends/native/tests/test_memory.py"]
     tests = ["tests", "backends/native/tests", *elsewhere]
-    # JAX as users have it, whatever the person who runs this has set.
+    # Whatever the person who runs this has set for JAX.
     settings = {**environment, "XLA_FLAGS": shortest_compilation(session), "JAX_ENABLE_X64": None}
     session.run("pytest", *PARALLEL, *(session.posargs or tests), env=settings)
 
@@ -393,7 +397,7 @@ def run_as_on_machines(session: nox.Session) -> None:
 def run_with_newest(session: nox.Session) -> None:
     """The tests and the suite, with the newest releases of everything that constraints.txt holds where it is."""
     session.env.update(dict.fromkeys(CONSTRAINED))
-    run_tests(session)
+    run_tests(session, ONE_THREAD)
     for backend, namespace in NAMESPACES.items():
         run_conformance(session, backend, namespace)
 

@@ -85,14 +85,14 @@ def main(
                 timed = _time(problem, a, b, truth, what == "x", solvers, rounds, seconds, device is not None)
                 least = None if floor is None else floor.seconds(problem, precision)
                 rows += [{**row, "times the floor": row["seconds"] / least if least else None} for row in timed]
+                # Each time, so that a run that is broken off leaves what it has measured.
+                _write(facts, rows, device, out)
                 progress.advance(task)
     _print(rows)
     if device is None and (small := _small_solve()):
         facts |= small
         console.print(", ".join(f"{what}: {value:.3g}" for what, value in small.items()))
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "bench.json").write_text(json.dumps({"facts": facts, "rows": rows}, indent=1, ensure_ascii=False))
-    (out / "bench.md").write_text(_markdown(rows) if device is None else _device_markdown(rows))
+    _write(facts, rows, device, out)
     if device is None:
         _plot([row for row in rows if row["outputs"] == rows[0]["outputs"]], out / "bench.png")
     console.print(f"{facts}\nwritten: {', '.join(str(path) for path in sorted(out.glob('bench.*')))}")
@@ -100,6 +100,12 @@ def main(
     if wrong:
         console.print(f"[red]WRONG: {[(row['problem'], row['solver'], row['error']) for row in wrong]}")
         sys.exit(1)
+
+
+def _write(facts: dict[str, Any], rows: list[Row], device: str | None, out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "bench.json").write_text(json.dumps({"facts": facts, "rows": rows}, indent=1, ensure_ascii=False))
+    (out / "bench.md").write_text(_markdown(rows) if device is None else _device_markdown(rows))
 
 
 class _Floor:
