@@ -144,20 +144,20 @@ def numpy_owner() -> Owner:
 
 def _find_owner(array: Any) -> Owner | None:
     _require_plain(array)
-    roots = [_root(cls) for cls in type(array).__mro__ if cls is not object]
-    if not isinstance(array, (np.ndarray, np.generic)):
-        # NumPy has classes (for operators, for typing) from which others derive what is no array of NumPy's.
-        roots = [root for root in roots if root != "numpy"]
-    for root in roots:
-        chosen = _choose(root)
+    # NumPy has classes (for operators, for typing) from which others derive what is no array of NumPy's.
+    numpys = isinstance(array, (np.ndarray, np.generic))
+    # One after the other: torch's compiler cannot ask the last classes of a tensor for their module (torch 2.11).
+    for kind in type(array).__mro__:
+        root = _root(kind)
+        chosen = _choose(root) if numpys or root != "numpy" else None
         if chosen is not None:
             return Owner(chosen, chosen.serves[0], _namespace(chosen, array))
     if not array_api_compat.is_array_api_obj(array):
         _require_convertible(array)
         _require_plain(getattr(array, "data", None))  # What an array with labels is around.
         return None
-    for root in roots:
-        if root in not_installed():
+    for kind in type(array).__mro__:
+        if (root := _root(kind)) in not_installed():
             raise TypeError(f"got {root} arrays, and the backend for them is not installed; {not_installed()[root]}.")
     chosen = _choose(ANY_OTHER)
     if chosen is None:
