@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.linalg import LinAlgError
 
-from lstsq import _contract, _registry
+from lstsq import _contract, _deficient, _registry
 from lstsq._backend import Array, Backend, Solution, dtype_name, not_finite
 from lstsq._contract import Plan
 from lstsq._registry import Owner
@@ -29,6 +29,7 @@ def lstsq(
     driver: str | None = None,
     numpy_resid: bool = False,
     singular_values: bool = True,
+    on_deficient: str = "ignore",
     backend: str | None = None,
 ) -> LstsqResult:
     """Least-squares solution of minimum norm, on the arrays of any library.
@@ -72,12 +73,15 @@ def lstsq(
     numpy.linalg.LinAlgError
         If the shapes are not those of a least-squares problem; in the NumPy backend also if `a` is not finite. (In the
         others the results of that batch element are NaN and its rank 0. A column of `b` that is not finite has NaN in
-        its own solution and residual alone, in every backend.)
+        its own solution and residual alone, in every backend.) With ``on_deficient="raise"`` also if the rank is below
+        ``min(M, N)``.
     TypeError
         If `a` and `b` belong to two libraries or are on two devices, the backend does not take their dtype, or
-        `backend` names another library's and a transformation traces the arrays or records their gradients.
+        `backend` names another library's and a transformation traces the arrays or records their gradients; or if
+        `on_deficient` asks for a rank that a transformation traces.
     ValueError
-        If the driver or the backend is unknown, `rcond` is NaN, or a number of a list is beyond its dtype.
+        If the driver or the backend is unknown, `rcond` is NaN, a number of a list is beyond its dtype, or
+        `on_deficient` is another word.
 
     Notes
     -----
@@ -101,6 +105,16 @@ def lstsq(
     >>> print(x.round(3), residuals.round(3), rank)
     [ 1.   -0.95] [0.05] 2
     """
+    if on_deficient != "ignore":
+        _deficient.require_way(on_deficient)
+        result = lstsq(
+            a, b, rcond, driver=driver, numpy_resid=numpy_resid, singular_values=singular_values, backend=backend
+        )
+        owner = _registry.owner(result.rank) or _registry.numpy_owner()
+        home = owner.backend if backend is None else _named(backend, owner)[1].backend
+        m, n = np.shape(a)[-2:]
+        _deficient.report(result.rank, home, n if m != m else min(m, n), on_deficient)
+        return result
     a, b, owner = arrays(a, b)
     solver = owner.backend
     if backend is not None:
@@ -126,21 +140,37 @@ def arrays(a: Any, b: Any) -> tuple[Array, Array, Owner]:
     if owner_b is None:
         return _plain(a), _join("b", b, a, owner_a), owner_a
     if owner_a is not owner_b and owner_a != owner_b:
-        raise TypeError(
-            f"a is an array of {owner_a.library} and b of {owner_b.library}; expected one library. "
-            "Convert one of them first."
-        )
+        raise _two_libraries(owner_a, "b", owner_b)
     if type(a) is not type(b) or type(a) is not np.ndarray:
         a, b = _plain(a), _plain(b)
-        _require_one_device(a, b, owner_a.backend)
+        _require_one_device(a, "b", b, owner_a.backend)
     return a, b, owner_a
 
 
-def _require_one_device(a: Array, b: Array, backend: Backend) -> None:
-    device_a, device_b = backend.device(a), backend.device(b)
-    if device_a is not None and device_b is not None and device_a != device_b:
+def beside(name: str, operand: Any, a: Array, owner: Owner) -> Array:
+    """A third operand as an array of the library of `a`; what is no array joins it."""
+    theirs = _registry.owner(operand)
+    if theirs is None:
+        return _join(name, operand, a, owner)
+    if theirs.library != owner.library:
+        raise _two_libraries(owner, name, theirs)
+    operand = _plain(operand)
+    _require_one_device(a, name, operand, owner.backend)
+    return operand
+
+
+def _two_libraries(owner: Owner, name: str, theirs: Owner) -> TypeError:
+    return TypeError(
+        f"a is an array of {owner.library} and {name} of {theirs.library}; expected one library. "
+        "Convert one of them first."
+    )
+
+
+def _require_one_device(a: Array, name: str, operand: Array, backend: Backend) -> None:
+    here, there = backend.device(a), backend.device(operand)
+    if here is not None and there is not None and here != there:
         raise TypeError(
-            f"a is on the device {device_a} and b on {device_b}; expected one device. Move one of them first."
+            f"a is on the device {here} and {name} on {there}; expected one device. Move one of them first."
         )
 
 
@@ -207,6 +237,19 @@ def _named(backend: str, owner: Owner) -> tuple[Backend, Owner]:
     if solver is owner.backend or owner.library not in solver.serves:
         return solver, owner
     return solver, Owner(solver, owner.library, owner.xp)
+
+
+def solver_at_home(backend: str | None, owner: Owner) -> Backend:
+    """The backend of this name, for what is done with arrays of its own library alone."""
+    if backend is None:
+        return owner.backend
+    solver = _registry.get_backend(backend)
+    if owner.library not in solver.serves and solver is not owner.backend:
+        raise TypeError(
+            f"a is an array of {owner.library}, which the {solver.name} backend does not serve; expected one of its "
+            "own. Convert the arrays first (a reduction with reduction.to(...))."
+        )
+    return solver
 
 
 def prepare(solver: Backend, owner: Owner, a: Array, b: Array, rcond: float | Array | None, driver: str | None) -> Plan:

@@ -75,6 +75,8 @@ _FAULTS = [
     ("no-svd", "test_errors", "drivers"),
     ("rank-guessed-without-s", "test_without_s", "singular values"),
     ("results-elsewhere", "test_contract", "namespaces"),
+    ("product-in-single", "test_residual", "residual"),
+    ("rank-not-known", "test_deficiency", "deficiency"),
 ]
 
 #: The same for what only transformations show: fault, tests, row.

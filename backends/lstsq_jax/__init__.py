@@ -81,6 +81,12 @@ class JaxBackend(Backend):
         rows: Rows = reduce_rows(a, b)
         return rows
 
+    def matmul(self, a: Array, b: Array) -> Array:
+        """``a @ b``; accelerators would otherwise multiply float32 in TF32 or bfloat16."""
+        from lstsq_jax._factor import matmul
+
+        return matmul(a, b)
+
     def refuse(self, dtype: str, driver: str) -> str | None:
         """Why a problem of this dtype cannot be solved, or None. See `Backend.refuse`."""
         if dtype in ("float64", "complex128") and not _x64():
