@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numpy.linalg import LinAlgError
 
 from lstsq import _api, _contract, _precise
@@ -76,8 +75,7 @@ def residual(a: Array, x: Array, b: Array, *, backend: str | None = None) -> Arr
         left = xp.astype(left, getattr(xp, dtype))
         return left[..., 0] if vector else left
 
-    # A number beyond the range becomes inf or 0; NumPy would warn besides.
-    with np.errstate(all="ignore"):
+    with _precise.quiet(xp):
         found: Any = home.within(compute, a, b)
     return found
 
