@@ -217,7 +217,8 @@ def _solve(
 ) -> LstsqResult:
     """Solve for ``a (..., M, N)``, ``b (..., M, K)``."""
     xp = ways.xp
-    rows = _rows(xp, a, b, weights)
+    steps = 0 if _alike(weights) and (ridge is None or ridge.known is not None) else STEPS
+    rows = _rows(xp, a, b, weights, steps > 0)
     if ridge is not None and len(ridge.array.shape) > 1:
         # The rank and s have the batch dimensions of the ridge, too.
         rows = rows._replace(scaled_a=xp.broadcast_to(rows.scaled_a, (*batch, *a.shape[-2:])))
@@ -228,7 +229,6 @@ def _solve(
         if ridge is not None:
             stacked, right = _stack(rows, (ridge.array / rows.unit)[..., None], x, ways)
             x = stacked.back(ways.later(stacked.matrix, right).x)
-        steps = 0 if _alike(weights) and (ridge is None or ridge.known is not None) else STEPS
         for _ in range(steps):
             x = x + _correction(rows, stacked, x, ways)
         if steps and ridge is None and not _is_differentiated(a, b, ways.home):
@@ -253,7 +253,7 @@ def _is_differentiated(a: Array, b: Array, home: Backend) -> bool:
     return bool(home.capabilities.transforms) and any(home.known(array[..., :1, :1]) is None for array in (a, b))
 
 
-def _rows(xp: Any, a: Array, b: Array, weights: _Factors | None) -> _Rows:
+def _rows(xp: Any, a: Array, b: Array, weights: _Factors | None, refined: bool) -> _Rows:
     if weights is None:
         return _Rows(a, b, None, 1.0, 1.0, a, a, b)
     w = weights.array
@@ -262,21 +262,24 @@ def _rows(xp: Any, a: Array, b: Array, weights: _Factors | None) -> _Rows:
     unit, root = _power_of_four(xp, xp.max(w, axis=-1, keepdims=True))
     w = (w / unit)[..., None]
     scaled, absent = _root(xp, w), w == 0
-    a, b, present, right = (
-        part for parts in zip(_without_absent(xp, a, absent), _without_absent(xp, b, absent)) for part in parts
-    )
+    present, right = a, b
+    if weights.known is None or not weights.known.all():
+        present, right = (xp.where(absent, xp.zeros_like(array), array) for array in (a, b))
+    if refined:
+        a, b = (_without_huge(xp, array, absent) for array in (a, b))
+    else:
+        a, b = present, right
     return _Rows(a, b, w, unit, root, present, scaled * present, scaled * right)
 
 
-def _without_absent(xp: Any, rows: Array, absent: Array) -> tuple[Array, Array]:
-    """The rows without the numbers of absent ones that could spoil a sum, and without all numbers of absent ones.
+def _without_huge(xp: Any, rows: Array, absent: Array) -> Array:
+    """The rows without the numbers of absent ones that could spoil a sum.
 
-    What is ordinary in an absent row has a part in the derivative with respect to its weight.
+    What else is in an absent row has a part in the derivative with respect to its weight.
     """
     sizes = _precise.sizes(xp, rows)
     ordinary = sizes < 2.0 ** (_precise.largest_exponent(xp, sizes) // 3)
-    zero = xp.zeros_like(rows)
-    return xp.where(absent & ~ordinary, zero, rows), xp.where(absent, zero, rows)
+    return xp.where(absent & ~ordinary, xp.zeros_like(rows), rows)
 
 
 def _power_of_four(xp: Any, largest: Array) -> tuple[Array, Array]:
