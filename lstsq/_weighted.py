@@ -25,6 +25,7 @@ N. J. Higham, Accuracy and Stability of Numerical Algorithms (2nd ed., 2002), se
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -45,6 +46,8 @@ ALIKE = 1e4
 #: For second derivatives at a weight of 0, and for full accuracy with weights 1e20 apart.
 STEPS = 2
 
+_LARGEST_SINGLE = float(np.finfo(np.float32).max)
+
 _WANTED = {
     "weights": "expected (..., M), one for each of the {size} rows",
     "ridge": "expected one number, or (..., N), one for each of the {size} columns",
@@ -60,8 +63,11 @@ class _Factors(NamedTuple):
 
     #: (..., M) or (..., N); (1,) for one number.
     array: Array
-    #: The same as NumPy's, where they can be seen and nobody differentiates with respect to them.
-    known: np.ndarray[Any, Any] | None
+    #: Whether the numbers can be seen, and nobody differentiates with respect to them. If so, these three are of them.
+    known: bool
+    least: float = 0.0
+    least_above_zero: float = 0.0
+    largest: float = 0.0
 
 
 def lstsq(
@@ -87,7 +93,7 @@ def lstsq(
         dtype = plan.dtype
     w = None if weights is None else _factors("weights", weights, plan.m, dtype, a, owner)
     p = None if ridge is None else _factors("ridge", ridge, plan.n, dtype, a, owner)
-    if p is not None and p.known is not None and not p.known.any():
+    if p is not None and p.known and p.largest == 0:
         p = None
     batch = plan.batch
     for factors in filter(None, (w, p)):
@@ -120,6 +126,14 @@ def lstsq(
 def _factors(name: str, given: Any, size: Any, dtype: str, a: Array, owner: Owner) -> _Factors:
     """The weights or the ridge as the caller gave them, or the error that says what is wrong with them."""
     home, xp = owner.backend, owner.xp
+    real = {"complex64": "float32", "complex128": "float64"}.get(dtype, dtype)
+    if name == "ridge" and type(given) in (bool, int, float):
+        # No array is looked at, since torch's compiler can see through this, and not through NumPy's arrays.
+        number = float(given)
+        if not 0 <= number <= (_LARGEST_SINGLE if real == "float32" else math.inf) or number == math.inf:
+            raise _out_of_range(name, number, ())
+        with home.context():
+            return _Factors(home.from_numpy_like(np.full(1, number, real), a), True, number, number, number)
     plain = isinstance(given, np.generic) or _registry.owner(given) is None
     operand = _api.numbers(name, given) if plain else _api.beside(name, given, a, owner)
     if not _contract.is_real(dtype_name(operand.dtype)):
@@ -128,25 +142,29 @@ def _factors(name: str, given: Any, size: Any, dtype: str, a: Array, owner: Owne
     if not (name == "ridge" and shape == ()) and (shape == () or (shape[-1] != size and size == size)):
         wanted = _WANTED[name].format(size=size)
         raise LinAlgError(f"{name} has shape {shape}; {wanted} of a (shape {tuple(a.shape)}).")
-    real = {"complex64": "float32", "complex128": "float64"}.get(dtype, dtype)
-    known: np.ndarray[Any, Any] | None
     with home.context():
         if plain:
-            known = operand.astype(real)
-            array = home.from_numpy_like(known, a)
+            with np.errstate(over="ignore"):
+                numbers = operand.astype(real)
+            array = home.from_numpy_like(numbers, a)
         else:
             array = xp.astype(operand, getattr(xp, real))
             # To look at what is computed later would compute it now.
-            known = None if array_api_compat.is_dask_array(array) else home.known(array)
+            numbers = None if array_api_compat.is_dask_array(array) else home.known(array)
         array = array if shape else array[None]
-    wrong = None if known is None else ~((known >= 0) & np.isfinite(known))
-    if wrong is not None and wrong.any():
-        place = tuple(int(i) for i in np.argwhere(wrong)[0])
-        where = f" at index {place}" if place else ""
-        raise ValueError(
-            f"{name} holds {known[place]}{where}; expected finite numbers from 0 up. {_ADVICE[name]}"  # type: ignore[index]
-        )
-    return _Factors(array, known)
+    if numbers is None or numbers.size == 0:
+        return _Factors(array, numbers is not None)
+    wrong = np.argwhere(~((numbers >= 0) & np.isfinite(numbers)))
+    if len(wrong):
+        place = tuple(int(i) for i in wrong[0])
+        raise _out_of_range(name, numbers[place], place)
+    above = numbers[numbers > 0]
+    return _Factors(array, True, numbers.min(), above.min() if above.size else 0.0, numbers.max())
+
+
+def _out_of_range(name: str, number: Any, place: tuple[int, ...]) -> ValueError:
+    where = f" at index {place}" if place else ""
+    return ValueError(f"{name} holds {number}{where}; expected finite numbers from 0 up. {_ADVICE[name]}")
 
 
 def _cutoff(plan: Plan, xp: Any) -> Any:
@@ -217,11 +235,11 @@ def _solve(
 ) -> LstsqResult:
     """Solve for ``a (..., M, N)``, ``b (..., M, K)``."""
     xp = ways.xp
-    steps = 0 if _alike(weights) and (ridge is None or ridge.known is not None) else STEPS
+    steps = 0 if _alike(weights) and (ridge is None or ridge.known) else STEPS
     rows = _rows(xp, a, b, weights, steps > 0)
     if ridge is not None and len(ridge.array.shape) > 1:
         # The rank and s have the batch dimensions of the ridge, too.
-        rows = rows._replace(scaled_a=xp.broadcast_to(rows.scaled_a, (*batch, *a.shape[-2:])))
+        rows = rows._replace(scaled_a=_repeated(xp, rows.scaled_a, batch))
     first = ways.first(rows.scaled_a, rows.scaled_b)
     x, squares, rank, s = first
     if 0 not in (*a.shape, *b.shape, *batch):
@@ -240,12 +258,7 @@ def _solve(
 
 def _alike(weights: _Factors | None) -> bool:
     """Whether weights make no row much longer than another, and nobody differentiates with respect to them."""
-    if weights is None:
-        return True
-    if weights.known is None:
-        return False
-    counted = weights.known[weights.known > 0]
-    return counted.size == 0 or bool(counted.max() <= ALIKE * counted.min())
+    return weights is None or (weights.known and weights.largest <= ALIKE * weights.least_above_zero)
 
 
 def _is_differentiated(a: Array, b: Array, home: Backend) -> bool:
@@ -263,7 +276,7 @@ def _rows(xp: Any, a: Array, b: Array, weights: _Factors | None, refined: bool) 
     w = (w / unit)[..., None]
     scaled, absent = _root(xp, w), w == 0
     present, right = a, b
-    if weights.known is None or not weights.known.all():
+    if not (weights.known and weights.least > 0):
         present, right = (xp.where(absent, xp.zeros_like(array), array) for array in (a, b))
     if refined:
         a, b = (_without_huge(xp, array, absent) for array in (a, b))
@@ -302,7 +315,7 @@ def _stack(rows: _Rows, penalty: Array, x: Array, ways: _Ways) -> tuple[_Stacked
     A column whose penalty is beyond A is divided by as much: else all others would be below the cutoff.
     """
     xp, top = ways.xp, rows.scaled_a
-    *_, m, n = top.shape
+    n = top.shape[-1]
     reach = xp.max(_precise.sizes(xp, top), axis=(-2, -1), keepdims=True)
     root = _root(xp, penalty)
     beyond = (root > reach) & (reach > 0)
@@ -312,13 +325,18 @@ def _stack(rows: _Rows, penalty: Array, x: Array, ways: _Ways) -> tuple[_Stacked
     batch = _contract.broadcast(tuple(top.shape[:-2]), tuple(below.shape[:-2]), tuple(top.shape), tuple(below.shape))
     matrix = xp.concat(
         [
-            xp.broadcast_to(top * xp.matrix_transpose(scale), (*batch, m, n)),
-            xp.broadcast_to(xp.astype(below, top.dtype), (*batch, n, n)),
+            _repeated(xp, top * xp.matrix_transpose(scale), batch),
+            _repeated(xp, xp.astype(below, top.dtype), batch),
         ],
         axis=-2,
     )
-    beside = xp.broadcast_to(rows.scaled_b, (*x.shape[:-2], m, x.shape[-1]))
+    beside = _repeated(xp, rows.scaled_b, tuple(x.shape[:-2]))
     return _Stacked(matrix, scale, penalty), xp.concat([beside, xp.zeros_like(x)], axis=-2)
+
+
+def _repeated(xp: Any, a: Array, batch: tuple[int, ...]) -> Array:
+    """The matrices, the same over these batch dimensions."""
+    return a if tuple(a.shape[:-2]) == batch else xp.broadcast_to(a, (*batch, *a.shape[-2:]))
 
 
 def _correction(rows: _Rows, stacked: _Stacked, x: Array, ways: _Ways) -> Array:

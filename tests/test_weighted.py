@@ -99,15 +99,16 @@ def test_mapped_over_weights():
 
 
 @pytest.mark.parametrize("far", [1.0, 1e10])
-def test_compiled_for_any_number_of_rows(far):
-    weigh = mx.compile(lambda a, b, w: lstsq(a, b, weights=w).x, shapeless=True)
+@pytest.mark.parametrize("ridge", [None, 0.5])
+def test_compiled_for_any_number_of_rows(far, ridge):
+    weigh = mx.compile(lambda a, b, w: lstsq(a, b, weights=w, ridge=ridge).x, shapeless=True)
     for rows in (16, 20):
         a, b, w = RNG.normal(size=(rows, 3)), RNG.normal(size=rows), RNG.uniform(1, 2, rows)
         w[-2:] *= far
         x = np.array(weigh(*(mx.array(array.astype(np.float32)) for array in (a, b, w))))
         single = [array.astype(np.float32).astype(float) for array in (a, b, w)]
         # At 1e10 the light rows are below the cutoff of single precision.
-        expected = lstsq(*(array.astype(np.float32) for array in single[:2]), weights=single[2]).x
+        expected = lstsq(*(array.astype(np.float32) for array in single[:2]), weights=single[2], ridge=ridge).x
         np.testing.assert_allclose(x, expected, rtol=1e-5)
 
 
