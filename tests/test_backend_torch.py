@@ -568,5 +568,28 @@ def test_residual_is_computed_in_double_under_autocast():
     torch.testing.assert_close(compiled(a, x, b), got, rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize("name", ["deficient 5x3", "full rank 3x5"])
+def test_derivatives_by_weights_and_a_ridge_are_those_of_mlx(name):
+    """Two codes that find them in different ways. By a weight and a penalty of 0, too."""
+    mx = pytest.importorskip("mlx.core")
+    at = point(name, "float64")
+    m, n = at.a.shape
+    factors = np.array([1.0, 2.0, 0.0, 0.5, 1.0])[:m], np.array([0.5, 1.0, 0.25, 0.0, 2.0])[-n:]
+    found = []
+    with mx.stream(mx.cpu):
+        for target in (Target(BACKEND, "torch", ("auto",), ("float64",)), Target(get_backend("mlx"), "mlx", (), ())):
+
+            def value(a, b, weights, ridge, target=target):
+                result = target.lstsq(a, b, weights=weights, ridge=ridge)
+                xp = target.backend.namespace(a)
+                return xp.sum(target.array(at.weights["x"]) * result.x) + xp.sum(result.residuals)
+
+            gradient = target.transform("grad")(value, (0, 1, 2, 3))
+            found.append([target.numpy(part) for part in gradient(*map(target.array, (at.a, at.b, *factors)))])
+    for one, other in zip(*found):
+        assert np.isfinite(one).all()
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e4 * 2.0**-52 * max(1, abs(one).max()))
+
+
 def _recording(*tensors):
     return [tensor.clone().requires_grad_() for tensor in tensors]
