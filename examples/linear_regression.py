@@ -48,18 +48,19 @@ if __name__ == "__main__":
     height = np.arange(58.0, 73.0) - 65
     weight = [115.0, 117, 120, 123, 126, 129, 132, 135, 139, 142, 146, 150, 154, 159, 164]
     columns = np.stack([np.ones(15), height, height**2], axis=1).tolist()
-    for library, array in [("numpy", "asarray"), ("jax.numpy", "asarray"), ("mlx.core", "array"), ("torch", "asarray")]:
+    for library in ("numpy", "jax.numpy", "mlx.core", "torch", "cupy"):
         try:
-            make = getattr(importlib.import_module(library), array)
+            module = importlib.import_module(library)
         except ImportError as error:
             print(f"{library:10} not here: {error}")
             continue
+        make = getattr(module, "asarray", None) or module.array
         a, y = make(columns), make(weight)
         found = fit(a, y)
         print(f"{library:10} {'coef':>10} {'std err':>8} {'t':>8} {'P>|t|':>6}")
         for row in zip(*(to_numpy(part) for part in (found.x, found.errors, found.t, found.p))):
             print(f"{'':10} {row[0]:10.4f} {row[1]:8.4f} {row[2]:8.2f} {row[3]:6.3f}")
         left = to_numpy(y - a @ found.x)
-        shrunk = fit(a, y, weights=make([1.0] * 14 + [0.0]), ridge=make([0.0, 10, 10])).x
+        shrunk = to_numpy(fit(a, y, weights=make([1.0] * 14 + [0.0]), ridge=make([0.0, 10, 10])).x)
         print(f"{'':10} largest residual {abs(left).max():.2f}; slope without the last, with a ridge {shrunk[1]:.3f}")
         assert np.allclose(to_numpy(found.x), [135.1828, 3.45, 0.0831], atol=1e-3)

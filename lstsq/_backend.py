@@ -224,13 +224,13 @@ class Backend:
         """
         return _NO_CONTEXT
 
-    def within(self, function: Callable[[Array, Array], Any], a: Array, b: Array) -> Any:
-        """``function(a, b)``, the frontend's work on one problem around `solve`, in the `context`.
+    def within(self, function: Callable[..., Any], a: Array, b: Array, *others: Array) -> Any:
+        """``function(a, b, *others)``, the frontend's work on one problem around `solve`, in the `context`.
 
         For a backend whose arrays can be cast and reshaped only after some preparation, which it then makes here.
         """
         with self.context():
-            return function(a, b)
+            return function(a, b, *others)
 
     def default_float(self, array: Array) -> str:
         """The name of the dtype that integers and bools become, on the device of `array`."""

@@ -69,14 +69,14 @@ def residual(a: Array, x: Array, b: Array, *, backend: str | None = None) -> Arr
     of_a, of_x, of_b = (_contract.widen(name, dtype, default_float) for name, dtype in zip("axb", dtypes))
     dtype = _contract.promote(_contract.promote(of_a, of_x, default_float), of_b, default_float)
 
-    def compute(a: Array, b: Array) -> Array:
+    def compute(a: Array, b: Array, x: Array) -> Array:
         columns = (x[..., None], b[:, None]) if vector else (x, b)
         left = _precise.residual(home, xp, a, *columns, dtype)
         left = xp.astype(left, getattr(xp, dtype))
         return left[..., 0] if vector else left
 
     with _precise.quiet(xp):
-        found: Any = home.within(compute, a, b)
+        found: Any = home.within(compute, a, b, x)
     return found
 
 

@@ -100,9 +100,6 @@ def lstsq(
         batch = _contract.broadcast(batch, tuple(factors.array.shape[:-1]), tuple(a.shape), tuple(b.shape))
     cutoff = rcond if p is None and dtype == plan.dtype else _cutoff(plan, owner.xp)
 
-    def solve(a: Array, b: Array, cutoff: Any, driver: str | None, singular_values: bool) -> LstsqResult:
-        return _api.lstsq(a, b, cutoff, driver=driver, singular_values=singular_values, backend=backend)
-
     # A driver that declines to answer answers for the data; corrections are the default driver's.
     correcting = None if plan.driver in solver.capabilities.declines else driver
     ways = _Ways(
@@ -113,13 +110,16 @@ def lstsq(
         unweighted=lambda a, b: _api.lstsq(a, b, driver=correcting, singular_values=False, backend=backend),
     )
 
-    def compute(a: Array, b: Array) -> LstsqResult:
+    def compute(a: Array, b: Array, *arrays: Array) -> LstsqResult:
+        left = iter(arrays)
+        of_rows, of_columns = (None if of is None else of._replace(array=next(left)) for of in (w, p))
         a, b = (owner.xp.astype(array, getattr(owner.xp, dtype)) for array in (a, b))
-        result = _solve(a, b[:, None] if plan.vector else b, w, p, batch, ways)
+        result = _solve(a, b[:, None] if plan.vector else b, of_rows, of_columns, batch, ways)
         return _rounded(result, plan, owner.xp)
 
     with _precise.quiet(owner.xp):
-        result: LstsqResult = owner.backend.within(compute, a, b)
+        arrays = [of.array for of in (w, p) if of is not None]
+        result: LstsqResult = owner.backend.within(compute, a, b, *arrays)
     return _api.numpy_residuals(result, batch, plan.m, plan.n, owner.backend) if numpy_resid else result
 
 
@@ -148,7 +148,7 @@ def _factors(name: str, given: Any, size: Any, dtype: str, a: Array, owner: Owne
                 numbers = operand.astype(real)
             array = home.from_numpy_like(numbers, a)
         else:
-            array = xp.astype(operand, getattr(xp, real))
+            array = operand if dtype_name(operand.dtype) == real else xp.astype(operand, getattr(xp, real))
             # To look at what is computed later would compute it now.
             numbers = None if array_api_compat.is_dask_array(array) else home.known(array)
         array = array if shape else array[None]
@@ -159,7 +159,7 @@ def _factors(name: str, given: Any, size: Any, dtype: str, a: Array, owner: Owne
         place = tuple(int(i) for i in wrong[0])
         raise _out_of_range(name, numbers[place], place)
     above = numbers[numbers > 0]
-    return _Factors(array, True, numbers.min(), above.min() if above.size else 0.0, numbers.max())
+    return _Factors(array, True, float(numbers.min()), float(above.min()) if above.size else 0.0, float(numbers.max()))
 
 
 def _out_of_range(name: str, number: Any, place: tuple[int, ...]) -> ValueError:

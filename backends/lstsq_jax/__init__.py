@@ -175,11 +175,11 @@ class JaxBackend(Backend):
 
         yield lambda array: jax.device_put(array, device)
 
-    def within(self, function: Callable[[Array, Array], Any], a: Array, b: Array) -> Any:
-        """``function(a, b)``, where arrays of explicit sharding may be reshaped. See `Backend.within`."""
+    def within(self, function: Callable[..., Any], a: Array, b: Array, *others: Array) -> Any:
+        """``function(a, b, *others)``, where arrays of explicit sharding may be reshaped. See `Backend.within`."""
         from lstsq_jax._place import in_auto_axes
 
-        return in_auto_axes(function, a, b)
+        return in_auto_axes(function, a, b, *others)
 
     def transform(self, name: str) -> Callable[..., Any]:
         """JAX's function of this name. See `Backend.transform`."""
