@@ -12,8 +12,8 @@ At the solution g = 0, so that the two pseudo-inverses, which are two calls of t
 step multiplies the error by about eps times the condition number of S. It is refinement of the augmented system
 (Bjorck 1967), with its unknown r computed anew.
 
-The steps give the derivatives, too. The root of a weight has none at 0, and S leaves out such a row. But g has the
-weights themselves: after two steps the first and second derivatives are those of the solution of g = 0.
+Steps give the derivatives, too. The root of a weight has none at 0, and S leaves out such a row. But g has the weights
+themselves: after one step the first derivatives are those of the solution of g = 0, and after two the second.
 
 References
 ----------
@@ -43,8 +43,8 @@ from lstsq._result import LstsqResult
 #: cost two digits of the short ones, with weights or without.
 ALIKE = 1e4
 
-#: For second derivatives at a weight of 0, and for full accuracy with weights 1e20 apart.
-STEPS = 2
+#: As many steps as give full accuracy; and where somebody may differentiate, the second derivatives at 0.
+STEPS, STEPS_DIFFERENTIATED = 1, 2
 
 _LARGEST_SINGLE = float(np.finfo(np.float32).max)
 
@@ -235,7 +235,7 @@ def _solve(
 ) -> LstsqResult:
     """Solve for ``a (..., M, N)``, ``b (..., M, K)``."""
     xp = ways.xp
-    steps = 0 if _alike(weights) and (ridge is None or ridge.known) else STEPS
+    steps = _steps(weights, ridge)
     rows = _rows(xp, a, b, weights, steps > 0)
     if ridge is not None and len(ridge.array.shape) > 1:
         # The rank and s have the batch dimensions of the ridge, too.
@@ -256,9 +256,11 @@ def _solve(
     return LstsqResult(x, squares * rows.unit, rank, None if s is None else s * rows.root)
 
 
-def _alike(weights: _Factors | None) -> bool:
-    """Whether weights make no row much longer than another, and nobody differentiates with respect to them."""
-    return weights is None or (weights.known and weights.largest <= ALIKE * weights.least_above_zero)
+def _steps(weights: _Factors | None, ridge: _Factors | None) -> int:
+    """How many steps of refinement: none if weights make no row much longer than another."""
+    if not all(factors is None or factors.known for factors in (weights, ridge)):
+        return STEPS_DIFFERENTIATED
+    return 0 if weights is None or weights.largest <= ALIKE * weights.least_above_zero else STEPS
 
 
 def _is_differentiated(a: Array, b: Array, home: Backend) -> bool:

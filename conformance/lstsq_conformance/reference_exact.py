@@ -9,6 +9,7 @@ which is consistent, and is solved by elimination for the x of least norm. It is
 
 from __future__ import annotations
 
+import functools
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from lstsq_conformance.reference import NumpyArray, eps_of
 from lstsq_conformance.reference_extended import real_form
 
 Matrix = list[list[Fraction]]
+_Numbers = tuple[tuple[int, ...], bytes]
 
 
 class Weighted(NamedTuple):
@@ -43,12 +45,26 @@ def solve(a: NumpyArray, b: NumpyArray, weights: NumpyArray, ridge: NumpyArray |
     a, b, weights = a[counted], b[counted], weights[counted]
     penalties = np.broadcast_to(np.asarray(ridge, float), a.shape[1:])
     if np.iscomplexobj(a):
-        found = _solve(real_form(a), np.concatenate(parts(b), axis=-2), np.tile(weights, 2), np.tile(penalties, 2))
+        found = _solve(
+            *map(_key, (real_form(a), np.concatenate(parts(b), axis=-2), np.tile(weights, 2), np.tile(penalties, 2)))
+        )
         return found._replace(x=joined(np.split(found.x, 2)), rank=found.rank // 2)
-    return _solve(a.astype(float), b.astype(float), weights, penalties)
+    return _solve(*map(_key, (a, b, weights, penalties)))
 
 
-def _solve(a: NumpyArray, b: NumpyArray, weights: NumpyArray, penalties: NumpyArray) -> Weighted:
+def _key(array: NumpyArray) -> _Numbers:
+    """The shape and the numbers, by which a problem is solved once for all drivers."""
+    return array.shape, np.asarray(array, float).tobytes()
+
+
+def _array(key: _Numbers) -> NumpyArray:
+    shape, numbers = key
+    return np.asarray(np.frombuffer(numbers).reshape(shape))
+
+
+@functools.lru_cache(maxsize=256)
+def _solve(of_a: _Numbers, of_b: _Numbers, of_weights: _Numbers, of_penalties: _Numbers) -> Weighted:
+    a, b, weights, penalties = map(_array, (of_a, of_b, of_weights, of_penalties))
     (m, n), k = a.shape, b.shape[1]
     rows, right, w, p = (_fractions(array) for array in (a, b, weights[:, None], penalties[:, None]))
     weighted = [[w[i][0] * number for number in rows[i]] for i in range(m)]
