@@ -100,13 +100,14 @@ def lstsq(
         batch = _contract.broadcast(batch, tuple(factors.array.shape[:-1]), tuple(a.shape), tuple(b.shape))
     cutoff = rcond if p is None and dtype == plan.dtype else _cutoff(plan, owner.xp)
 
-    # A driver that declines to answer answers for the data; corrections are the default driver's.
+    # What a driver declines to answer stays unanswered; a correction is only to be about right, by any driver.
     correcting = None if plan.driver in solver.capabilities.declines else driver
     ways = _Ways(
         owner.backend,
         owner.xp,
-        first=lambda a, b: _api.lstsq(a, b, cutoff, driver=driver, singular_values=singular_values, backend=backend),
-        later=lambda a, b: _api.lstsq(a, b, cutoff, driver=correcting, singular_values=False, backend=backend),
+        data=lambda a, b: _api.lstsq(a, b, cutoff, driver=driver, singular_values=singular_values, backend=backend),
+        stacked=lambda a, b: _api.lstsq(a, b, cutoff, driver=driver, singular_values=False, backend=backend),
+        correction=lambda a, b: _api.lstsq(a, b, cutoff, driver=correcting, singular_values=False, backend=backend),
         unweighted=lambda a, b: _api.lstsq(a, b, driver=correcting, singular_values=False, backend=backend),
     )
 
@@ -169,13 +170,14 @@ def _out_of_range(name: str, number: Any, place: tuple[int, ...]) -> ValueError:
 
 def _cutoff(plan: Plan, xp: Any) -> Any:
     """The cutoff as a number: the matrix that is solved for has other rows or another precision than the data."""
-    if plan.rcond is None or plan.rcond != plan.rcond:
+    known = isinstance(plan.rcond, float)
+    if plan.rcond is None or (known and math.isnan(plan.rcond)):
         raise LinAlgError(
             f"the default cutoff depends on the shape of a, of which M = {plan.m} or N = {plan.n} is not known; with "
             "weights or a ridge expected a number. Pass rcond, or find the shape first (with Dask, "
             "a.compute_chunk_sizes())."
         )
-    if isinstance(plan.rcond, float):
+    if known:
         return plan.rcond
     return xp.where(plan.rcond < 0, _contract.EPS[plan.dtype] / 2, plan.rcond)
 
@@ -193,8 +195,9 @@ class _Ways(NamedTuple):
 
     home: Backend
     xp: Any
-    first: Callable[[Array, Array], LstsqResult]
-    later: Callable[[Array, Array], LstsqResult]
+    data: Callable[[Array, Array], LstsqResult]
+    stacked: Callable[[Array, Array], LstsqResult]
+    correction: Callable[[Array, Array], LstsqResult]
     #: With the default cutoff.
     unweighted: Callable[[Array, Array], LstsqResult]
 
@@ -240,13 +243,13 @@ def _solve(
     if ridge is not None and len(ridge.array.shape) > 1:
         # The rank and s have the batch dimensions of the ridge, too.
         rows = rows._replace(scaled_a=_repeated(xp, rows.scaled_a, batch))
-    first = ways.first(rows.scaled_a, rows.scaled_b)
+    first = ways.data(rows.scaled_a, rows.scaled_b)
     x, squares, rank, s = first
     if 0 not in (*a.shape, *b.shape, *batch):
         stacked = _Stacked(rows.scaled_a, None, None)
         if ridge is not None:
             stacked, right = _stack(rows, (ridge.array / rows.unit)[..., None], x, ways)
-            x = stacked.back(ways.later(stacked.matrix, right).x)
+            x = stacked.back(ways.stacked(stacked.matrix, right).x)
         for _ in range(steps):
             x = x + _correction(rows, stacked, x, ways)
         if steps and ridge is None and not _is_differentiated(a, b, ways.home):
@@ -348,8 +351,8 @@ def _correction(rows: _Rows, stacked: _Stacked, x: Array, ways: _Ways) -> Array:
     slope = ways.home.matmul(_precise.adjoint(xp, rows.a), left if rows.weights is None else rows.weights * left)
     if stacked.penalty is not None:
         slope = slope - stacked.penalty * x
-    half = ways.later(_precise.adjoint(xp, stacked.matrix), stacked.back(slope)).x
-    return stacked.back(ways.later(stacked.matrix, half).x)
+    half = ways.correction(_precise.adjoint(xp, stacked.matrix), stacked.back(slope)).x
+    return stacked.back(ways.correction(stacked.matrix, half).x)
 
 
 def _shortest(rows: _Rows, x: Array, rank: Array, ways: _Ways) -> Array:

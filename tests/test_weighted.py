@@ -144,3 +144,21 @@ def test_second_derivatives_at_zero():
 def test_a_known_ridge_is_known_where_the_data_are_traced():
     found = jax.jit(lambda a, b: lstsq(a, b, weights=W.tolist(), ridge=[0.0, 0.5, 2.0]).x)(A, B)
     np.testing.assert_allclose(found, EXACT, rtol=1e-12)
+
+
+@pytest.mark.usefixtures("double")
+def test_a_traced_cutoff():
+    a, b = A.astype(np.float32), B.astype(np.float32)
+    solve = jax.jit(lambda rcond: lstsq(jnp.asarray(a), jnp.asarray(b), rcond, weights=W.tolist(), ridge=1.0)[1:3])
+    for rcond in (-1.0, 0.9):
+        residuals, rank = solve(rcond)
+        expected = lstsq(a, b, rcond, weights=W, ridge=1.0)
+        assert rank == expected.rank
+        np.testing.assert_allclose(residuals, expected.residuals, rtol=1e-5)
+
+
+def test_what_a_driver_declines_stays_unanswered():
+    graded = np.vander(np.linspace(0, 1, 30), 14)
+    assert lstsq(graded, np.ones(30), weights=np.ones(30), driver="cholesky", backend="native").rank == 0
+    result = lstsq(graded, np.ones(30), ridge=1e-30, driver="cholesky", backend="native")
+    assert np.isnan(result.x).all()
