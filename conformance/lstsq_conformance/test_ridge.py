@@ -136,35 +136,33 @@ def test_traced_ridge(target: Target) -> None:
 
 
 @pytest.mark.claims("grad")
-@pytest.mark.parametrize("ridge", [0.5, 0.0], ids=str)
-def test_gradients(target: Target, ridge: float) -> None:
-    """With respect to A, b and the ridge; at 0, from which it can only grow, from the right."""
+def test_gradients(target: Target) -> None:
+    """With respect to A, b, the weights and the ridge; at 0, from which these can only grow, from the right."""
     dtype, xp = target.dtype, target.xp
     a, b = matrix("full rank", 6, 3, dtype)
-    penalties = np.array([ridge, 1.0, 0.25])
+    weights, ridge = np.array([1.0, 2.0, 0.5, 0.0, 3.0, 1.0]), np.array([0.0, 1.0, 0.25])
     of_x = np.random.default_rng(0).standard_normal((3, 2))
 
-    def value(a: Array, b: Array, ridge: Array) -> Array:
-        found = target.lstsq(a, b, ridge=ridge)
+    def value(a: Array, b: Array, weights: Array, ridge: Array) -> Array:
+        found = target.lstsq(a, b, weights=weights, ridge=ridge)
         return xp.sum(target.array(of_x.astype(dtype)) * found.x) + xp.sum(found.residuals)
 
-    def exact(a: NumpyArray, b: NumpyArray) -> NumpyArray:
-        transposed = np.swapaxes(a, -1, -2)
-        x = np.linalg.solve(transposed @ a + np.diag(penalties), transposed @ b)
-        return np.asarray(np.sum(of_x * x, axis=(-2, -1)) + np.sum((b - a @ x) ** 2, axis=(-2, -1)))
+    def exact(a: NumpyArray, b: NumpyArray, weights: NumpyArray, ridge: NumpyArray) -> NumpyArray:
+        """By the normal equations, which are smooth at 0."""
+        slopes = np.swapaxes(a, -1, -2) * weights[..., None, :]
+        x = np.linalg.solve(slopes @ a + ridge[..., None] * np.eye(3), slopes @ b)
+        squares = weights[..., None] * (b - a @ x) ** 2
+        return np.asarray(np.sum(of_x * x, axis=(-2, -1)) + np.sum(squares, axis=(-2, -1)))
 
-    native = [target.array(array.astype(dtype)) for array in (a, b, penalties)]
-    got = [target.numpy(part) for part in target.transform("grad")(value, (0, 1, 2))(*native)]
-    a, b = a.astype(float), b.astype(float)
-    inverse = np.linalg.inv(a.T @ a + np.diag(penalties))
-    x = inverse @ a.T @ b
-    # dx = -G^-1 e_j x_j dp_j, and R changes by -2 (A^H r)^H dx.
-    slope = inverse @ (of_x - 2 * a.T @ (b - a @ x))
-    expected = [
-        reference.gradient(lambda at: exact(at, b), a, 1e-4),
-        reference.gradient(lambda at: exact(a, at), b, 1e-4),
-        -np.sum(slope * x, axis=1),
-    ]
-    for name, one, other in zip(("a", "b", "ridge"), got, expected):
-        tolerance = 1e4 * max(eps_of(dtype), 1e-12) * max(1.0, np.abs(other).max())
-        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance, err_msg=f"with respect to {name}")
+    native = [target.array(array.astype(dtype)) for array in (a, b, weights, ridge)]
+    got = [target.numpy(part) for part in target.transform("grad")(value, (0, 1, 2, 3))(*native)]
+    at = [array.astype(dtype).astype(float) for array in (a, b, weights, ridge)]
+    for i, name in enumerate(("a", "b", "weights", "ridge")):
+
+        def along(one: NumpyArray, i: int = i) -> NumpyArray:
+            moved = [*at[:i], one, *at[i + 1 :]]
+            return exact(moved[0], moved[1], moved[2], moved[3])
+
+        expected = reference.gradient(along, at[i], 1e-4)
+        tolerance = 1e4 * max(eps_of(dtype), 1e-12) * max(1.0, np.abs(expected).max())
+        np.testing.assert_allclose(got[i], expected, rtol=0, atol=tolerance, err_msg=f"with respect to {name}")

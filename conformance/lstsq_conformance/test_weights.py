@@ -189,7 +189,8 @@ def test_traced_weights(target: Target) -> None:
 
 
 @pytest.mark.claims("grad")
-@pytest.mark.parametrize("kind", ["full rank", pytest.param("deficient", marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("kind", ["full rank", "deficient"])
 def test_gradients(target: Target, kind: str) -> None:
     """With respect to A, b and the weights; to a weight of 0, where it can only grow, from the right."""
     dtype, xp = target.dtype, target.xp
