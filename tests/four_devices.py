@@ -158,6 +158,19 @@ def test_nothing_is_transferred_without_a_word(mesh):
     assert_same(got, lstsq(jnp.asarray(np.asarray(a)), jnp.asarray(np.asarray(b)), 0.1))
 
 
+def test_weights_and_a_residual(mesh):
+    a, b = random(4, 6, 3), random(4, 6, 2, seed=1)
+    weights = np.arange(6.0) % 3
+    expected = lstsq(jnp.asarray(a), jnp.asarray(b), weights=weights.tolist())
+    placed = put(mesh, a, "i"), put(mesh, b, "i")
+    assert_same(lstsq(*placed, weights=jnp.asarray(weights)), expected)
+    if mesh.explicit:
+        with pytest.raises(TypeError, match="nor is their residual found"):
+            residual(placed[0], expected.x, placed[1])
+    else:
+        assert_same((residual(placed[0], expected.x, placed[1]),), (jnp.asarray(b - a @ np.asarray(expected.x)),))
+
+
 def test_inside_shard_map(mesh):
     a, b = random(4, 6, 3), random(4, 6, 2, seed=1)
 
@@ -213,16 +226,3 @@ def test_rows_are_reduced_where_they_lie(mesh, spec):
     sizes = [math.prod(map(int, shape.split(","))) for shape in shapes]
     assert sizes
     assert max(sizes) <= 4 * 4 * 4
-
-
-def test_weights_and_a_residual(mesh):
-    a, b = random(4, 6, 3), random(4, 6, 2, seed=1)
-    weights = np.arange(6.0) % 3
-    expected = lstsq(jnp.asarray(a), jnp.asarray(b), weights=weights.tolist())
-    placed = put(mesh, a, "i"), put(mesh, b, "i")
-    assert_same(lstsq(*placed, weights=jnp.asarray(weights)), expected)
-    if mesh.explicit:
-        with pytest.raises(TypeError, match="nor is their residual found"):
-            residual(placed[0], expected.x, placed[1])
-    else:
-        assert_same((residual(placed[0], expected.x, placed[1]),), (jnp.asarray(b - a @ np.asarray(expected.x)),))
