@@ -68,7 +68,7 @@ NAMESPACES = {
 #: The tests that do more where torch is installed.
 WITH_TORCH = [
     f"tests/test_{name}.py"
-    for name in ("backend_torch", "backend_array_api", "benchmarks", "cli", "frontend", "readme")
+    for name in ("backend_torch", "backend_array_api", "benchmarks", "cli", "frontend", "linear_regression", "readme")
 ]
 
 KERNEL_TESTS = "backends/native/tests/kernels"

@@ -1,17 +1,19 @@
-"""Polynomial fitting in a dozen lines, for the arrays of any library."""
+"""Polynomial fitting in a dozen lines, for the arrays of any library, with the covariance of the coefficients."""
 
 import importlib
 
 from array_api_compat import array_namespace
+from linear_regression import fit
 
-from lstsq import lstsq
 
+def polyfit(t, y, degree, weights=None):
+    """The fit of the polynomial of this degree, its coefficients from the constant up.
 
-def polyfit(t, y, degree):
-    """Coefficients of the polynomial that fits best, from the constant up; y may have a column for each series."""
+    As of `numpy.polyfit`, weights multiply residuals and not their squares: 1 / sigma, not 1 / sigma**2.
+    """
     xp = array_namespace(t)
     powers = xp.stack([t**k for k in range(degree + 1)], axis=1)
-    return lstsq(powers, y).x
+    return fit(powers, y, None if weights is None else weights**2)
 
 
 def polyval(x, t):
@@ -20,13 +22,16 @@ def polyval(x, t):
 
 
 if __name__ == "__main__":
-    for library, array in [("numpy", "asarray"), ("jax.numpy", "asarray"), ("mlx.core", "array"), ("torch", "asarray")]:
+    for library in ("numpy", "jax.numpy", "mlx.core", "torch", "cupy"):
         try:
-            make = getattr(importlib.import_module(library), array)
+            module = importlib.import_module(library)
         except ImportError as error:
             print(f"{library:10} not here: {error}")
             continue
+        make = getattr(module, "asarray", None) or module.array
         t = make([-2.0, -1.0, 0.0, 1.0, 2.0, 3.0])
-        x = polyfit(t, 1 - 3 * t + 2 * t**3, degree=3)
-        print(f"{library:10} {type(x).__module__}.{type(x).__name__}: {[round(float(c), 4) for c in x]}")
-        assert max(abs(polyval(x, t) - (1 - 3 * t + 2 * t**3))) < 1e-3
+        noise = make([0.1, -0.1, 0.0, 0.1, -0.2, 0.1])
+        found = polyfit(t, 1 - 3 * t + 2 * t**3 + noise, degree=3)
+        numbers = ", ".join(f"{x:.3f} ± {error:.3f}" for x, error in zip(map(float, found.x), map(float, found.errors)))
+        print(f"{library:10} {type(found.x).__module__}.{type(found.x).__name__}: {numbers}")
+        assert max(abs(polyval(found.x, t) - (1 - 3 * t + 2 * t**3))) < 0.2

@@ -5,8 +5,10 @@ from numpy.linalg import LinAlgError
 from lstsq import _originals as _originals  # Before a program can put ours in the place of NumPy's.
 from lstsq._api import BackendInfo, Explanation, backends, explain, lstsq
 from lstsq._backend import Backend, Capabilities, Solution
+from lstsq._deficient import LstsqRankWarning
 from lstsq._reduction import Reduction, reduce_rows
 from lstsq._registry import get_backend
+from lstsq._residual import residual
 from lstsq._result import LstsqResult
 from lstsq._rows import Rows
 
@@ -18,6 +20,7 @@ __all__ = [
     "Capabilities",
     "Explanation",
     "LinAlgError",
+    "LstsqRankWarning",
     "LstsqResult",
     "Reduction",
     "Rows",
@@ -27,4 +30,5 @@ __all__ = [
     "get_backend",
     "lstsq",
     "reduce_rows",
+    "residual",
 ]

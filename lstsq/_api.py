@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.linalg import LinAlgError
 
-from lstsq import _contract, _registry
+from lstsq import _contract, _deficient, _registry
 from lstsq._backend import Array, Backend, Solution, dtype_name, not_finite
 from lstsq._contract import Plan
 from lstsq._registry import Owner
@@ -26,9 +26,12 @@ def lstsq(
     b: Array,
     rcond: float | Array | None = None,
     *,
+    weights: Array | None = None,
+    ridge: float | Array | None = None,
     driver: str | None = None,
     numpy_resid: bool = False,
     singular_values: bool = True,
+    on_deficient: str = "ignore",
     backend: str | None = None,
 ) -> LstsqResult:
     """Least-squares solution of minimum norm, on the arrays of any library.
@@ -47,6 +50,13 @@ def lstsq(
         which is NumPy's, and ``eps * min(max(M, N), 16)`` in single precision, so that it does not grow with the
         rows. Negative means ``eps / 2``, which is LAPACK's machine precision. It may be traced where the backend
         claims so.
+    weights : (M,) or (..., M) array, optional
+        What the square of each row's residual is multiplied by, from 0 up: 1 / variance, say, or a mask. Real; its
+        batch dimensions broadcast against those of `a` and `b`. A weight of 0 drops its row, whatever `a` and `b` hold
+        there, NaN included. x keeps its digits where weights are very different.
+    ridge : float or (..., N) array, optional
+        Penalties from 0 up: ``sum(ridge * abs(x)**2)`` is added to the sum of squares that is minimised. One number, or
+        one for each column; its batch dimensions broadcast.
     driver : str, optional
         The backend's algorithm, by name; see `lstsq.backends`. By default the backend's own choice.
     numpy_resid : bool, optional
@@ -65,19 +75,25 @@ def lstsq(
         ``x (..., N)`` for a vector `b`, else ``(..., N, K)``; ``residuals (..., 1)`` or ``(..., K)``, the sum of
         squares of ``b - a x`` of each right-hand side whatever the rank; ``rank (...)``; ``s (..., min(M, N))``,
         descending, or None with ``singular_values=False``. All are arrays of the library and on the device of the
-        input.
+        input. With `weights`, `residuals` are the weighted sums, and `rank` and `s` those of the rows of `a` times the
+        roots of the weights. With a `ridge` these three are still those of the data alone.
 
     Raises
     ------
     numpy.linalg.LinAlgError
         If the shapes are not those of a least-squares problem; in the NumPy backend also if `a` is not finite. (In the
         others the results of that batch element are NaN and its rank 0. A column of `b` that is not finite has NaN in
-        its own solution and residual alone, in every backend.)
+        its own solution and residual alone, in every backend.) With ``on_deficient="raise"`` also if the rank is below
+        ``min(M, N)``.
     TypeError
         If `a` and `b` belong to two libraries or are on two devices, the backend does not take their dtype, or
-        `backend` names another library's and a transformation traces the arrays or records their gradients.
+        `backend` names another library's and a transformation traces the arrays or records their gradients; or if
+        `on_deficient` asks for a rank that a transformation traces.
     ValueError
-        If the driver or the backend is unknown, `rcond` is NaN, or a number of a list is beyond its dtype.
+        If the driver or the backend is unknown, `rcond` is NaN, a number of a list is beyond its dtype, `on_deficient`
+        is another word, or `weights` or `ridge` hold numbers that are negative or not finite. (Where their numbers are
+        not known, since a transformation traces them, a library is lazy or records their gradients, such a weight gives
+        what a row that is not finite gives, and such a ridge gives NaN in `x` and `residuals`.)
 
     Notes
     -----
@@ -87,8 +103,14 @@ def lstsq(
     deficient rank (Golub and Pereyra 1973). At a point where the rank changes, x is not continuous and there is no
     derivative: what is returned there is that of the branch of the rank found.
 
+    With a ridge and a deficient `a`, x is the more sensitive to the roundings of `a` the smaller the penalty is: like
+    ``s_max**2 / ridge``. What neither of them determines by more than ``rcond * s_max`` is as without a ridge.
+
     References
     ----------
+    A. Bjorck, "Iterative refinement of linear least squares solutions I", BIT 7 (1967): how rows of small weights keep
+    their digits.
+
     G. H. Golub and V. Pereyra, "The differentiation of pseudo-inverses and nonlinear least squares problems whose
     variables separate", SIAM J. Numer. Anal. 10 (1973), section 4.
 
@@ -100,11 +122,49 @@ def lstsq(
     >>> x, residuals, rank, s = lstsq(np.stack([t, np.ones(4)], axis=1), np.array([-1, 0.2, 0.9, 2.1]))
     >>> print(x.round(3), residuals.round(3), rank)
     [ 1.   -0.95] [0.05] 2
+
+    The last observation left out, and a penalty on the slope:
+
+    >>> a, b = np.stack([t, np.ones(4)], axis=1), np.array([-1, 0.2, 0.9, np.nan])
+    >>> print(lstsq(a, b, weights=[1, 1, 1, 0], ridge=[1, 0]).x.round(3))
+    [ 0.633 -0.6  ]
     """
+    if on_deficient != "ignore":
+        _deficient.require_way(on_deficient)
+        result = lstsq(
+            a,
+            b,
+            rcond,
+            weights=weights,
+            ridge=ridge,
+            driver=driver,
+            numpy_resid=numpy_resid,
+            singular_values=singular_values,
+            backend=backend,
+        )
+        owner = _registry.owner(result.rank) or _registry.numpy_owner()
+        home = owner.backend if backend is None else named(backend, owner)[1].backend
+        m, n = np.shape(a)[-2:]
+        _deficient.report(result.rank, home, n if m != m else min(m, n), on_deficient)
+        return result
+    if weights is not None or ridge is not None:
+        from lstsq import _weighted  # Which calls this function in its turn.
+
+        return _weighted.lstsq(
+            a,
+            b,
+            rcond,
+            weights=weights,
+            ridge=ridge,
+            driver=driver,
+            numpy_resid=numpy_resid,
+            singular_values=singular_values,
+            backend=backend,
+        )
     a, b, owner = arrays(a, b)
     solver = owner.backend
     if backend is not None:
-        solver, owner = _named(backend, owner)
+        solver, owner = named(backend, owner)
     plan = prepare(solver, owner, a, b, rcond, driver)
     if plan.direct and solver is owner.backend:
         solve = solver.solve if singular_values else solver.solve_without_s
@@ -121,26 +181,42 @@ def arrays(a: Any, b: Any) -> tuple[Array, Array, Owner]:
     owner_a, owner_b = _registry.owner(a), _registry.owner(b)
     if owner_a is None:
         if owner_b is None:
-            return _numbers("a", a), _numbers("b", b), _registry.numpy_owner()
+            return numbers("a", a), numbers("b", b), _registry.numpy_owner()
         return _join("a", a, b, owner_b), _plain(b), owner_b
     if owner_b is None:
         return _plain(a), _join("b", b, a, owner_a), owner_a
     if owner_a is not owner_b and owner_a != owner_b:
-        raise TypeError(
-            f"a is an array of {owner_a.library} and b of {owner_b.library}; expected one library. "
-            "Convert one of them first."
-        )
+        raise _two_libraries(owner_a, "b", owner_b)
     if type(a) is not type(b) or type(a) is not np.ndarray:
         a, b = _plain(a), _plain(b)
-        _require_one_device(a, b, owner_a.backend)
+        _require_one_device(a, "b", b, owner_a.backend)
     return a, b, owner_a
 
 
-def _require_one_device(a: Array, b: Array, backend: Backend) -> None:
-    device_a, device_b = backend.device(a), backend.device(b)
-    if device_a is not None and device_b is not None and device_a != device_b:
+def beside(name: str, operand: Any, a: Array, owner: Owner) -> Array:
+    """A third operand as an array of the library of `a`; what is no array joins it."""
+    theirs = _registry.owner(operand)
+    if theirs is None:
+        return _join(name, operand, a, owner)
+    if theirs.library != owner.library:
+        raise _two_libraries(owner, name, theirs)
+    operand = _plain(operand)
+    _require_one_device(a, name, operand, owner.backend)
+    return operand
+
+
+def _two_libraries(owner: Owner, name: str, theirs: Owner) -> TypeError:
+    return TypeError(
+        f"a is an array of {owner.library} and {name} of {theirs.library}; expected one library. "
+        "Convert one of them first."
+    )
+
+
+def _require_one_device(a: Array, name: str, operand: Array, backend: Backend) -> None:
+    here, there = backend.device(a), backend.device(operand)
+    if here is not None and there is not None and here != there:
         raise TypeError(
-            f"a is on the device {device_a} and b on {device_b}; expected one device. Move one of them first."
+            f"a is on the device {here} and {name} on {there}; expected one device. Move one of them first."
         )
 
 
@@ -149,7 +225,7 @@ def _plain(array: Array) -> Array:
     return np.asarray(array) if isinstance(array, np.ndarray) and type(array) is not np.ndarray else array
 
 
-def _numbers(name: str, plain: Any) -> np.ndarray[Any, Any]:
+def numbers(name: str, plain: Any) -> np.ndarray[Any, Any]:
     """The numbers of the operand `name`, which is no array, as NumPy's array."""
     try:
         array = np.asarray(_without_arrays(plain))
@@ -186,27 +262,40 @@ def _element(item: Any) -> Any:
 
 def _join(name: str, plain: Any, like: Array, owner: Owner) -> Array:
     """What is no array as one of the library and the precision of `like`."""
-    numbers, beside, home = _numbers(name, plain), dtype_name(like.dtype), owner.backend
-    default_float = home.default_float(like) if _contract.needs_default_float(beside) else "float64"
-    dtype = _contract.join(name, numbers.dtype.name, beside, default_float)
+    found, dtype_beside, home = numbers(name, plain), dtype_name(like.dtype), owner.backend
+    default_float = home.default_float(like) if _contract.needs_default_float(dtype_beside) else "float64"
+    dtype = _contract.join(name, found.dtype.name, dtype_beside, default_float)
     with np.errstate(over="ignore", under="ignore"):
-        rounded = numbers.astype(dtype)
-    lost = np.isfinite(numbers) & ~np.isfinite(rounded)
+        rounded = found.astype(dtype)
+    lost = np.isfinite(found) & ~np.isfinite(rounded)
     if lost.any():
         raise ValueError(
-            f"{name} holds {numbers[lost][0]}, which is beyond the range of {dtype}, the precision of the array "
+            f"{name} holds {found[lost][0]}, which is beyond the range of {dtype}, the precision of the array "
             "beside it; expected smaller numbers. Scale them, or convert that array to double precision first."
         )
     with home.context():
         return home.from_numpy_like(rounded, like)
 
 
-def _named(backend: str, owner: Owner) -> tuple[Backend, Owner]:
+def named(backend: str, owner: Owner) -> tuple[Backend, Owner]:
     """The backend of this name; a second backend for the same library takes its arrays as they are."""
     solver = _registry.get_backend(backend)
     if solver is owner.backend or owner.library not in solver.serves:
         return solver, owner
     return solver, Owner(solver, owner.library, owner.xp)
+
+
+def solver_at_home(backend: str | None, owner: Owner) -> Backend:
+    """The backend of this name, for what is done with arrays of its own library alone."""
+    if backend is None:
+        return owner.backend
+    solver = _registry.get_backend(backend)
+    if owner.library not in solver.serves and solver is not owner.backend:
+        raise TypeError(
+            f"a is an array of {owner.library}, which the {solver.name} backend does not serve; expected one of its "
+            "own. Convert the arrays first (a reduction with reduction.to(...))."
+        )
+    return solver
 
 
 def prepare(solver: Backend, owner: Owner, a: Array, b: Array, rcond: float | Array | None, driver: str | None) -> Plan:
@@ -494,7 +583,7 @@ def explain(
     a, b, owner = arrays(a, b)
     solver = default = owner.backend
     if backend is not None:
-        solver, owner = _named(backend, owner)
+        solver, owner = named(backend, owner)
     plan = prepare(solver, owner, a, b, rcond, driver)
     reasons = [f"a is an array of {owner.library}, which the {owner.backend.name} backend serves"]
     if backend is None:

@@ -175,6 +175,13 @@ class Backend:
         with np.errstate(all="ignore"):
             return _rows.reduce_rows(xp, xp.astype(a, working), xp.astype(b, working))
 
+    def matmul(self, a: Array, b: Array) -> Array:
+        """``a @ b`` in the precision that the arrays have, whatever a setting of the library would make of it.
+
+        The products that the frontend computes itself. Override it where the library may multiply in less.
+        """
+        return self.namespace(a).matmul(a, b)
+
     def unavailable(self) -> str | None:
         """Why this backend cannot run here, as a sentence that says what to install, or None.
 
@@ -217,13 +224,13 @@ class Backend:
         """
         return _NO_CONTEXT
 
-    def within(self, function: Callable[[Array, Array], Any], a: Array, b: Array) -> Any:
-        """``function(a, b)``, the frontend's work on one problem around `solve`, in the `context`.
+    def within(self, function: Callable[..., Any], a: Array, b: Array, *others: Array) -> Any:
+        """``function(a, b, *others)``, the frontend's work on one problem around `solve`, in the `context`.
 
         For a backend whose arrays can be cast and reshaped only after some preparation, which it then makes here.
         """
         with self.context():
-            return function(a, b)
+            return function(a, b, *others)
 
     def default_float(self, array: Array) -> str:
         """The name of the dtype that integers and bools become, on the device of `array`."""
@@ -245,6 +252,16 @@ class Backend:
             If a transformation of the library traces the array, or records its gradient: NumPy would lose both.
         """
         return np.asarray(array)
+
+    def known(self, array: Array) -> np.ndarray[Any, Any] | None:
+        """The numbers of `array`, or None where a transformation traces it, or its derivatives would be lost.
+
+        By default what `to_numpy` gives or refuses. Override it where the library's compiler must not come so far.
+        """
+        try:
+            return self.to_numpy(array)
+        except TypeError:
+            return None
 
     def from_numpy_like(self, array: np.ndarray[Any, Any], like: Array) -> Array:
         """Convert a NumPy array to the library and the device of `like`, keeping the dtype of `array`."""

@@ -167,8 +167,8 @@ def plan(
     """
     dtype = promote(a_dtype, b_dtype, default_float)
     cast_a, cast_b = a_dtype != dtype, b_dtype != dtype
-    m, n, k, vector, batch_a, batch_b = _split(a_shape, b_shape, follows_shapes)
-    batch = _broadcast(batch_a, batch_b, a_shape, b_shape)
+    m, n, k, vector, batch_a, batch_b = split(a_shape, b_shape, follows_shapes)
+    batch = broadcast(batch_a, batch_b, a_shape, b_shape)
     batch_a = (1,) * (len(batch) - len(batch_a)) + batch_a
     folded = tuple(i for i, size in enumerate(batch_a) if size == 1 and batch[i] != 1)
     kept = tuple(i for i in range(len(batch)) if i not in folded)
@@ -205,7 +205,8 @@ def plan(
     )
 
 
-def _split(a_shape: Shape, b_shape: Shape, unknown_rows: bool) -> tuple[int, int, int, bool, Shape, Shape]:
+def split(a_shape: Shape, b_shape: Shape, unknown_rows: bool) -> tuple[int, int, int, bool, Shape, Shape]:
+    """M, N, K, whether b is a vector, and the batch dimensions of both, or the error of a bad shape."""
     for name, shape in (("a", a_shape), ("b", b_shape)):
         # The standard's word for a size that is not known yet is None, Dask's is NaN.
         rows = len(shape) - 2 if len(shape) > 1 else 0
@@ -236,7 +237,8 @@ def _split(a_shape: Shape, b_shape: Shape, unknown_rows: bool) -> tuple[int, int
     return m, n, k, vector, a_shape[:-2], () if vector else b_shape[:-2]
 
 
-def _broadcast(batch_a: Shape, batch_b: Shape, a_shape: Shape, b_shape: Shape) -> Shape:
+def broadcast(batch_a: Shape, batch_b: Shape, a_shape: Shape, b_shape: Shape) -> Shape:
+    """The batch dimensions of both, or the error where they do not fit."""
     length = max(len(batch_a), len(batch_b))
     padded_a = (1,) * (length - len(batch_a)) + batch_a
     padded_b = (1,) * (length - len(batch_b)) + batch_b

@@ -262,14 +262,7 @@ def reduce_rows(a: Array, b: Array, *, backend: str | None = None) -> Reduction:
     [1. 3.]
     """
     a, b, owner = _api.arrays(a, b)
-    solver = owner.backend
-    if backend is not None:
-        solver = _registry.get_backend(backend)
-        if owner.library not in solver.serves and solver is not owner.backend:
-            raise TypeError(
-                f"a is an array of {owner.library}, which the {solver.name} backend does not serve; expected one of "
-                "its own. Convert the arrays first, or the reduction, with reduction.to(...)."
-            )
+    solver = _api.solver_at_home(backend, owner)
     plan = _api.prepare(solver, owner, a, b, None, None)
     if plan.batch:
         raise LinAlgError(

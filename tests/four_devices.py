@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from lstsq import lstsq, reduce_rows
+from lstsq import lstsq, reduce_rows, residual
 
 pytestmark = pytest.mark.skipif(jax.device_count() < 4, reason="run by test_jax_sharding, with four devices")
 
@@ -156,6 +156,19 @@ def test_nothing_is_transferred_without_a_word(mesh):
     with jax.transfer_guard("disallow"):
         got = lstsq(a, b, 0.1)
     assert_same(got, lstsq(jnp.asarray(np.asarray(a)), jnp.asarray(np.asarray(b)), 0.1))
+
+
+def test_weights_and_a_residual(mesh):
+    a, b = random(4, 6, 3), random(4, 6, 2, seed=1)
+    weights = np.arange(6.0) % 3
+    expected = lstsq(jnp.asarray(a), jnp.asarray(b), weights=weights.tolist())
+    placed = put(mesh, a, "i"), put(mesh, b, "i")
+    assert_same(lstsq(*placed, weights=jnp.asarray(weights)), expected)
+    if mesh.explicit:
+        with pytest.raises(TypeError, match="nor is their residual found"):
+            residual(placed[0], expected.x, placed[1])
+    else:
+        assert_same((residual(placed[0], expected.x, placed[1]),), (jnp.asarray(b - a @ np.asarray(expected.x)),))
 
 
 def test_inside_shard_map(mesh):

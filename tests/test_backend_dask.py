@@ -211,3 +211,23 @@ class TestDistributed:
         assert Path(mark).exists()
         for got, expected in zip(found, lstsq.lstsq(*((A.T, B[:5]) if wide else (A, B)))):
             np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("factors", [{"weights": da.ones(200, chunks=40)}, {"ridge": 0.5}], ids=["weights", "ridge"])
+def test_weights_and_a_ridge_are_lazy(factors):
+    a, b = da.from_array(A, chunks=(30, 5)), da.from_array(B, chunks=(30, 3))
+    result = lstsq.lstsq(a, b, **factors)
+    known = {name: np.asarray(value) for name, value in factors.items()}
+    assert_close(result, lstsq.lstsq(A, B, **known))
+    lstsq.lstsq(a.map_blocks(forbidden, dtype=float, meta=np.empty((0, 0))), b, **factors)
+
+
+def test_a_ridge_for_rows_whose_number_is_not_known():
+    a, b = da.from_array(A, chunks=(30, 5)), da.from_array(B, chunks=(30, 3))
+    some = A[:, 0] > 0
+    counted = da.from_array(some, chunks=30)
+    assert_close(lstsq.lstsq(a[counted], b[counted], 1e-12, ridge=0.5), lstsq.lstsq(A[some], B[some], 1e-12, ridge=0.5))
+    with pytest.raises(lstsq.LinAlgError, match="the default cutoff depends on the shape of a, of which M = nan"):
+        lstsq.lstsq(a[counted], b[counted], ridge=0.5)
+    left = lstsq.residual(a[counted], np.ones((5, 3)).tolist(), b[counted])
+    np.testing.assert_allclose(left.compute(), B[some] - A[some] @ np.ones((5, 3)), rtol=1e-12, atol=1e-12)

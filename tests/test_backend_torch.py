@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from lstsq import get_backend, lstsq
+from lstsq import get_backend, lstsq, residual
 from lstsq_conformance.points import NAMES, OUTPUTS, functional, point
 from lstsq_conformance.target import Target
 
@@ -530,3 +530,66 @@ def test_a_torch_that_lacks_something_is_told(monkeypatch):
     reason = BACKEND.unavailable()
     assert reason.startswith(f"the torch backend needs what torch {torch.__version__} does not have (import of")
     assert reason.endswith("Run `pip install --upgrade torch`")
+
+
+def test_weights_in_the_programs_and_transformations_of_torch():
+    a, b, _ = PROBLEMS["full rank"]
+    weights = torch.arange(1.0, 11, dtype=a.dtype).reshape(2, 5)
+
+    def solve(weights):
+        return lstsq(a, b, weights=weights, ridge=0.5).x
+
+    expected = solve(weights)
+    for got in (vmap(solve)(weights), torch.compile(solve, fullgraph=True, backend="aot_eager")(weights)):
+        torch.testing.assert_close(got, expected, rtol=1e-13, atol=1e-13)
+    assert gradcheck(
+        lambda a, b, w, p: lstsq(a, b, weights=w, ridge=p)[:2], _recording(a, b, weights[0], weights[0, :3])
+    )
+
+
+def test_a_negative_weight_that_records_gradients_gives_nan():
+    a, b, _ = PROBLEMS["full rank"]
+    (weights,) = _recording(-torch.ones(5, dtype=a.dtype))
+    with pytest.raises(ValueError, match="weights holds -1"):
+        lstsq(a, b, weights=weights.detach())
+    result = lstsq(a, b, weights=weights)
+    assert result.x.isnan().all()
+    assert int(result.rank) == 0
+
+
+def test_residual_is_computed_in_double_under_autocast():
+    a, b, _ = PROBLEMS["full rank"]
+    a, b = a.float(), b.float()
+    x = lstsq(a, b).x
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got = residual(a, x, b)
+    torch.testing.assert_close(got, (b.double() - a.double() @ x.double()).float(), rtol=1e-6, atol=0)
+    compiled = torch.compile(residual, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(a, x, b), got, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("name", ["deficient 5x3", "full rank 3x5"])
+def test_derivatives_by_weights_and_a_ridge_are_those_of_mlx(name):
+    """Two codes that find them in different ways. By a weight and a penalty of 0, too."""
+    mx = pytest.importorskip("mlx.core")
+    at = point(name, "float64")
+    m, n = at.a.shape
+    factors = np.array([1.0, 2.0, 0.0, 0.5, 1.0])[:m], np.array([0.5, 1.0, 0.25, 0.0, 2.0])[-n:]
+    found = []
+    with mx.stream(mx.cpu):
+        for target in (Target(BACKEND, "torch", ("auto",), ("float64",)), Target(get_backend("mlx"), "mlx", (), ())):
+
+            def value(a, b, weights, ridge, target=target):
+                result = target.lstsq(a, b, weights=weights, ridge=ridge)
+                xp = target.backend.namespace(a)
+                return xp.sum(target.array(at.weights["x"]) * result.x) + xp.sum(result.residuals)
+
+            gradient = target.transform("grad")(value, (0, 1, 2, 3))
+            found.append([target.numpy(part) for part in gradient(*map(target.array, (at.a, at.b, *factors)))])
+    for one, other in zip(*found):
+        assert np.isfinite(one).all()
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e4 * 2.0**-52 * max(1, abs(one).max()))
+
+
+def _recording(*tensors):
+    return [tensor.clone().requires_grad_() for tensor in tensors]

@@ -75,6 +75,19 @@ _FAULTS = [
     ("no-svd", "test_errors", "drivers"),
     ("rank-guessed-without-s", "test_without_s", "singular values"),
     ("results-elsewhere", "test_contract", "namespaces"),
+    ("product-in-single", "test_residual", "residual"),
+    ("rank-not-known", "test_deficiency", "deficiency"),
+]
+
+#: The same for what the frontend does with weights and a ridge, with the plugin that plants it: fault, tests, row.
+_WEIGHTED_FAULTS = [
+    ("weights-in-the-place-of-their-roots", "test_weights::test_moderate_weights", "weights"),
+    ("light-rows-not-refined", "test_weights::test_weights_far_apart", "weights"),
+    ("null-space-of-light-rows-not-refined", "test_weights::test_weights_far_apart", "weights"),
+    ("absent-rows-counted", "test_weights::test_a_weight_of_zero_drops_its_row_whatever_it_holds", "weights"),
+    ("penalty-among-the-residuals", "test_ridge::test_one_number", "ridge"),
+    ("rank-with-the-penalty", "test_ridge::test_one_number", "ridge"),
+    ("heavy-penalty-hides-columns", "test_ridge::test_one_for_each_column", "ridge"),
 ]
 
 #: The same for what only transformations show: fault, tests, row.
@@ -134,6 +147,15 @@ def test_planted_fault_of_a_transformation_is_caught(
     assert _broken_rows(output) == {row}, output
     # The fault, and not that the backend is planted: what the fault does not touch passes.
     assert " passed" in output, output
+
+
+@pytest.mark.parametrize(("fault", "tests", "row"), _WEIGHTED_FAULTS, ids=[fault for fault, *_ in _WEIGHTED_FAULTS])
+def test_planted_fault_of_weights_is_caught(run: Running, fault: str, tests: str, row: str) -> None:
+    options = ("--lstsq-backend", "planted-honest", "--lstsq-quick", "--lstsq-dtype", "float64")
+    planted = ("-p", "planted_weights", "--planted-fault", fault)
+    code, output = run(f"lstsq_conformance.{tests}", *options, *planted)
+    assert code == 1, output
+    assert _broken_rows(output) == {row}, output
 
 
 def test_vector_kept_as_matrix_is_caught(run_alone: Running) -> None:

@@ -102,10 +102,10 @@ class ArrayApiBackend(Backend):
             a, b = without_derivative(a), without_derivative(b)
         return super().reduce_rows(a, b)
 
-    def within(self, function: Callable[[Array, Array], Any], a: Array, b: Array) -> Any:
-        """``function(a, b)``, on the device of `a`. See `Backend.within`."""
+    def within(self, function: Callable[..., Any], a: Array, b: Array, *others: Array) -> Any:
+        """``function(a, b, *others)``, on the device of `a`. See `Backend.within`."""
         with _on_its_device(a):
-            return function(a, b)
+            return function(a, b, *others)
 
     def from_numpy(self, array: np.ndarray[Any, Any], namespace: str | None = None) -> Array:
         """Copy a NumPy array to the default device of `namespace`, such as ``"torch"`` or ``"cupy"``.

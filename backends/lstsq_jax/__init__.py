@@ -81,6 +81,12 @@ class JaxBackend(Backend):
         rows: Rows = reduce_rows(a, b)
         return rows
 
+    def matmul(self, a: Array, b: Array) -> Array:
+        """``a @ b``; accelerators would otherwise multiply float32 in TF32 or bfloat16."""
+        from lstsq_jax._factor import matmul
+
+        return matmul(a, b)
+
     def refuse(self, dtype: str, driver: str) -> str | None:
         """Why a problem of this dtype cannot be solved, or None. See `Backend.refuse`."""
         if dtype in ("float64", "complex128") and not _x64():
@@ -169,11 +175,11 @@ class JaxBackend(Backend):
 
         yield lambda array: jax.device_put(array, device)
 
-    def within(self, function: Callable[[Array, Array], Any], a: Array, b: Array) -> Any:
-        """``function(a, b)``, where arrays of explicit sharding may be reshaped. See `Backend.within`."""
+    def within(self, function: Callable[..., Any], a: Array, b: Array, *others: Array) -> Any:
+        """``function(a, b, *others)``, where arrays of explicit sharding may be reshaped. See `Backend.within`."""
         from lstsq_jax._place import in_auto_axes
 
-        return in_auto_axes(function, a, b)
+        return in_auto_axes(function, a, b, *others)
 
     def transform(self, name: str) -> Callable[..., Any]:
         """JAX's function of this name. See `Backend.transform`."""

@@ -17,7 +17,8 @@ def beside(array: jax.Array) -> Sharding | None:
     sharding = array.sharding
     if isinstance(sharding, NamedSharding):
         return NamedSharding(sharding.mesh, _spec())
-    return sharding if isinstance(sharding, SingleDeviceSharding) else None
+    # Beside an array that nobody has put on a device nobody puts one, either: JAX may still move both.
+    return sharding if isinstance(sharding, SingleDeviceSharding) and array.committed else None
 
 
 def require_cpu(**operands: jax.Array) -> None:
@@ -75,9 +76,9 @@ def in_auto_axes(solve: Callable[..., Any], a: jax.Array, b: jax.Array, *others:
         result = solve(*arrays)
         if not isinstance(result, tuple) or len(result) != len(out):
             raise TypeError(
-                "rows in blocks whose sharding is explicit are not reduced; expected a mesh whose axes are of the type "
-                "Auto. Make it with jax.make_mesh(..., axis_types=(AxisType.Auto, ...)), or call lstsq.lstsq, which "
-                "takes both."
+                "arrays whose sharding is explicit are not reduced (lstsq.reduce_rows), nor is their residual found "
+                "(lstsq.residual); expected a mesh whose axes are of the type Auto. Make it with jax.make_mesh(..., "
+                "axis_types=(AxisType.Auto, ...)), or call lstsq.lstsq, which takes both."
             )
         kind.append(type(result))
         return tuple(result)

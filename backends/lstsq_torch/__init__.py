@@ -75,6 +75,13 @@ class TorchBackend(Backend):
 
         return super().reduce_rows(without_derivative(a), without_derivative(b))
 
+    def matmul(self, a: Array, b: Array) -> Array:
+        """``a @ b``; under autocast torch would otherwise multiply single precision in half."""
+        import torch
+
+        with torch.autocast(a.device.type, enabled=False):
+            return torch.matmul(a, b)
+
     def unavailable(self) -> str | None:
         """Why this backend cannot run here, as a sentence that says what to install, or None."""
         missing = super().unavailable()
@@ -106,6 +113,12 @@ class TorchBackend(Backend):
         from lstsq_array_api._torch import to_numpy
 
         return to_numpy(array)
+
+    def known(self, array: Array) -> np.ndarray[Any, Any] | None:
+        """The numbers of the tensor, or None. See `Backend.known`."""
+        from lstsq_array_api._torch import is_traced
+
+        return None if is_traced(array) else super().known(array)
 
     def examine(self, array: Array) -> None:
         """Refuse tensors that are not dense.

@@ -20,6 +20,12 @@ ROWS = {
     "batch": "every batch element is solved as if it were alone",
     "nonfinite": "NaN or inf in a: LinAlgError, or NaN and rank 0 in that batch element alone; in b: NaN in x and "
     "residuals of that right-hand side alone",
+    "residual": "lstsq.residual(a, x, b) is b - a x, computed in double precision where the library has it, without "
+    "overflow on the way",
+    "deficiency": 'on_deficient="warn" and "raise" tell of a rank below min(M, N), for arrays with numbers',
+    "weights": "a weight for each row: x and residuals are those of the weighted sum of squares, rank and s those "
+    "of the rows times the roots of the weights; a zero drops its row; rows of small weights keep their digits",
+    "ridge": "the sum of ridge * |x|^2 is added to what is minimised; residuals, rank and s stay those of the data",
     "rows in blocks": "rows reduced block by block, of any size and in any order, give the answer for all of them",
     "drivers": "svd on every backend; gelsd where there is LAPACK's; any other name is refused with the list",
     "errors": "LinAlgError for bad shapes, ValueError for an unknown driver or backend: got, expected, what to do",

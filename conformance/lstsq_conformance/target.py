@@ -47,6 +47,11 @@ class Target:
         """The functions of the library."""
         return self.backend.namespace(self.array(np.zeros(1, self.dtype)))
 
+    def inside(self, dtype: str) -> str:
+        """The dtype that the frontend computes in for results of this one: double where the library has it."""
+        double = str(np.result_type(dtype, np.float64))
+        return double if double in self.xp.__array_namespace_info__().dtypes() else dtype
+
     @functools.cached_property
     def devices(self) -> dict[str, Any]:
         """Of the kinds of device that the backend claims: the library's first one here, where it has one."""

@@ -274,3 +274,21 @@ class RankGuessedWithoutS(NumpyBackend):
     def solve_without_s(self, a: Any, b: Any, rcond: float, driver: str) -> Solution:
         solution = super().solve(a, b, rcond, driver)
         return solution._replace(rank=np.full_like(solution.rank, min(a.shape[-2:])), s=None)
+
+
+class ProductInSingle(NumpyBackend):
+    """Multiplies in less than the precision of the arrays, as a setting of a library may allow."""
+
+    name = "planted-product-in-single"
+
+    def matmul(self, a: Any, b: Any) -> Any:
+        return super().matmul(a.astype(np.float32), b.astype(np.float32)).astype(a.dtype)
+
+
+class RankNotKnown(NumpyBackend):
+    """Takes arrays with numbers for traced ones."""
+
+    name = "planted-rank-not-known"
+
+    def known(self, array: Any) -> None:
+        return None
