@@ -74,8 +74,4 @@ def _partition(mesh: Any, operands: Any, results: Any) -> Any:
     return mesh, factorise, (by_rows, NamedSharding(mesh, _spec())), (by_rows,)
 
 
-_partitioned.def_partition(  # type: ignore[no-untyped-call]
-    _partition,
-    sharding_rule="m n -> m k, i j",
-    need_replication_factors=("n", "k", "i", "j"),
-)
+_partitioned.def_partition(_partition, sharding_rule="m n -> m k, i j")  # type: ignore[no-untyped-call]
