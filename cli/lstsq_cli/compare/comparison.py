@@ -37,6 +37,8 @@ class Entry:
     #: None for residuals that are not given, or are nothing but rounding.
     x_digits: float
     residual_digits: float | None
+    #: Which way our own solver went, in words.
+    ran: str
     seconds_x: list[float]
     seconds_all: list[float]
     peak: Peak
@@ -217,6 +219,7 @@ def compare(
                 metrics.judge(stick, answer.x),
                 metrics.digits(answer.x, known_truth.solution.x, eps),
                 _digits_of_residuals(answer.residuals, norms, reached, eps),
+                answer.ran,
                 answer.seconds_x,
                 answer.seconds_all,
                 peak.measure(problem, answer.solver, rcond) if memory else Peak(None),
@@ -264,6 +267,7 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
                 "verdict": verdict.of(comparison, entry)._asdict(),
                 "digits_of_x": _plain(entry.x_digits),
                 "digits_of_residual": _plain(entry.residual_digits),
+                "ran": entry.ran or None,
                 "rank_right": None if entry.rank is None else entry.rank == comparison.rank,
                 "backend": entry.solver.backend,
                 "library": entry.solver.namespace or entry.solver.backend,

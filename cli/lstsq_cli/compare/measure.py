@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 import warnings
@@ -31,6 +32,8 @@ class Answer:
     residuals: NumpyArray | None = None
     rank: int | None = None
     s: NumpyArray | None = None
+    #: Which way our own solver went, in words.
+    ran: str = ""
     failure: str | None = None
     #: Seconds from the library's arrays to an x that can be read, and to all four results.
     seconds_x: list[float] = field(default_factory=list)
@@ -42,7 +45,7 @@ class Run:
 
     def __init__(self, solver: Solver, problem: Problem, rcond: float | None):
         self.answer = Answer(solver)
-        self._solver = solver
+        self._solver, self._rcond = solver, rcond
         try:
             self._backend = lstsq.get_backend(solver.backend)
             self._function = function(solver, rcond)
@@ -74,9 +77,19 @@ class Run:
         except Exception as error:
             self._fail(error)
             return
+        if self._solver.peer is None:
+            self.answer.ran = self._way()
         if not np.isfinite(self.answer.x).all():
             declines = self._solver.peer is None and self._solver.driver in self._backend.capabilities.declines
             self.answer.failure = "it declines what it cannot certify" if declines else "x is not finite"
+
+    def _way(self) -> str:
+        with on_its_device(self._solver):
+            told = lstsq.explain(
+                self._a, self._b, self._rcond, driver=self._solver.driver, backend=self._solver.backend, run=True
+            )
+        # The rank and the cutoff are told of the problem.
+        return "; ".join(itertools.takewhile(lambda sentence: not sentence.startswith("rank "), told.ran))
 
     def again(self) -> tuple[float, float]:
         """Solve once more, for the time; NaN if that fails."""

@@ -201,6 +201,18 @@ def _range(digits: list[float]) -> str:
     return least if least == most else f"{least} to {most}"
 
 
+def ways(comparison: Comparison) -> Iterator[str]:
+    """Which way our own solvers went, those that went one way together."""
+    went: dict[str, list[str]] = {}
+    for entry in comparison.entries:
+        if entry.ran:
+            went.setdefault(entry.ran, []).append(entry.label)
+    for way, labels in went.items():
+        # That a driver is itself what answered, its name says.
+        if not all(way == f"{label.rpartition(' ')[2]} answered" for label in labels):
+            yield f"{_named(labels)}: {way}."
+
+
 def alike(comparison: Comparison) -> list[Entry]:
     """Those whose x is the truth within rounding: there is nothing to see beside it."""
     return [entry for entry in comparison.entries if _is_right_at(comparison, entry, comparison.truth.rank)]
