@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import mpmath
 import numpy as np
 import pytest
 
 from lstsq_cli import peers, problems, solvers
-from lstsq_cli.compare import comparison, truth, verdict
+from lstsq_cli.compare import comparison, measure, truth, verdict
 from lstsq_conformance import nist
 
 RNG = np.random.default_rng(18)
@@ -152,6 +153,23 @@ class TestVerdict:
         x = result.truth.solution.x
         assert self.judged(result, x=(x * (1 + 2e-7))).kind == verdict.RIGHT
         assert self.judged(result, x=(x * (1 + 2e-4))).kind == verdict.WRONG
+
+    def test_one_that_answers_differently_from_call_to_call(self, monkeypatch):
+        a, b = dummies()
+        right = np.linalg.lstsq(a, b)
+        half = (right[0] / 2, None, 4, None)
+        for answers in ((right, half), (half, right)):
+            calls = itertools.cycle(answers)
+            monkeypatch.setattr(measure, "function", lambda solver, rcond, calls=calls: lambda a, b: next(calls))
+            problem = problems.Problem("drawn", a, b, tuple("uvwxyz"))
+            found = comparison.compare(problem, [peer("numpy.linalg")], (), None, 3, False, lambda *_: None)
+            (entry,) = found.entries
+            told = verdict.of(found, entry)
+            assert (entry.unsteady, entry.rank, told.kind) == (True, 4, verdict.WRONG)
+            assert told.why.startswith("not the same at each call, and at worst: it says rank 4")
+        calls = itertools.cycle([right, (right[0] * (1 + 1e-12), *right[1:])])
+        monkeypatch.setattr(measure, "function", lambda solver, rcond: lambda a, b: next(calls))
+        assert not compare(a, b, peer("numpy.linalg")).entries[0].unsteady
 
     def test_lines_name_everyone_once(self):
         result = compare(*dummies(), *(solvers.Solver("numpy", None, driver) for driver in ("gelsd", "svd")))
