@@ -171,6 +171,15 @@ class TestVerdict:
         monkeypatch.setattr(measure, "function", lambda solver, rcond: lambda a, b: next(calls))
         assert not compare(a, b, peer("numpy.linalg")).entries[0].unsteady
 
+    def test_who_gives_no_answer_is_named(self, monkeypatch):
+        def refuse(solver, rcond):
+            raise ArithmeticError("no luck.\nMore of it.")
+
+        function = solvers.function
+        monkeypatch.setattr(measure, "function", lambda s, r: (refuse if s.peer else function)(s, r))
+        result = compare(*dummies(), solvers.Solver("numpy", None, "gelsd"), peer("numpy.linalg"))
+        assert "no answer: numpy.linalg: ArithmeticError: no luck." in list(verdict.lines(result))
+
     def test_lines_name_everyone_once(self):
         result = compare(*dummies(), *(solvers.Solver("numpy", None, driver) for driver in ("gelsd", "svd")))
         first, *_, data = list(verdict.lines(result))

@@ -88,6 +88,8 @@ class Comparison:
     entries: tuple[Entry, ...]
     #: Solvers that did not take part, or failed, and why.
     absent: tuple[Refusal, ...]
+    #: Those of them who were asked, and failed.
+    failed: tuple[Refusal, ...]
     #: ``[i, j]``: in how many digits solvers i and j agree.
     agreement: NumpyArray
     truth: Truth
@@ -218,7 +220,9 @@ def compare(
         if answer.another is not None:
             others[len(entries) - 1] = _entry(problem, known_truth, stick, answer, answer.another, costs)
     agreement = np.array([[metrics.digits(p.x, q.x, eps) for q in entries] for p in entries])
-    found = Comparison(problem, dtype, cutoff, tuple(entries), tuple(absent), agreement, known_truth, stick, load)
+    failed = absent[len(refused) :]
+    parts = (tuple(entries), tuple(absent), tuple(failed), agreement, known_truth, stick, load)
+    found = Comparison(problem, dtype, cutoff, *parts)
     for i, other in others.items():
         # Of two answers to one problem the worse is what is to be expected.
         kinds = [verdict.of(found, entry).kind for entry in (entries[i], other)]

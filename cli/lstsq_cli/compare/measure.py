@@ -21,6 +21,9 @@ from lstsq_cli.timing import in_turns
 #: Where no number of repeats is asked for: so many rounds at most, and no new one after so many seconds.
 ROUNDS, SECONDS = 5, 2.0
 
+#: Why there is no answer from who is asked for none.
+DECLINED = "it declines what it cannot certify"
+
 
 @dataclass
 class Found:
@@ -95,7 +98,7 @@ class Run:
             self.answer.ran = self._way()
         if not np.isfinite(self.answer.found.x).all():
             declines = self._solver.peer is None and self._solver.driver in self._backend.capabilities.declines
-            self.answer.failure = "it declines what it cannot certify" if declines else "x is not finite"
+            self.answer.failure = DECLINED if declines else "x is not finite"
 
     def _way(self) -> str:
         with on_its_device(self._solver):

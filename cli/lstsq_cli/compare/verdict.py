@@ -15,7 +15,9 @@ import numpy as np
 
 from lstsq_cli import text
 from lstsq_cli.compare import metrics
+from lstsq_cli.compare.measure import DECLINED
 from lstsq_cli.problems import NumpyArray
+from lstsq_cli.solvers import gathered
 from lstsq_conformance.ratios import LIMIT
 
 if TYPE_CHECKING:
@@ -144,6 +146,9 @@ def lines(comparison: Comparison) -> Iterator[str]:
     for said, labels in others.items():
         kind, _, why = said.partition(": ")
         yield f"{kind}: {_named(labels)}: {why}."
+    # To decline is a way to answer, which its users know.
+    failed = [refusal for refusal in comparison.failed if refusal.reason != DECLINED]
+    yield from (f"no answer: {sentence}." for sentence in gathered(failed))
     yield from _fastest(right)
     yield _data(comparison)
     yield from _certified(comparison, right)
