@@ -103,6 +103,11 @@ class TestTruth:
         # The condition number is 5e9, and double precision alone has 11 digits.
         np.testing.assert_allclose(found.solution.x, exact.x, rtol=1e-14)
         np.testing.assert_allclose(found.solution.residuals, exact.residuals, rtol=1e-14)
+        # And what is larger yet is not refined, which is said.
+        monkeypatch.setattr(truth, "_REFINED", 3)
+        found = truth.find(a, b, EPS * 16)
+        assert found.method == "SVD in double precision, to 5 digits or more"
+        np.testing.assert_allclose(found.solution.x, exact.x, rtol=1e-5)
 
 
 class TestVerdict:
