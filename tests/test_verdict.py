@@ -191,6 +191,7 @@ class TestVerdict:
         assert first.startswith("right: all 2: ")
         assert "lies between σ5" in data
         assert "and σ6, 0 σ₁" in data
+        assert (len(verdict.alike(result)), verdict.unlike(result)) == (2, [])
         broken = dataclasses.replace(result.entries[1], rank=2)
         told = list(verdict.lines(dataclasses.replace(result, entries=(result.entries[0], broken))))
         assert told[0].startswith("right: numpy gelsd: ")

@@ -231,5 +231,4 @@ def alike(comparison: Comparison) -> list[Entry]:
 
 def unlike(comparison: Comparison) -> list[Entry]:
     """The others."""
-    right = alike(comparison)
-    return [entry for entry in comparison.entries if entry not in right]
+    return [entry for entry in comparison.entries if not _is_right_at(comparison, entry, comparison.truth.rank)]
