@@ -9,6 +9,7 @@ import mpmath
 import numpy as np
 import pytest
 
+import lstsq
 from lstsq_cli import peers, problems, solvers
 from lstsq_cli.compare import comparison, measure, truth, verdict
 from lstsq_conformance import nist
@@ -184,6 +185,17 @@ class TestVerdict:
         monkeypatch.setattr(measure, "function", lambda s, r: (refuse if s.peer else function)(s, r))
         result = compare(*dummies(), solvers.Solver("numpy", None, "gelsd"), peer("numpy.linalg"))
         assert "no answer: numpy.linalg: ArithmeticError: no luck." in list(verdict.lines(result))
+
+    def test_a_backend_that_cannot_tell_what_ran_has_answered_all_the_same(self, monkeypatch):
+        backend = type(lstsq.get_backend("numpy"))
+
+        def fail(*given):
+            raise RuntimeError("no report.")
+
+        monkeypatch.setattr(backend, "ran", fail)
+        result = compare(*dummies())
+        assert list(verdict.ways(result)) == ["numpy gelsd: it does not tell, for RuntimeError: no report."]
+        assert self.judged(result).kind == verdict.RIGHT
 
     def test_lines_name_everyone_once(self):
         result = compare(*dummies(), *(solvers.Solver("numpy", None, driver) for driver in ("gelsd", "svd")))

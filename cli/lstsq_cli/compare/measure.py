@@ -101,10 +101,13 @@ class Run:
             self.answer.failure = DECLINED if declines else "x is not finite"
 
     def _way(self) -> str:
-        with on_its_device(self._solver):
-            told = lstsq.explain(
-                self._a, self._b, self._rcond, driver=self._solver.driver, backend=self._solver.backend, run=True
-            )
+        chosen: dict[str, Any] = {"driver": self._solver.driver, "backend": self._solver.backend}
+        try:
+            with on_its_device(self._solver):
+                told = lstsq.explain(self._a, self._b, self._rcond, **chosen, run=True)
+        except Exception as error:
+            # The answer is there; that a backend cannot tell how it was found is no failure to find it.
+            return f"it does not tell, for {type(error).__name__}: {first_line(error)}"
         # The rank and the cutoff are told of the problem.
         return "; ".join(itertools.takewhile(lambda sentence: not sentence.startswith("rank "), told.ran))
 
