@@ -173,10 +173,10 @@ def test_table_of_the_peers_has_the_known_faults():
         ("torch.linalg gels", "solution"),  # At deficient rank.
         ("dask.array", "solution"),
     ):
-        assert cells[function][row].startswith("[✗"), (function, row)
+        assert "✗" in cells[function][row], (function, row)
     # Each failure is linked to what failed.
     places = set(re.findall(r'<a id="([^"]+)"', table))
-    assert set(re.findall(r"\(comparison.md#([^)]+)\)", table)) == places
+    assert set(re.findall(r'<a href="#([^"]+)"', table)) == places
 
 
 def test_table_of_the_peers_is_made_of_what_the_command_says():
@@ -195,7 +195,7 @@ def test_table_of_the_peers_is_made_of_what_the_command_says():
         "",
         "| | shapes | cutoff |",
         "| --- | --- | --- |",
-        "| `numpy.linalg` | – | [✗ 1/4](comparison.md#numpy-linalg-cutoff) |",
+        '| `numpy.linalg` | – | <a href="#numpy-linalg-cutoff">✗ 1/4</a> |',
         "| `scipy.linalg gelsd` | ✓ 2 | – |",
         "",
         "The first test that fails, of each:",
