@@ -61,8 +61,8 @@ def cell(function: str, row: str, found: dict[str, Any]) -> str:
     """Whether all tests passed, or how many did not, with a link to the first; a dash where there is none."""
     passed, failed = found.get("passed", 0), found.get("failed", 0)
     if failed:
-        return f"[✗ {failed}/{passed + failed}](comparison.md#{anchor(function, row)})"
-    return f"✓ {passed}" if passed else "–"
+        return f'<a href="#{anchor(function, row)}">✗&nbsp;{failed}/{passed + failed}</a>'
+    return f"✓&nbsp;{passed}" if passed else "–"
 
 
 def anchor(function: str, row: str) -> str:

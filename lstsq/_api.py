@@ -538,11 +538,14 @@ class Explanation(NamedTuple):
     #: The number; or inside a transformation what is known of it.
     rcond: float | Array
     reasons: tuple[str, ...]
+    #: With ``run=True``: which way it went, in sentences.
+    ran: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """One line for the decision, and one for each reason."""
+        """One line for the decision, and one for each reason, and for what was found."""
         head = f"backend {self.backend}, driver {self.driver}, dtype {self.dtype}, rcond {_shown(self.rcond)}"
-        return "\n".join([head, *(f"  {reason}" for reason in self.reasons)])
+        found = ["ran:", *(f"  {sentence}" for sentence in self.ran)] if self.ran else []
+        return "\n".join([head, *(f"  {reason}" for reason in self.reasons), *found])
 
 
 def explain(
@@ -552,6 +555,7 @@ def explain(
     *,
     driver: str | None = None,
     backend: str | None = None,
+    run: bool = False,
 ) -> Explanation:
     """Say which backend and driver `lstsq` would run on this problem, in which dtype and with which cutoff, and why.
 
@@ -559,16 +563,19 @@ def explain(
     ----------
     a, b, rcond, driver, backend
         As for `lstsq`.
+    run : bool, optional
+        Whether to solve, and to say which way that went: the method that answered and why, the condition number, and
+        where the cutoff falls. Of concrete arrays only.
 
     Returns
     -------
     Explanation
-        A NamedTuple of `backend`, `driver`, `dtype`, `rcond` and `reasons`, which are sentences.
+        A NamedTuple of `backend`, `driver`, `dtype`, `rcond`, and of `reasons` and `ran`, which are sentences.
 
     Raises
     ------
     TypeError, ValueError, numpy.linalg.LinAlgError
-        Where `lstsq` would raise them before solving.
+        Where `lstsq` would raise them before solving; with ``run=True`` also in solving.
 
     Examples
     --------
@@ -604,7 +611,57 @@ def explain(
         reasons.append("a dimension is 0: nothing is solved")
     if plan.folded:
         reasons.append(f"each matrix has {_contract.columns(plan)} right-hand sides, and is factorised once")
-    return Explanation(solver.name, plan.driver, plan.dtype, plan.rcond, tuple(reasons))
+    ran = _ran(a, b, plan, owner, solver) if run and not plan.empty else ()
+    return Explanation(solver.name, plan.driver, plan.dtype, plan.rcond, tuple(reasons), ran)
+
+
+class _Listening:
+    """A backend that remembers which way each solve went."""
+
+    def __init__(self, solver: Backend, cutoff: float | Array):
+        self._solver, self._cutoff = solver, cutoff
+        self.told: tuple[str, ...] = ()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._solver, name)
+
+    def solve(self, a: Array, b: Array, rcond: Any, driver: str) -> Solution:
+        solution = self._solver.solve(a, b, rcond, driver)
+        self.told = self._solver.ran(a, b, self._cutoff, driver, solution)
+        return solution
+
+
+def _ran(a: Array, b: Array, plan: Plan, owner: Owner, solver: Backend) -> tuple[str, ...]:
+    """Solve, and say which way that went."""
+    listening: Any = _Listening(solver, plan.rcond)
+    owner = owner if solver is not owner.backend else Owner(listening, owner.library, owner.xp)
+    home = owner.backend
+    result = home.within(lambda a, b: _solve(a, b, plan, owner, listening, True), a, b)
+    ranks, s = np.asarray(home.to_numpy(result.rank)), np.asarray(home.to_numpy(result.s))
+    return (*listening.told, *_cut(ranks, s.astype(float), plan))
+
+
+def _cut(ranks: np.ndarray[Any, Any], s: np.ndarray[Any, Any], plan: Plan) -> list[str]:
+    """What the singular values say of one matrix, or of the worst of a batch."""
+    full = s.shape[-1]
+    ranks, s = ranks.reshape(-1), s.reshape(-1, full)
+    known = np.isfinite(s).all(axis=-1)
+    if not known.all():
+        where = f"{np.count_nonzero(~known)} of {len(s)} matrices have" if len(s) > 1 else "there is"
+        return [f"{where} no answer: a is not finite, or the driver declined"]
+    if len(s) > 1:
+        least, most = ranks.min(), ranks.max()
+        return [f"rank {least} of {full} everywhere" if least == most else f"rank {least} to {most} of {full}"]
+    rank, values = int(ranks[0]), s[0]
+    said = [f"rank {rank} of {full}"]
+    if not rank:
+        return said
+    said[0] += f"; condition {values[0] / values[rank - 1]:.3g}" + (" of what is kept" if rank < full else "")
+    if isinstance(plan.rcond, float):
+        above = f"the smallest singular value that counts is {values[rank - 1] / values[0]:.3g} s_max"
+        below = f", and the largest that does not {values[rank] / values[0]:.3g} s_max" if rank < full else ""
+        said.append(f"{above}{below}; the cutoff is {plan.rcond:.3g} s_max")
+    return said
 
 
 def _standing(owner: Owner) -> list[str]:

@@ -306,6 +306,22 @@ class Backend:
         """A context for work on this device, one of `devices`, and the function that puts an array there."""
         yield lambda array: array_api_compat.to_device(array, device)
 
+    def ran(self, a: Array, b: Array, rcond: Any, driver: str, solution: Solution) -> tuple[str, ...]:
+        """Tell which way a solve went, for `lstsq.explain` with ``run=True``: sentences, by default none.
+
+        It is told after the solve and may take as long again. Override it where a driver chooses between methods.
+
+        Parameters
+        ----------
+        a, b, driver
+            What `solve` was given.
+        rcond : float
+            The cutoff as a number, also where `solve` finds its own.
+        solution : Solution
+            What `solve` returned.
+        """
+        return ()
+
     def transform(self, name: str) -> Callable[..., Any]:
         """The library's function transformation, with the signature of its namesake in JAX.
 

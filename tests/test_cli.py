@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from html.parser import HTMLParser
 
 import numpy as np
@@ -22,6 +23,7 @@ from lstsq import Solution
 from lstsq_cli import app, data, peers, problems, solvers, timing
 from lstsq_cli.compare import comparison, measure, metrics, peak, tables
 from lstsq_cli.conformance import suite
+from lstsq_cli.conformance import tables as conformance_tables
 from lstsq_cli.errors import UserError
 from lstsq_cli.tables.reading import Reading
 from lstsq_conformance import nist
@@ -495,6 +497,10 @@ class TestConformance:
         assert cell["passed"] > 3
         assert "Failed: numpy.linalg gives no residuals here" in {failure["message"] for failure in cell["failures"]}
         assert told["versions"] == {"numpy.linalg": f"numpy {np.__version__}"}
+
+    def test_where_every_test_is_skipped_nothing_is_claimed(self):
+        cells = [suite.Cell(Counter(counts)) for counts in ({"skipped": 3}, {"skipped": 3, "passed": 2})]
+        assert [conformance_tables.written(cell) for cell in cells] == ["–", "✓ 2"]
 
     def test_one_that_does_not_return_is_left_out_and_the_rest_is_run(self, tmp_path, monkeypatch):
         forever = tmp_path / "test_forever.py"

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from lstsq_cli import peers
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 EXAMPLE = ROOT / "examples" / "scipy_backend"
@@ -153,6 +155,57 @@ def test_support_table_is_what_the_backends_claim():
     replace = runpy.run_path(str(ROOT / "docs" / "support_table.py"))["replace"]
     contract = (ROOT / "docs" / "contract.md").read_text()
     assert replace(contract) == contract, "stale: run `nox -s lint -- table`"
+
+
+def test_table_of_the_peers_has_the_known_faults():
+    """It takes minutes to make, and is made by `nox -s lint -- peers`; here is what must be in it."""
+    script = runpy.run_path(str(ROOT / "docs" / "peers_table.py"))
+    page = (ROOT / "docs" / "comparison.md").read_text()
+    table = page.partition(script["BEGIN"])[2].partition(script["END"])[0]
+    head, _, *lines = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("|")]
+    assert set(head) <= set(script["order"]())
+    cells = {line[0].strip("`"): dict(zip(head, line[1:])) for line in lines}
+    assert {peer.label for peer in peers.PEERS} >= set(cells) >= {"numpy.linalg", "jax.numpy", "dask.array"}
+    for function, row in (
+        ("numpy.linalg", "residuals"),  # Left out at deficient rank, and for wide matrices.
+        ("scipy.linalg gelsd", "cutoff"),  # eps, whatever the shape.
+        ("jax.numpy", "gradients"),  # At equal singular values.
+        ("torch.linalg gels", "solution"),  # At deficient rank.
+        ("dask.array", "solution"),
+    ):
+        assert "✗" in cells[function][row], (function, row)
+    # Each failure is linked to what failed.
+    places = set(re.findall(r'<a id="([^"]+)"', table))
+    assert set(re.findall(r'<a href="#([^"]+)"', table)) == places
+
+
+def test_table_of_the_peers_is_made_of_what_the_command_says():
+    script = runpy.run_path(str(ROOT / "docs" / "peers_table.py"))
+    failure = {"test": "test_a.py::test_b[c]", "message": "no `luck`\n  at all"}
+    told = {
+        "versions": {"numpy.linalg": "numpy 2.4.6", "scipy.linalg gelsd": "scipy 1.17.1"},
+        "cells": [
+            {"backend": "numpy.linalg", "row": "cutoff", "passed": 3, "failed": 1, "failures": [failure]},
+            {"backend": "numpy.linalg", "row": "shapes", "skipped": 3, "failures": []},
+            {"backend": "scipy.linalg gelsd", "row": "shapes", "passed": 2, "failures": []},
+        ],
+    }
+    assert script["render"](told).splitlines() == [
+        "Of numpy 2.4.6, scipy 1.17.1; the suite's quick selection, in float32 and float64.",
+        "",
+        "| | shapes | cutoff |",
+        "| --- | --- | --- |",
+        '| `numpy.linalg` | – | <a href="#numpy-linalg-cutoff">✗&nbsp;1/4</a> |',
+        "| `scipy.linalg gelsd` | ✓&nbsp;2 | – |",
+        "",
+        "The first test that fails, of each:",
+        "",
+        "- <a id=\"numpy-linalg-cutoff\"></a>`numpy.linalg`, cutoff: `test_a.py::test_b[c]`: `no 'luck' at all`",
+    ]
+    page = f"before {script['BEGIN']} old {script['END']} after"
+    once = script["replace"](page, "new")
+    assert once == script["replace"](once, "new")
+    assert "old" not in once
 
 
 def test_every_linked_page_exists():

@@ -458,6 +458,26 @@ class TestDispatch:
         assert (told.backend, told.driver, told.dtype) == ("numpy", "gelsd", "float64")
         assert "promote to float64" in str(told)
 
+    def test_explain_says_what_ran(self):
+        a, b = np.diag([1.0, 1e-3, 1e-9]), np.ones(3)
+        assert explain(a, b, backend="numpy").ran == ()
+        told = explain(a, b, 1e-6, backend="numpy", run=True)
+        assert told.ran == (
+            "gelsd answered",
+            "rank 2 of 3; condition 1e+03 of what is kept",
+            "the smallest singular value that counts is 0.001 s_max, and the largest that does not 1e-09 s_max; "
+            "the cutoff is 1e-06 s_max",
+        )
+        assert str(told).endswith("ran:\n  " + "\n  ".join(told.ran))
+        assert (
+            explain(a, b, backend="numpy", driver="svd", run=True).ran[0].startswith("the singular value decomposition")
+        )
+        # LAPACK takes a cutoff of 1 for eps.
+        assert "gelsd kept 3 singular values and the cutoff 0" in explain(a, b, 1.0, backend="numpy", run=True).ran[0]
+        batch = explain(np.stack([a, 0 * a]), np.ones((3, 2)), 1e-6, backend="numpy", run=True)
+        assert batch.ran == ("gelsd answered", "rank 0 to 2 of 3")
+        assert explain(np.ones((0, 3)), np.ones(0), run=True).ran == ()
+
     def test_explain_raises_what_lstsq_raises(self):
         with pytest.raises(LinAlgError, match="a has 3 rows"):
             explain(np.ones((3, 2)), np.ones(4))

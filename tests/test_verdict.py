@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import mpmath
 import numpy as np
 import pytest
 
+import lstsq
 from lstsq_cli import peers, problems, solvers
-from lstsq_cli.compare import comparison, truth, verdict
+from lstsq_cli.compare import comparison, measure, truth, verdict
 from lstsq_conformance import nist
 
 RNG = np.random.default_rng(18)
@@ -102,6 +104,11 @@ class TestTruth:
         # The condition number is 5e9, and double precision alone has 11 digits.
         np.testing.assert_allclose(found.solution.x, exact.x, rtol=1e-14)
         np.testing.assert_allclose(found.solution.residuals, exact.residuals, rtol=1e-14)
+        # And what is larger yet is not refined, which is said.
+        monkeypatch.setattr(truth, "_REFINED", 3)
+        found = truth.find(a, b, EPS * 16)
+        assert found.method == "SVD in double precision, to 5 digits or more"
+        np.testing.assert_allclose(found.solution.x, exact.x, rtol=1e-5)
 
 
 class TestVerdict:
@@ -153,12 +160,50 @@ class TestVerdict:
         assert self.judged(result, x=(x * (1 + 2e-7))).kind == verdict.RIGHT
         assert self.judged(result, x=(x * (1 + 2e-4))).kind == verdict.WRONG
 
+    def test_one_that_answers_differently_from_call_to_call(self, monkeypatch):
+        a, b = dummies()
+        right = np.linalg.lstsq(a, b)
+        half = (right[0] / 2, None, 4, None)
+        for answers in ((right, half), (half, right)):
+            calls = itertools.cycle(answers)
+            monkeypatch.setattr(measure, "function", lambda solver, rcond, calls=calls: lambda a, b: next(calls))
+            problem = problems.Problem("drawn", a, b, tuple("uvwxyz"))
+            found = comparison.compare(problem, [peer("numpy.linalg")], (), None, 3, False, lambda *_: None)
+            (entry,) = found.entries
+            told = verdict.of(found, entry)
+            assert (entry.unsteady, entry.rank, told.kind) == (True, 4, verdict.WRONG)
+            assert told.why.startswith("not the same at each call, and at worst: it says rank 4")
+        calls = itertools.cycle([right, (right[0] * (1 + 1e-12), *right[1:])])
+        monkeypatch.setattr(measure, "function", lambda solver, rcond: lambda a, b: next(calls))
+        assert not compare(a, b, peer("numpy.linalg")).entries[0].unsteady
+
+    def test_who_gives_no_answer_is_named(self, monkeypatch):
+        def refuse(solver, rcond):
+            raise ArithmeticError("no luck.\nMore of it.")
+
+        function = solvers.function
+        monkeypatch.setattr(measure, "function", lambda s, r: (refuse if s.peer else function)(s, r))
+        result = compare(*dummies(), solvers.Solver("numpy", None, "gelsd"), peer("numpy.linalg"))
+        assert "no answer: numpy.linalg: ArithmeticError: no luck." in list(verdict.lines(result))
+
+    def test_a_backend_that_cannot_tell_what_ran_has_answered_all_the_same(self, monkeypatch):
+        backend = type(lstsq.get_backend("numpy"))
+
+        def fail(*given):
+            raise RuntimeError("no report.")
+
+        monkeypatch.setattr(backend, "ran", fail)
+        result = compare(*dummies())
+        assert list(verdict.ways(result)) == ["numpy gelsd: it does not tell, for RuntimeError: no report."]
+        assert self.judged(result).kind == verdict.RIGHT
+
     def test_lines_name_everyone_once(self):
         result = compare(*dummies(), *(solvers.Solver("numpy", None, driver) for driver in ("gelsd", "svd")))
         first, *_, data = list(verdict.lines(result))
         assert first.startswith("right: all 2: ")
         assert "lies between σ5" in data
         assert "and σ6, 0 σ₁" in data
+        assert (len(verdict.alike(result)), verdict.unlike(result)) == (2, [])
         broken = dataclasses.replace(result.entries[1], rank=2)
         told = list(verdict.lines(dataclasses.replace(result, entries=(result.entries[0], broken))))
         assert told[0].startswith("right: numpy gelsd: ")

@@ -74,6 +74,15 @@ class JaxBackend(Backend):
 
         return solve(a, b, rcond, driver, singular_values=False)
 
+    def ran(self, a: Array, b: Array, rcond: Any, driver: str, solution: Solution) -> tuple[str, ...]:
+        """Tell what answered: XLA, or the compiled core and how. See `Backend.ran`."""
+        if driver != "native":
+            return ("the singular value decomposition of XLA answered",)
+        from lstsq_native._backend import ran
+
+        found: tuple[str, ...] = ran(self.to_numpy(a), self.to_numpy(b), rcond, "auto")
+        return found
+
     def reduce_rows(self, a: Array, b: Array) -> Rows:
         """Reduce by QR. See `Backend.reduce_rows`."""
         from lstsq_jax._reduce import reduce_rows

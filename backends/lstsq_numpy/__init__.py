@@ -19,7 +19,7 @@ import numpy as np
 
 from lstsq._backend import Array, Backend, Capabilities, Rows, Solution
 from lstsq_numpy._reduce import reduce_rows
-from lstsq_numpy._solve import solve
+from lstsq_numpy._solve import solve, way
 
 __all__ = ["NumpyBackend"]
 
@@ -55,6 +55,10 @@ class NumpyBackend(Backend):
             `a` holds NaN or inf; or no decomposition converged.
         """
         return solve(a, b, rcond, driver)
+
+    def ran(self, a: Array, b: Array, rcond: float, driver: str, solution: Solution) -> tuple[str, ...]:
+        """Tell whether gelsd or the SVD answered. See `Backend.ran`."""
+        return (way(a, b, rcond, driver),)
 
     def reduce_rows(self, a: Array, b: Array) -> Rows:
         """Reduce by QR, chunk by chunk. See `Backend.reduce_rows`.

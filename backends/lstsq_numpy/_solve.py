@@ -145,6 +145,33 @@ def _by_gelsd(a: NDArray, b: NDArray, rcond: float) -> tuple[NDArray, np.int32, 
     return x, lapack_rank, s
 
 
+def way(a: NDArray, b: NDArray, rcond: float, driver: str) -> str:
+    """Which of the two answers for matrices of ordinary size, and why."""
+    batch = a.shape[:-2]
+    double = np.result_type(a.dtype, np.float64)
+    found = [_way(np.asarray(a[i], double), np.asarray(b[i], double), rcond, driver) for i in np.ndindex(batch)]
+    if len(set(found)) == 1:
+        return found[0]
+    return "; ".join(f"{found.count(said)} of {len(found)} matrices: {said}" for said in dict.fromkeys(found))
+
+
+def _way(a: NDArray, b: NDArray, rcond: float, driver: str) -> str:
+    if driver == "svd":
+        return "the singular value decomposition answered, refined once"
+    instead = "so the singular value decomposition answered"
+    shift = -_shift(_largest(a, None))
+    try:
+        _, _, lapack_rank, s = _originals.lstsq(_times_2_to(shift, a), np.zeros_like(b), rcond)
+    except LinAlgError:
+        return f"gelsd did not converge, {instead}"
+    rank = _rank(s, rcond)
+    if rank != lapack_rank:
+        return f"gelsd kept {lapack_rank} singular values and the cutoff {rank}, {instead}"
+    if len(s) > UNDIVIDED and _wants_care(rank, s, rcond):
+        return f"the singular values on both sides of the cutoff are too close for gelsd, {instead}"
+    return "gelsd answered"
+
+
 def _wants_care(rank: int, s: NDArray, rcond: float) -> bool:
     """Whether gelsd's answer, found by dividing, is not accurate enough: where much hangs on little at the cut."""
     if np.abs(s - rcond * float(s[0])).min() <= DOUBTFUL * s[0]:

@@ -63,6 +63,12 @@ class TorchBackend(Backend):
         x, residuals, rank, _ = solve(a, b, rcond, driver, False)
         return Solution(x, residuals, rank, None)
 
+    def ran(self, a: Array, b: Array, rcond: float, driver: str, solution: Solution) -> tuple[str, ...]:
+        """Tell which way the compiled core went, where it is what answers. See `Backend.ran`."""
+        from lstsq_torch._solve import ran
+
+        return ran(a, b, rcond, driver)
+
     def reduce_rows(self, a: Array, b: Array) -> Rows:
         """Reduce by QR. See `Backend.reduce_rows`.
 

@@ -50,6 +50,18 @@ def _native() -> Any:
     return backend if backend.unavailable() is None else None
 
 
+def ran(a: Tensor, b: Tensor, rcond: float, driver: str) -> tuple[str, ...]:
+    """Which way this problem goes, as sentences. See `Backend.ran`."""
+    if driver not in ("auto", "cholesky"):
+        return (f"{driver} answered",)
+    if a.device.type != "cpu" or _native() is None:
+        return ()
+    from lstsq_native._backend import ran
+
+    found: tuple[str, ...] = ran(_in_numpy(a.detach()), _in_numpy(b.detach()), rcond, driver)
+    return found
+
+
 def _by_native(a: Tensor, b: Tensor, rcond: float, driver: str, singular_values: bool) -> Solution | None:
     """The answer of the compiled core, which reads the tensors' memory; or None, where it does not converge."""
     native = _native()

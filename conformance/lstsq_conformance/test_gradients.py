@@ -186,6 +186,7 @@ def test_forward_over_reverse(target: Target, dtype: str, driver: str, name: str
     _assert_gradient(target, got, expected, dtype, tolerance, "jvp of d x / d a")
 
 
+@pytest.mark.batches
 @pytest.mark.contract("gradients")
 @pytest.mark.claims("grad")
 @pytest.mark.nonfinite("nan")

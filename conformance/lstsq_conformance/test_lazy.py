@@ -43,6 +43,7 @@ def test_one_trace_serves_every_rank(target: Target, dtype: str, driver: str) ->
             np.testing.assert_allclose(got, expected, rtol=1e3 * eps_of(dtype), atol=1e3 * eps_of(dtype))
 
 
+@pytest.mark.batches
 @pytest.mark.contract("lazy")
 @pytest.mark.claims("jit")
 def test_vectors_and_batches_under_jit(target: Target, dtype: str, driver: str) -> None:

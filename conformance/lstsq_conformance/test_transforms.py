@@ -120,6 +120,7 @@ def test_nested_vmap(
                 _assert_same(got[j], expected, f"{field} of element {i}, {j}")
 
 
+@pytest.mark.batches
 @pytest.mark.contract("transforms")
 @pytest.mark.claims("vmap")
 def test_vmap_of_a_batch(target: Target, dtype: str, driver: str) -> None:
@@ -210,6 +211,7 @@ def test_grad_of_vmap(target: Target, dtype: str, driver: str) -> None:
         _assert_same(target.numpy(array), expected, f"gradient of vmap with respect to {name}")
 
 
+@pytest.mark.batches
 @pytest.mark.contract("transforms")
 @pytest.mark.claims("grad")
 def test_grad_of_a_batch(target: Target, dtype: str, driver: str) -> None:

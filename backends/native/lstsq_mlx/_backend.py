@@ -60,6 +60,12 @@ class MlxBackend(Backend):
             return Solution(*native().lstsq(a, b, eps, driver, growth))
         return Solution(*native().lstsq(a, b, rcond, driver))
 
+    def ran(self, a: Array, b: Array, rcond: float, driver: str, solution: Solution) -> tuple[str, ...]:
+        """Tell which way the compiled core went. See `Backend.ran`."""
+        from lstsq_native._backend import ran
+
+        return ran(self.to_numpy(a), self.to_numpy(b), rcond, driver)
+
     def reduce_rows(self, a: Array, b: Array) -> Rows:
         """Reduce by the core, at once; see `lstsq._backend.Backend.reduce_rows`.
 

@@ -65,6 +65,10 @@ class NativeBackend(Backend):
         """Solve and leave `s` None: of a square matrix it costs more than the solution. See `solve`."""
         return _solve(a, b, rcond, driver, False)
 
+    def ran(self, a: Array, b: Array, rcond: float, driver: str, solution: Solution) -> tuple[str, ...]:
+        """Tell whether the certified kernels answered, in how many steps, and what did where they declined."""
+        return ran(a, b, rcond, driver)
+
     def reduce_rows(self, a: Array, b: Array) -> Rows:
         """Reduce by Householder reflections, without a copy of the rows. See `Backend.reduce_rows`.
 
@@ -113,6 +117,43 @@ def core() -> ModuleType:
         ) from error
     load_lapack(module)
     return module
+
+
+#: What the kernels formed and factorised, and why they gave no answer, by the numbers of the core.
+_TIERS = ("", "a Gram matrix in single precision", "a Gram matrix in double precision", "an LU factorisation")
+_DECLINED = {
+    1: "the singular values are not provably above the cutoff",
+    2: "the numbers are beyond the range that the certificate is proved for",
+    3: "there is no kernel for this shape",
+}
+
+
+def ran(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], rcond: float, driver: str) -> tuple[str, ...]:
+    """Which way the core goes with this problem. See `Backend.ran`."""
+    if driver not in ("auto", "cholesky"):
+        return (f"{driver} answered",)
+    instead = "nothing answered" if driver == "cholesky" else "qr answered: orthogonal reduction, and behind it gelsd"
+    b = b[:, None] if b.ndim == 1 else b
+    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    a, b = (np.broadcast_to(array, (*batch, *array.shape[-2:])) for array in (a, b))
+    count = int(np.prod(batch))
+    answer = core().solve(a, b, rcond, "cholesky", False)
+    if type(answer) is str:
+        return (f"nothing answered: {answer}",)
+    certified = int(np.count_nonzero(answer[2]))
+    if count > 1:
+        rest = f"; where not, {instead}" if certified < count else ""
+        return (f"the certified kernels answered for {certified} of {count} matrices{rest}",)
+    matrix, sides = a.reshape(a.shape[-2:]), b.reshape(b.shape[-2:])
+    status, tier, condition, contraction, steps = core().report(matrix, sides, rcond)
+    if not certified:
+        return (f"the certified kernels declined: {_DECLINED.get(status, _DECLINED[1])}", instead)
+    if status != 0:  # The kernel for batches, which small problems go to, takes some that the other does not.
+        return ("the certified kernels answered",)
+    bound = f", condition at most {condition:.3g} after scaling" if condition > 0 else ""
+    counted = f"{steps} refinement step{'' if steps == 1 else 's'}" if steps else "no refinement was needed"
+    proof = f", each of which leaves at most {contraction:.1g} of the error" if steps and contraction > 0 else ""
+    return (f"the certified kernels answered by {_TIERS[tier]}{bound}; {counted}{proof}",)
 
 
 def reduce_rows(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> Rows:

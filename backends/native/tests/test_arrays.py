@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from operation import run_python
 
-from lstsq import LinAlgError, lstsq
+from lstsq import LinAlgError, explain, lstsq
 from lstsq_native import NativeBackend
 from lstsq_native._backend import core
 
@@ -307,6 +308,51 @@ def test_rows_that_the_core_leaves_to_lapack():
         assert core().reduce(a, b) is None
     for number, left in ((1e200, True), (1e-200, True), (np.nan, False), (np.inf, False), (0.0, False)):
         assert (core().reduce(np.ones((5, 2)), np.full((5, 1), number)) is None) == left
+
+
+def graded(m, n, condition, dtype="float64"):
+    rng = np.random.default_rng(m + n)
+    u, v = (np.linalg.qr(rng.standard_normal((size, n)))[0] for size in (m, n))
+    return (u * np.geomspace(1, 1 / condition, n) @ v).astype(dtype), rng.standard_normal(m).astype(dtype)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "said"),
+    [
+        (
+            *graded(500, 20, 10),
+            r"by a Gram matrix .*, condition at most \d.*; \d+ refinement steps?, each",
+        ),
+        (*graded(300, 100, 10, "float32"), r"kernels answered by a Gram matrix"),
+        (*graded(300, 300, 10), r"kernels answered by an LU factorisation"),
+        (*graded(300, 20, 1e14), r"kernels declined: the singular values are not provably above the cutoff"),
+        (np.ones((30, 3)), np.ones(30), r"kernels declined: the singular values are not"),
+        (np.ones((9, 3), complex) + np.eye(9, 3), np.ones((9, 2), complex), r"kernels answered by"),
+    ],
+)
+def test_what_ran_is_told(a, b, said):
+    first, *others = explain(a, b, backend="native", run=True).ran
+    assert re.search(said, first)
+    declined = "declined" in first
+    assert others[0].startswith("qr answered" if declined else "rank ")
+    # What is told is what is so: the kernels alone give no answer where they decline.
+    rank = lstsq(a, b, backend="native", driver="cholesky").rank
+    assert (rank == 0) == declined
+    alone = explain(a, b, backend="native", driver="cholesky", run=True).ran
+    assert ("nothing answered" in alone) == declined
+
+
+def test_what_ran_is_told_of_a_batch():
+    a, b = np.stack([np.eye(5, 3), np.ones((5, 3)), 2 * np.eye(5, 3)]), np.ones((5, 1))
+    first = explain(a, b, backend="native", run=True).ran[0]
+    assert first.startswith("the certified kernels answered for 2 of 3 matrices; where not, qr answered")
+    assert explain(a, b, backend="native", driver="svd", run=True).ran[0] == "svd answered"
+
+
+def test_refusals_of_reports():
+    for a, b, error in ((np.ones((2, 3, 1)), np.ones((2, 3, 1)), ValueError), ([[1.0]], np.ones((1, 1)), TypeError)):
+        with pytest.raises(error):
+            core().report(a, b, 0.0)
 
 
 def test_importing_the_package_imports_nothing_heavy():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import statistics
@@ -38,11 +39,15 @@ class Entry:
     #: None for residuals that are not given, or are nothing but rounding.
     x_digits: float
     residual_digits: float | None
+    #: Which way our own solver went, in words.
+    ran: str
     seconds_x: list[float]
     seconds_all: list[float]
     peak: Peak
     #: Digits in which the worst coefficient agrees with the known solution.
     known_digits: float | None
+    #: Whether another call gave an answer of another kind: this is the worse.
+    unsteady: bool = False
 
     @property
     def in_double(self) -> bool:
@@ -84,6 +89,8 @@ class Comparison:
     entries: tuple[Entry, ...]
     #: Solvers that did not take part, or failed, and why.
     absent: tuple[Refusal, ...]
+    #: Those of them who were asked, and failed.
+    failed: tuple[Refusal, ...]
     #: ``[i, j]``: in how many digits solvers i and j agree.
     agreement: NumpyArray
     truth: Truth
@@ -199,41 +206,64 @@ def compare(
     step("the truth", 1 + len(solvers) * (2 + (repeats or timing.FEWEST) + memory))
     known_truth = truth.find(problem.a, problem.b, cutoff)
     stick = metrics.make_stick(problem.a, problem.b, cutoff)._replace(rank=known_truth.rank)
-    # What is left of b where a x reaches it is rounding, and has no digits.
-    norms = known_truth.solution.residuals
-    reached = norms <= 1e3 * float(np.finfo(dtype).eps) * np.linalg.norm(problem.b, axis=0)
     eps = float(np.finfo(dtype).eps)
     answers = measure.measure(problem, solvers, rcond, repeats, step)
     absent = list(refused)
     entries: list[Entry] = []
+    others: dict[int, Entry] = {}
     sound = sum(answer.failure is None for answer in answers)
     for answer in answers:
         if answer.failure is not None:
             absent.append(Refusal(answer.solver.label, answer.failure))
             continue
         step(f"{answer.solver.label}, memory" if memory else answer.solver.label, sound - len(entries))
-        known = problem.known
-        entries.append(
-            Entry(
-                answer.solver,
-                answer.x,
-                answer.residuals,
-                answer.rank,
-                answer.s,
-                metrics.judge(stick, answer.x),
-                metrics.digits(answer.x, known_truth.solution.x, eps),
-                _digits_of_residuals(answer.residuals, norms, reached, eps),
-                answer.seconds_x,
-                answer.seconds_all,
-                peak.measure(problem, answer.solver, rcond) if memory else Peak(None),
-                None if known is None else metrics.digits(answer.x, known, eps),
-            )
+        costs = (
+            answer.seconds_x,
+            answer.seconds_all,
+            peak.measure(problem, answer.solver, rcond) if memory else Peak(None),
         )
+        entries.append(_entry(problem, known_truth, stick, answer, answer.found, costs))
+        if answer.another is not None:
+            others[len(entries) - 1] = _entry(problem, known_truth, stick, answer, answer.another, costs)
     agreement = np.array([[metrics.digits(p.x, q.x, eps) for q in entries] for p in entries])
-    return Comparison(problem, dtype, cutoff, tuple(entries), tuple(absent), agreement, known_truth, stick, load)
+    failed = absent[len(refused) :]
+    parts = (tuple(entries), tuple(absent), tuple(failed), agreement, known_truth, stick, load)
+    found = Comparison(problem, dtype, cutoff, *parts)
+    for i, other in others.items():
+        # Of two answers to one problem the worse is what is to be expected.
+        kinds = [verdict.of(found, entry).kind for entry in (entries[i], other)]
+        if kinds[0] != kinds[1]:
+            entries[i] = dataclasses.replace(other if kinds[0] == verdict.RIGHT else entries[i], unsteady=True)
+    return dataclasses.replace(found, entries=tuple(entries))
 
 
-def _digits_of_residuals(given: NumpyArray | None, norms: NumpyArray, reached: NumpyArray, eps: float) -> float | None:
+def _entry(
+    problem: Problem,
+    truth: Truth,
+    stick: Stick,
+    answer: measure.Answer,
+    found: measure.Found,
+    costs: tuple[list[float], list[float], Peak],
+) -> Entry:
+    eps = float(np.finfo(problem.a.dtype).eps)
+    return Entry(
+        answer.solver,
+        found.x,
+        found.residuals,
+        found.rank,
+        found.s,
+        metrics.judge(stick, found.x),
+        metrics.digits(found.x, truth.solution.x, eps),
+        _digits_of_residuals(problem, found.residuals, truth.solution.residuals, eps),
+        answer.ran,
+        *costs,
+        None if problem.known is None else metrics.digits(found.x, problem.known, eps),
+    )
+
+
+def _digits_of_residuals(problem: Problem, given: NumpyArray | None, norms: NumpyArray, eps: float) -> float | None:
+    # What is left of b where a x reaches it is rounding, and has no digits.
+    reached = norms <= 1e3 * eps * np.linalg.norm(problem.b, axis=0)
     if given is None or given.shape != norms.shape or reached.all():
         return None
     return metrics.digits_of_residuals(given[~reached], norms[~reached], eps)
@@ -273,6 +303,8 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
                 "verdict": verdict.of(comparison, entry)._asdict(),
                 "digits_of_x": plain(entry.x_digits),
                 "digits_of_residual": plain(entry.residual_digits),
+                "ran": entry.ran or None,
+                "same_at_each_call": not entry.unsteady,
                 "rank_right": None if entry.rank is None else entry.rank == comparison.rank,
                 "backend": entry.solver.backend,
                 "library": entry.solver.namespace or entry.solver.backend,

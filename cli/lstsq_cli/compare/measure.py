@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 import warnings
@@ -20,17 +21,31 @@ from lstsq_cli.timing import in_turns
 #: Where no number of repeats is asked for: so many rounds at most, and no new one after so many seconds.
 ROUNDS, SECONDS = 5, 2.0
 
+#: Why there is no answer from who is asked for none.
+DECLINED = "it declines what it cannot certify"
+
 
 @dataclass
-class Answer:
-    """What one solver says, as NumPy arrays, or why it says nothing; and its times."""
+class Found:
+    """What one call gave, as NumPy arrays; None for what a peer does not give, or not here."""
 
-    solver: Solver
     x: NumpyArray = field(default_factory=lambda: np.empty((0, 0)))
-    #: None for what a peer does not give, or not here.
     residuals: NumpyArray | None = None
     rank: int | None = None
     s: NumpyArray | None = None
+
+
+@dataclass
+class Answer:
+    """What one solver says, or why it says nothing; and its times."""
+
+    solver: Solver
+    #: Of the first call.
+    found: Found = field(default_factory=Found)
+    #: Of a later call that gave another x, if one did.
+    another: Found | None = None
+    #: Which way our own solver went, in words.
+    ran: str = ""
     failure: str | None = None
     #: Seconds from the library's arrays to an x that can be read, and to all four results.
     seconds_x: list[float] = field(default_factory=list)
@@ -42,7 +57,7 @@ class Run:
 
     def __init__(self, solver: Solver, problem: Problem, rcond: float | None):
         self.answer = Answer(solver)
-        self._solver = solver
+        self._solver, self._rcond = solver, rcond
         try:
             self._backend = lstsq.get_backend(solver.backend)
             self._function = function(solver, rcond)
@@ -53,7 +68,10 @@ class Run:
             self._fail(error)
 
     def call(self) -> tuple[float, float]:
-        """Solve once; the first call keeps the answer. Returns the seconds to x and to everything."""
+        """Solve once; the first call keeps the answer, and a later one what is not the same.
+
+        Returns the seconds to x and to everything.
+        """
         read = self._backend.to_numpy
         with on_its_device(self._solver):
             start = time.perf_counter()
@@ -62,9 +80,11 @@ class Run:
             x_done = time.perf_counter()
             residuals, rank, s = (None if array is None else np.asarray(read(array)) for array in others)
             all_done = time.perf_counter()
-        if not self.answer.x.size:
-            self.answer.x, self.answer.residuals, self.answer.s = x.copy(), _copy(residuals), _copy(s)
-            self.answer.rank = int(rank) if rank is not None and rank.size else None
+        answer, first = self.answer, not self.answer.found.x.size
+        if first or (answer.another is None and _is_another(x, answer.found.x)):
+            given = int(rank) if rank is not None and rank.size else None
+            found = Found(x.copy(), _copy(residuals), given, _copy(s))
+            answer.found, answer.another = (found, None) if first else (answer.found, found)
         return x_done - start, all_done - start
 
     def first(self) -> None:
@@ -74,9 +94,22 @@ class Run:
         except Exception as error:
             self._fail(error)
             return
-        if not np.isfinite(self.answer.x).all():
+        if self._solver.peer is None:
+            self.answer.ran = self._way()
+        if not np.isfinite(self.answer.found.x).all():
             declines = self._solver.peer is None and self._solver.driver in self._backend.capabilities.declines
-            self.answer.failure = "it declines what it cannot certify" if declines else "x is not finite"
+            self.answer.failure = DECLINED if declines else "x is not finite"
+
+    def _way(self) -> str:
+        chosen: dict[str, Any] = {"driver": self._solver.driver, "backend": self._solver.backend}
+        try:
+            with on_its_device(self._solver):
+                told = lstsq.explain(self._a, self._b, self._rcond, **chosen, run=True)
+        except Exception as error:
+            # The answer is there; that a backend cannot tell how it was found is no failure to find it.
+            return f"it does not tell, for {type(error).__name__}: {first_line(error)}"
+        # The rank and the cutoff are told of the problem.
+        return "; ".join(itertools.takewhile(lambda sentence: not sentence.startswith("rank "), told.ran))
 
     def again(self) -> tuple[float, float]:
         """Solve once more, for the time; NaN if that fails."""
@@ -88,6 +121,11 @@ class Run:
 
     def _fail(self, error: Any) -> None:
         self.answer.failure = f"{type(error).__name__}: {first_line(error)}"
+
+
+def _is_another(x: NumpyArray, first: NumpyArray) -> bool:
+    """Whether it differs by more than the order of sums, which threads may change."""
+    return not np.allclose(x, first, rtol=0, atol=1e-3 * float(np.abs(first).max(initial=0.0)), equal_nan=True)
 
 
 def _copy(array: NumpyArray | None) -> NumpyArray | None:

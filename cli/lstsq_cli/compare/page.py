@@ -39,6 +39,11 @@ def _body(comparison: Comparison) -> Iterator[str]:
     yield _solvers(comparison)
     for sentence in gathered(comparison.absent):
         yield f'<p class="soft">Not here: {html.prose(sentence)}</p>'
+    ways = list(verdict.ways(comparison))
+    if ways:
+        yield "<h2>What ran</h2><ul>"
+        yield from (f"<li>{html.prose(line)}</li>" for line in ways)
+        yield "</ul>"
     yield '<div class="plots">'
     yield html.figure(
         plots.singular_values(comparison),

@@ -35,6 +35,12 @@ def show(comparison: Comparison, console: Console, rows: int) -> None:
     for sentence in verdict.lines(comparison):
         console.print(_sentence(sentence))
     _print(console, "Solvers", _solvers(comparison, console.width >= _WIDE))
+    ways = list(verdict.ways(comparison))
+    if ways:
+        console.print()
+        console.print("What ran", style="bold")
+        for line in ways:
+            console.print(Text(line))
     for i, table in enumerate(_solutions(comparison, console.width, rows)):
         _print(console, "x" if i == 0 else "", table)
     alike = verdict.alike(comparison)

@@ -21,9 +21,10 @@ from lstsq_conformance.reference_extended import Factors, real_form
 from lstsq_conformance.sensitivity import changes, rounding
 
 #: What is decomposed in extended precision: at most so many columns (or rows, of a wide matrix), and so many products.
-#: Either takes about ten seconds.
-_COLUMNS, _PRODUCTS = 160, 4e8
-_STEPS = 4
+#: Either takes about twenty seconds at most.
+_COLUMNS, _PRODUCTS = 250, 4e8
+#: Steps of refinement, and how many numbers are refined, which takes as long.
+_STEPS, _REFINED = 4, 4_000_000
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,8 @@ class Solution:
 class Truth:
     """The answer to one problem."""
 
-    #: How it was found, in words.
+    #: How it was found, in words, and where that is not in extended precision, to how many digits in norm.
     method: str
-    #: About how many digits of it are sure.
-    digits: float
     s: NumpyArray
     #: How many singular values the cutoff leaves.
     rank: int
@@ -88,7 +87,7 @@ def find(a: NumpyArray, b: NumpyArray, cutoff: float) -> Truth:
             )
         return solutions[rank]
 
-    return Truth(found.method, found.digits, scaled(found.s[::times], of_a), found.rank // times, at)
+    return Truth(found.method, scaled(found.s[::times], of_a), found.rank // times, at)
 
 
 def _extended(a: NumpyArray, b: NumpyArray, cutoff: float) -> Truth | None:
@@ -112,7 +111,7 @@ def _extended(a: NumpyArray, b: NumpyArray, cutoff: float) -> Truth | None:
         return Solution(x.high, np.linalg.norm(left.high, axis=0), moved[0])
 
     rank = int(np.sum(s > cutoff * s[:, :1]))
-    return Truth("QR and SVD in pairs of doubles (106 bits)", 30.0, s[0], rank, at)
+    return Truth("QR and SVD in pairs of doubles (106 bits)", s[0], rank, at)
 
 
 def _core(a: NumpyArray, b: NumpyArray) -> tuple[Pair, Pair, NumpyArray]:
@@ -157,34 +156,40 @@ def _shortest(a: NumpyArray, b: NumpyArray, f: Factors, rank: int) -> Pair:
 
 
 def _refined(a: NumpyArray, b: NumpyArray, cutoff: float) -> Truth:
-    """By the singular value decomposition in double precision, refined."""
+    """By the singular value decomposition in double precision, refined if that does not take too long."""
     m, n = a.shape
     u, s, vh = np.linalg.svd(a, full_matrices=False)
     size, c = rounding(a[None], s[None, 0]), u.T @ b
     beyond = np.sqrt(np.maximum(np.sum(b**2, axis=0) - np.sum(c**2, axis=0), 0.0))
 
+    steps = _STEPS if a.size <= _REFINED else 0
+
     def at(rank: int) -> Solution:
-        x, left = _augmented(a, b, u[:, :rank], s[:rank], vh[:rank])
+        x, left = _augmented(a, b, u[:, :rank], s[:rank], vh[:rank], steps)
         moved, _ = changes((m, n), s[None], c[None], b[None], beyond[None], rank, size)
         return Solution(x, np.linalg.norm(left, axis=0), moved[0])
 
     rank = int(np.count_nonzero(s > cutoff * s[0]))
     # The singular vectors are in double precision, and with them what is cut off; where nothing is, x is refined fully.
-    digits = 15.0 if rank == n else -float(np.log10(max(m, n) * 2.0**-52 * s[0] / (s[rank - 1] if rank else s[0])))
-    return Truth("SVD in double precision, refined with residuals of twice the digits", max(digits, 0.0), s, rank, at)
+    fully = rank == n and steps > 0
+    digits = 15.0 if fully else -float(np.log10(max(m, n) * 2.0**-52 * s[0] / (s[rank - 1] if rank else s[0])))
+    method = "SVD in double precision" + (", refined with residuals of twice the digits" if steps else "")
+    return Truth(f"{method}, to {max(digits, 0.0):.0f} digits or more", s, rank, at)
 
 
 def _augmented(
-    a: NumpyArray, b: NumpyArray, u: NumpyArray, s: NumpyArray, vh: NumpyArray
+    a: NumpyArray, b: NumpyArray, u: NumpyArray, s: NumpyArray, vh: NumpyArray, steps: int
 ) -> tuple[NumpyArray, NumpyArray]:
-    """The solution and its residual, refined together.
+    """The solution and its residual, refined together in so many steps.
 
     References
     ----------
     A. Bjorck, "Iterative refinement of linear least squares solutions I", BIT 7 (1967).
     """
-    x, r, inverse = np.zeros((a.shape[1], b.shape[1])), b.copy(), 1 / s[:, None]
-    for _ in range(_STEPS):
+    inverse = 1 / s[:, None]
+    x = vh.T @ (inverse * (u.T @ b))
+    r = b - a @ x
+    for _ in range(steps):
         first = subtract(reference_extended.residual(a, pair(x), b), pair(r)).high
         second = reference.residual(a.T, r, np.zeros_like(x))
         along = u.T @ first - inverse * (vh @ second)

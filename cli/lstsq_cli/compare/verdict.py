@@ -7,6 +7,7 @@ problem does not determine x to a digit, it is right if a small change of A make
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,6 +15,9 @@ import numpy as np
 
 from lstsq_cli import text
 from lstsq_cli.compare import metrics
+from lstsq_cli.compare.measure import DECLINED
+from lstsq_cli.problems import NumpyArray
+from lstsq_cli.solvers import gathered
 from lstsq_conformance.ratios import LIMIT
 
 if TYPE_CHECKING:
@@ -36,6 +40,11 @@ class Verdict(NamedTuple):
 
 def of(comparison: Comparison, entry: Entry) -> Verdict:
     """Judge one answer."""
+    found = _of_answer(comparison, entry)
+    return found._replace(why=f"not the same at each call, and at worst: {found.why}") if entry.unsteady else found
+
+
+def _of_answer(comparison: Comparison, entry: Entry) -> Verdict:
     truth = comparison.truth
     nearest = _nearest(comparison, entry)
     if nearest != truth.rank and _is_right_at(comparison, entry, nearest):
@@ -92,31 +101,30 @@ def _of_rank(comparison: Comparison, entry: Entry) -> list[str]:
     return [f"it says rank {entry.rank}, and it is {comparison.truth.rank}"]
 
 
-def _rounding_of_residual(comparison: Comparison) -> float:
-    """What rounding of A and b may do to a residual's norm."""
-    problem, truth = comparison.problem, comparison.truth
-    reach = float(truth.s[0]) * float(np.linalg.norm(truth.solution.x)) + float(np.linalg.norm(problem.b))
+def _rounding_of_residual(comparison: Comparison, x: NumpyArray) -> float:
+    """What rounding of A and b may do to the norm of the residual of this x."""
+    reach = float(comparison.truth.s[0]) * float(np.linalg.norm(x)) + float(np.linalg.norm(comparison.problem.b))
     return LIMIT * comparison.eps * min(comparison.shape) * reach
 
 
 def _of_residuals(comparison: Comparison, entry: Entry) -> list[str]:
     if entry.residuals is None:
         return []
-    norms = np.sqrt(np.maximum(entry.residuals.astype(float), 0.0))
-    if norms.shape != comparison.truth.solution.residuals.shape:
-        return [f"its residuals have the shape {norms.shape}"]
-    least = comparison.truth.solution.residuals
+    own = entry.metrics.residual
     # And of the sum of squares.
-    allowed = _rounding_of_residual(comparison) + LIMIT * comparison.eps * np.sqrt(comparison.shape[0]) * least
-    return [] if (np.abs(norms - least) <= allowed).all() else ["the residuals that it gives are not those of x"]
+    allowed = _rounding_of_residual(comparison, entry.x) + LIMIT * comparison.eps * math.sqrt(comparison.shape[0]) * own
+    # NaN is not right, either.
+    said = float(np.sqrt(np.sum(entry.residuals.astype(float))))
+    return [] if abs(said - own) <= allowed else ["the residuals that it gives are not those of its x"]
 
 
 def _residual_above(comparison: Comparison, entry: Entry) -> str | None:
     """By how much the residual of this x is too large, or None."""
     least = float(np.linalg.norm(comparison.truth.solution.residuals))
-    if entry.metrics.residual <= least + _rounding_of_residual(comparison):
+    rounding = _rounding_of_residual(comparison, comparison.truth.solution.x)
+    if entry.metrics.residual <= least + rounding:
         return None
-    if LIMIT * least <= _rounding_of_residual(comparison):
+    if LIMIT * least <= rounding:
         return f"its residual is {entry.metrics.residual:.3g}, which could be next to 0"
     times = entry.metrics.residual / least
     return f"its residual is {f'{100 * (times - 1):.2g} % above' if times < 2 else f'{times:.3g} times'} the smallest"
@@ -138,6 +146,9 @@ def lines(comparison: Comparison) -> Iterator[str]:
     for said, labels in others.items():
         kind, _, why = said.partition(": ")
         yield f"{kind}: {_named(labels)}: {why}."
+    # To decline is a way to answer, which its users know.
+    failed = [refusal for refusal in comparison.failed if refusal.reason != DECLINED]
+    yield from (f"no answer: {sentence}." for sentence in gathered(failed))
     yield from _fastest(right)
     yield _data(comparison)
     yield from _certified(comparison, right)
@@ -201,6 +212,18 @@ def _range(digits: list[float]) -> str:
     return least if least == most else f"{least} to {most}"
 
 
+def ways(comparison: Comparison) -> Iterator[str]:
+    """Which way our own solvers went, those that went one way together."""
+    went: dict[str, list[str]] = {}
+    for entry in comparison.entries:
+        if entry.ran:
+            went.setdefault(entry.ran, []).append(entry.label)
+    for way, labels in went.items():
+        # That a driver is itself what answered, its name says.
+        if not all(way == f"{label.rpartition(' ')[2]} answered" for label in labels):
+            yield f"{_named(labels)}: {way}."
+
+
 def alike(comparison: Comparison) -> list[Entry]:
     """Those whose x is the truth within rounding: there is nothing to see beside it."""
     return [entry for entry in comparison.entries if _is_right_at(comparison, entry, comparison.truth.rank)]
@@ -208,5 +231,4 @@ def alike(comparison: Comparison) -> list[Entry]:
 
 def unlike(comparison: Comparison) -> list[Entry]:
     """The others."""
-    right = alike(comparison)
-    return [entry for entry in comparison.entries if entry not in right]
+    return [entry for entry in comparison.entries if not _is_right_at(comparison, entry, comparison.truth.rank)]

@@ -47,7 +47,7 @@ def _rows(matrix: Matrix) -> Iterator[list[str]]:
 
 def _cell(row: str, column: Column, cell: Cell | None) -> str:
     if cell is None or not cell.failures:
-        return html.cell(written(cell), "dim" if cell is None else "good")
+        return html.cell(written(cell), "dim" if cell is None or not cell.total else "good")
     return f'<td class="bad"><a class="bad" href="#{_anchor(row, column)}">{html.escape(written(cell))}</a></td>'
 
 

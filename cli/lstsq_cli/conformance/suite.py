@@ -53,8 +53,8 @@ class Cell:
 
     @property
     def total(self) -> int:
-        """How many tests there were."""
-        return self.counts.total()
+        """How many tests there were that were not skipped."""
+        return self.counts.total() - self.counts["skipped"]
 
 
 class Column(NamedTuple):

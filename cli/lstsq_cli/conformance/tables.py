@@ -78,12 +78,12 @@ def summaries(counts: dict[str, int]) -> list[tuple[str, str]]:
 
 def written(cell: Cell | None) -> str:
     """A cell in a word: how many tests, and how many of them failed."""
-    if cell is None:
+    if cell is None or not cell.total:
         return "–"
     known = f" ({cell.counts['known']} known)" if cell.counts["known"] else ""
     return f"✗ {cell.counts['failed']}/{cell.total}{known}" if cell.failures else f"✓ {cell.total}{known}"
 
 
 def _cell(cell: Cell | None) -> Text:
-    style = "dim" if cell is None else "bold red" if cell.failures else "green"
+    style = "dim" if cell is None or not cell.total else "bold red" if cell.failures else "green"
     return Text(written(cell), style=style)

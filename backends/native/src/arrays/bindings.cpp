@@ -14,6 +14,7 @@
 #include "kernels/kernels.h"
 #include "lapack/at_once.h"
 #include "lapack/capsules.h"
+#include "lapack/in_rows.h"
 #ifdef LSTSQ_XLA
 #include "xla/handler.h"
 #endif
@@ -140,6 +141,41 @@ nb::object solve(nb::handle a, nb::handle b, double rcond, const char* driver_na
   }
 }
 
+template <class T>
+nb::object report_as(PyArrayObject* given_a, PyArrayObject* given_b, double rcond) {
+  const InRows<T> a(batch<T>(given_a)[0]), b(batch<T>(given_b)[0]);
+  const MatrixView<T> first = a.first(), right = b.first();
+  Buffer<T> x(first.cols * right.cols);
+  const ::lstsq::kernels::Problem<T> problem{.a = first, .b = right, .rcond = rcond, .x = x.data()};
+  ::lstsq::kernels::Report found;
+  ::lstsq::kernels::Status status;
+  {
+    const nb::gil_scoped_release release;
+    status = ::lstsq::kernels::solve(problem, &found);
+  }
+  return nb::make_tuple(
+      static_cast<int>(status), static_cast<int>(found.tier), found.condition, found.contraction, found.steps);
+}
+
+nb::object report(nb::handle given_a, nb::handle given_b, double rcond) {
+  const nb::object left = readable(given_a, "a"), right = readable(given_b, "b");
+  PyArrayObject *const a = as_array(left), *const b = as_array(right);
+  check(a, b);
+  if (PyArray_NDIM(a) != 2) throw nb::value_error("[lstsq] expected one matrix. Call lstsq.explain.");
+  switch (PyArray_TYPE(a)) {
+    case NPY_FLOAT32:
+      return report_as<float>(a, b, rcond);
+    case NPY_FLOAT64:
+      return report_as<double>(a, b, rcond);
+    case NPY_COMPLEX64:
+      return report_as<std::complex<float>>(a, b, rcond);
+    case NPY_COMPLEX128:
+      return report_as<std::complex<double>>(a, b, rcond);
+    default:
+      throw nb::type_error("[lstsq] expected float32, float64, complex64 or complex128. Call lstsq.explain.");
+  }
+}
+
 /// Whether every column is zero, not finite, or of a size whose squares neither overflow nor vanish.
 template <class T>
 bool is_ordinary_by_column(const MatrixView<T>& b) {
@@ -221,6 +257,14 @@ NB_MODULE(_core, module) {
              "singular_values"_a,
              "x, residuals, rank and s (or None) of a (..., M, N) and b (..., M, K) or (M,), of one floating dtype. Or "
              "why there is no answer: 'not finite' or 'not converged'.");
+  module.def(
+      "report",
+      &report,
+      "a"_a,
+      "b"_a,
+      "rcond"_a,
+      "What the certified kernels say of one problem: their status (0 is certified), the method, an upper estimate "
+      "of the condition number, the bound of the contraction and the number of refinement steps.");
   module.def("reduce",
              &reduce,
              "a"_a,
