@@ -19,6 +19,8 @@ import numpy as np
 from numpy.linalg import LinAlgError
 
 from lstsq import _rows
+from lstsq._arithmetic import dtype_name as dtype_name
+from lstsq._arithmetic import working_dtype
 from lstsq._rows import Rows as Rows  # What `Backend.reduce_rows` returns.
 
 #: Any array of any library. The libraries share no base class, so this documents and does not check.
@@ -168,9 +170,7 @@ class Backend:
             If a transformation traces the arrays, or records gradients, and the library cannot follow it here.
         """
         xp = self.namespace(a)
-        double = "complex128" if dtype_name(a.dtype).startswith("complex") else "float64"
-        known = xp.__array_namespace_info__().dtypes(device=array_api_compat.device(a))
-        working = known.get(double, a.dtype)
+        working = working_dtype(xp, a)
         # A number beyond the range becomes inf, which is told at the end; NumPy would warn besides.
         with np.errstate(all="ignore"):
             return _rows.reduce_rows(xp, xp.astype(a, working), xp.astype(b, working))
@@ -326,9 +326,3 @@ def _kind(device: Any) -> str | None:
     if "cpu" in name:
         return "cpu"
     return "gpu" if any(word in name for word in ("gpu", "cuda", "rocm", "mps", "metal", "xpu")) else None
-
-
-def dtype_name(dtype: Any) -> str:
-    """The bare name of a dtype of any library: numpy's, 'torch.float32', 'mlx.core.float32' ..."""
-    name = getattr(dtype, "name", None)
-    return name if isinstance(name, str) else str(dtype).rpartition(".")[2]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from lstsq._arithmetic import adjoint, exponent, headroom, is_complex, nan, times_power_of_two, working_dtype
 from lstsq._backend import Array, Solution
 from lstsq_array_api import _lacking as lacking
-from lstsq_array_api._arithmetic import adjoint, exponent, headroom, is_complex, nan, times_power_of_two, working_dtype
 
 #: The solution, the residual ``b - a x``, which singular values are kept, and these.
 Scaled = tuple[Array, Array, Array, Array]
