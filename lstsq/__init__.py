@@ -5,6 +5,8 @@ from numpy.linalg import LinAlgError
 from lstsq import _originals as _originals  # Before a program can put ours in the place of NumPy's.
 from lstsq._api import BackendInfo, Explanation, backends, explain, lstsq
 from lstsq._backend import Backend, Capabilities, Solution
+from lstsq._namespace import array_namespace
+from lstsq._pinv import pinv
 from lstsq._reduction import Reduction, reduce_rows
 from lstsq._registry import get_backend
 from lstsq._result import LstsqResult
@@ -22,9 +24,11 @@ __all__ = [
     "Reduction",
     "Rows",
     "Solution",
+    "array_namespace",
     "backends",
     "explain",
     "get_backend",
     "lstsq",
+    "pinv",
     "reduce_rows",
 ]

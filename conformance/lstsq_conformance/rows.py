@@ -21,6 +21,8 @@ ROWS = {
     "nonfinite": "NaN or inf in a: LinAlgError, or NaN and rank 0 in that batch element alone; in b: NaN in x and "
     "residuals of that right-hand side alone",
     "rows in blocks": "rows reduced block by block, of any size and in any order, give the answer for all of them",
+    "pseudo-inverse": "pinv(a) is the solution for an identity, (..., N, M), with the cutoff, dtypes and derivatives "
+    "of lstsq",
     "drivers": "svd on every backend; gelsd where there is LAPACK's; any other name is refused with the list",
     "errors": "LinAlgError for bad shapes, ValueError for an unknown driver or backend: got, expected, what to do",
     "lazy": "under jit the answer is the eager answer",
