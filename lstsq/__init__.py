@@ -5,6 +5,8 @@ from numpy.linalg import LinAlgError
 from lstsq import _originals as _originals  # Before a program can put ours in the place of NumPy's.
 from lstsq._api import BackendInfo, Explanation, backends, explain, lstsq
 from lstsq._backend import Backend, Capabilities, Solution
+from lstsq._factorization import Factorization, factorize
+from lstsq._factors import Factors
 from lstsq._namespace import array_namespace
 from lstsq._pinv import pinv
 from lstsq._reduction import Reduction, reduce_rows
@@ -19,6 +21,8 @@ __all__ = [
     "BackendInfo",
     "Capabilities",
     "Explanation",
+    "Factorization",
+    "Factors",
     "LinAlgError",
     "LstsqResult",
     "Reduction",
@@ -27,6 +31,7 @@ __all__ = [
     "array_namespace",
     "backends",
     "explain",
+    "factorize",
     "get_backend",
     "lstsq",
     "pinv",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import array_api_compat
+import numpy as np
 
 #: Any array of any library.
 Array = Any
@@ -15,6 +17,12 @@ def dtype_name(dtype: Any) -> str:
     """The bare name of a dtype of any library: numpy's, 'torch.float32', 'mlx.core.float32' ..."""
     name = getattr(dtype, "name", None)
     return name if isinstance(name, str) else str(dtype).rpartition(".")[2]
+
+
+def quiet(xp: Any) -> AbstractContextManager[Any]:
+    """Where a number beyond the range of its dtype becomes inf or 0, as everywhere; NumPy would warn besides."""
+    computes_with_numpy = xp.__name__.rpartition(".")[2] in ("numpy", "array_api_strict")
+    return np.errstate(all="ignore") if computes_with_numpy else nullcontext()
 
 
 def adjoint(xp: Any, a: Array) -> Array:
