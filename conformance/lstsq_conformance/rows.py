@@ -21,8 +21,7 @@ ROWS = {
     "nonfinite": "NaN or inf in a: LinAlgError, or NaN and rank 0 in that batch element alone; in b: NaN in x and "
     "residuals of that right-hand side alone",
     "rows in blocks": "rows reduced block by block, of any size and in any order, give the answer for all of them",
-    "pseudo-inverse": "pinv(a) is the solution for an identity, (..., N, M), with the cutoff, dtypes and derivatives "
-    "of lstsq",
+    "pinv": "pinv(a) is the solution for an identity, (..., N, M), with the cutoff, dtypes and derivatives of lstsq",
     "factorisation": "factorize(a) solves and tells as lstsq does, from one decomposition, with the same cutoff, "
     "dtypes and derivatives",
     "drivers": "svd on every backend; gelsd where there is LAPACK's; any other name is refused with the list",

@@ -16,7 +16,7 @@ from lstsq_conformance.ratios import LIMIT
 from lstsq_conformance.reference import NumpyArray, dagger, eps_of
 from lstsq_conformance.target import Array, Target
 
-pytestmark = pytest.mark.contract("pseudo-inverse")
+pytestmark = pytest.mark.contract("pinv")
 
 
 def _pinv(target: Target, a: NumpyArray, rcond: float | None = None) -> NumpyArray:
