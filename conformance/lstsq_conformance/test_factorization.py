@@ -52,12 +52,6 @@ def test_ratios(target: Target, case: Case, dtype: str) -> None:
 
 
 @pytest.mark.costly
-@pytest.mark.cases("ratios", "tie")
-def test_ratios_at_a_tie(target: Target, case: Case, dtype: str) -> None:
-    _judge(target, case, dtype)
-
-
-@pytest.mark.costly
 @pytest.mark.cases("ratios", "near overflow")
 def test_ratios_near_overflow(target: Target, case: Case, dtype: str) -> None:
     _judge(target, case, dtype)
@@ -104,7 +98,7 @@ def test_the_form_is_that_of_lstsq(
         _assert_close(one, other, dtype, name)
 
 
-@pytest.mark.costly
+@pytest.mark.thorough
 def test_operands_of_two_dtypes(target: Target, dtype: str) -> None:
     a, b = _problem(dtype, (5, 3))
     for other in target.dtypes:
@@ -118,11 +112,12 @@ def test_operands_of_two_dtypes(target: Target, dtype: str) -> None:
 
 @pytest.mark.costly
 def test_the_cutoff_is_that_of_lstsq(target: Target, dtype: str) -> None:
-    f = _factorize(target, np.diag([1, 2.0**-10, 2.0**-20, 0]).astype(dtype))
-    b = target.array(np.ones(4, dtype))
+    a = np.zeros((5, 3), dtype)
+    a[:3] = np.diag([1, 2.0**-10, 2.0**-20])
+    f, b = _factorize(target, a), target.array(np.ones(5, dtype))
     for rcond, rank in ((None, 3), (1.5 * 2.0**-20, 2), (1e-2, 1), (1, 0), (0, 3), (-1, 3)):
         assert int(target.numpy(f.solve(b, rcond).rank)) == int(target.numpy(f.rank(rcond))) == rank
-        _assert_close(target.numpy(f.null_space(rcond)).shape[1] * np.ones(1), (4 - rank) * np.ones(1), dtype)
+        assert target.numpy(f.null_space(rcond)).shape == (3, 3 - rank)
     with pytest.raises(ValueError, match="rcond is NaN"):
         f.solve(b, np.nan)
     with pytest.raises(ValueError, match="rcond is NaN"):
@@ -130,7 +125,7 @@ def test_the_cutoff_is_that_of_lstsq(target: Target, dtype: str) -> None:
 
 
 @pytest.mark.costly
-@pytest.mark.parametrize("a_shape", [(6, 3), (2, 3, 5)])
+@pytest.mark.parametrize("a_shape", [(5, 3), pytest.param((2, 3, 5), marks=pytest.mark.thorough)])
 def test_what_it_tells(target: Target, dtype: str, a_shape: tuple[int, ...]) -> None:
     a, _ = _problem(dtype, a_shape)
     a[..., -1] = a[..., 0] * 2
@@ -166,20 +161,22 @@ def test_condition_number(target: Target) -> None:
 
 def test_covariance_of_an_estimate(target: Target) -> None:
     dtype = target.dtype
-    a, b = _problem(dtype, (6, 3), 6, 2)
+    a, b = _problem(dtype, (5, 3), 5, 2)
     a[:, 2] = a[:, 0]
     f = _factorize(target, a)
     residuals = f.solve(target.array(b)).residuals
     inverse = np.linalg.pinv(a, rcond=1e-4)
-    expected = target.numpy(residuals)[:, None, None] / (6 - 2) * (inverse @ dagger(inverse))
+    expected = target.numpy(residuals)[:, None, None] / (5 - 2) * (inverse @ dagger(inverse))
     _assert_close(target.numpy(f.covariance(residuals=residuals)), expected, dtype)
-    square = _factorize(target, np.eye(2).astype(dtype))
-    residuals = square.solve(target.array(np.ones(2, dtype))).residuals
+    square = _factorize(target, np.eye(3).astype(dtype))
+    residuals = square.solve(target.array(np.ones((3, 2), dtype))).residuals
     assert np.isnan(target.numpy(square.covariance(residuals=residuals))).all()
 
 
 @pytest.mark.costly
-@pytest.mark.parametrize(("a_shape", "b_shape"), [((6, 3), (6,)), ((3, 5), (2, 3, 2))])
+@pytest.mark.parametrize(
+    ("a_shape", "b_shape"), [((5, 3), (5,)), pytest.param((3, 5), (2, 3, 2), marks=pytest.mark.thorough)]
+)
 def test_a_path_of_penalties(target: Target, dtype: str, a_shape: tuple[int, ...], b_shape: tuple[int, ...]) -> None:
     a, b = _problem(dtype, a_shape, *b_shape)
     penalties = [0, 2.0**-6, 1.0, 64]
@@ -306,7 +303,7 @@ def test_it_is_named_like_a_driver(target: Target) -> None:
 # Derivatives: of the solution they are those of `lstsq`, of the rest those of the reference.
 
 _POINTS = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in QUICK[1:3] else pytest.mark.thorough) for name in QUICK]
+    "name", [pytest.param(name, marks=() if name == "truncated 3x5" else pytest.mark.thorough) for name in QUICK]
 )
 
 
