@@ -80,7 +80,13 @@ class MlxBackend(Backend):
         return Rows(*map(self.from_numpy, rows))
 
     def factorize(self, a: Array) -> Factors:
-        """The thin SVD, by MLX's own LAPACK in double precision, lazily. See `Backend.factorize`."""
+        """The thin SVD in double precision, at once; lazily where MLX traces. See `Backend.factorize`.
+
+        By NumPy's LAPACK, which takes a quarter of the time that MLX's takes for 5000 x 100 (Linux, OpenBLAS).
+        """
+        if not self.is_traced(a):
+            factors = factorise(np, self.to_numpy(a), np.float64, lambda a: np.linalg.svd(a, full_matrices=False))
+            return Factors(*map(self.from_numpy, factors))
         mx = _mlx()
         with mx.stream(mx.cpu):
             return factorise(mx, mx.stop_gradient(a), mx.float64, _thin)
