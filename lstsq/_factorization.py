@@ -350,14 +350,21 @@ class Factorization:
             return self.reduction._cutoff(rcond, self._owner().xp)
         if rcond is not None:
             rcond = _api.number(rcond, self._owner().backend)
+            if not isinstance(rcond, float):  # It is traced.
+                return self._canonical(rcond, dtype)
             if rcond != rcond:
                 raise ValueError("rcond is NaN; expected a number or None (the default cutoff).")
-        return self._canonical(_contract.cutoff(rcond, dtype, *self.a.shape[-2:]), dtype)
+        return _contract.cutoff(rcond, dtype, *self.a.shape[-2:])
 
     def _canonical(self, cutoff: Any, dtype: str) -> Any:
         """A cutoff that is not negative, also where it is traced."""
         if isinstance(cutoff, float):
             return cutoff
+        if cutoff is None:
+            raise TypeError(
+                f"a has shape {tuple(self.a.shape)}, with sizes that are not known, on which the default cutoff "
+                "depends; expected a cutoff. Give one, with rcond=..., or solve with lstsq.lstsq."
+            )
         return self._owner().xp.where(cutoff < 0, _contract.EPS[dtype] / 2, cutoff)
 
     def _kept(self, cutoff: Any) -> Array:
@@ -586,7 +593,7 @@ def _solve(
     path = None if penalties is None else home.from_numpy_like(penalties.astype(dtype_name(factors.s.dtype)), a)
     found = _cast(home.solve_factored(a, factors, right, cutoff, path), plan.dtype, xp)
     if count == 1 and not plan.folded and plan.k:
-        return [LstsqResult(found.x[..., 0] if plan.vector else found.x, *found[1:])]
+        return [LstsqResult(xp.squeeze(found.x, axis=-1) if plan.vector else found.x, *found[1:])]
     parts = [slice(i * right.shape[-1], (i + 1) * right.shape[-1]) for i in range(count)]
     return [
         _restore(found._replace(x=found.x[..., part], residuals=found.residuals[..., part]), plan, home, xp)

@@ -8,6 +8,8 @@ contract's cutoff, dtypes and derivatives in every backend, and so has the pseud
 
 from __future__ import annotations
 
+from typing import Any
+
 import array_api_compat
 import numpy as np
 from numpy.linalg import LinAlgError
@@ -77,7 +79,7 @@ def pinv(
             f"a has shape {tuple(a.shape)}; expected a matrix (M, N) or a batch of them (..., M, N). "
             "Reshape it, with a[:, None] for a single column."
         )
-    home, tall = owner.backend, not a.shape[-2] <= a.shape[-1]
+    home, tall = owner.backend, _is_tall(*a.shape[-2:])
     with home.context():
         matrix = adjoint(owner.xp, a) if tall else a
         identity = _identity(matrix, owner)
@@ -90,6 +92,14 @@ def pinv(
         raise
     with home.context():
         return adjoint(owner.xp, found) if tall else found
+
+
+def _is_tall(m: Any, n: Any) -> bool:
+    """Whether the columns are fewer than the rows. Where a compiler keeps the sizes open, that need not be known."""
+    try:
+        return not m <= n
+    except Exception:  # JAX's InconclusiveDimensionOperation, whose place differs between its releases.
+        return False
 
 
 def _identity(matrix: Array, owner: Owner) -> Array:

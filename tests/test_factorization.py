@@ -186,6 +186,17 @@ class TestJax:
             program = str(jax.make_jaxpr(function)(f, b))
             assert not re.search(r"\b(svd|qr|geqrf)\[", program)
 
+    def test_a_cutoff_may_be_traced(self, jax):
+        f, b = factorized("jax", np.diag([1.0, 0.1, 0.01])), jax.numpy.ones(3)
+
+        def told(rcond):
+            return f.solve(b, rcond).rank, f.rank(rcond), f.covariance(rcond).trace(), f.solve_ridge(b, [0.0], rcond).x
+
+        for rcond, rank in ((-1.0, 3), (0.05, 2), (0.5, 1), (1.0, 0)):
+            of_solution, of_matrix, trace, x = jax.jit(told)(rcond)
+            assert (of_solution, of_matrix, (abs(x[0]) > 0.5).sum()) == (rank, rank, rank)
+            np.testing.assert_allclose(trace, [0, 1, 101, 10101][rank], rtol=1e-10)
+
     def test_penalties_that_are_traced_are_refused(self, jax):
         f = factorized("jax")
         with pytest.raises(TypeError, match="a transformation of JAX"):

@@ -58,15 +58,13 @@ def solve(
     if isinstance(rcond, (int, float)):
         # Explicitly, since the caller may have forbidden JAX all other transfers.
         rcond = jax.device_put(_round_down(rcond, _working_dtype(a.dtype)), beside(a))
-    dtype = jnp.promote_types(a.dtype, b.dtype)
-    cutoff = _canonical(jnp.asarray(rcond), dtype, _real(_working_dtype(dtype)))
-    solution: Solution = _solve(a, factors, b, cutoff) if penalties is None else _path(a, factors, b, cutoff, penalties)
+    solution: Solution = _solve(a, factors, b, rcond) if penalties is None else _path(a, factors, b, rcond, penalties)
     return solution
 
 
 @jax.jit
 def _solve(a: jax.Array, factors: Factors, b: jax.Array, rcond: jax.Array) -> Solution:
-    working = jnp.promote_types(factors.u.dtype, b.dtype)
+    working, rcond = jnp.promote_types(factors.u.dtype, b.dtype), _cutoff(a, b, rcond)
     real, tall = _real(working), a.shape[-2] >= a.shape[-1]
     finite = jnp.isfinite(a).all((-2, -1))
     solved = finite & ~jnp.isnan(factors.s).any(-1)
@@ -91,8 +89,14 @@ def _solve(a: jax.Array, factors: Factors, b: jax.Array, rcond: jax.Array) -> So
 @jax.jit
 def _path(a: jax.Array, factors: Factors, b: jax.Array, rcond: jax.Array, penalties: jax.Array) -> Solution:
     with jax.default_matmul_precision("highest"):
-        found = Solution(*_factors.solve(jnp, factors, b, rcond, penalties))
+        found = Solution(*_factors.solve(jnp, factors, b, _cutoff(a, b, rcond), penalties))
     return found._replace(x=_constant_in(a, found.x), residuals=_constant_in(a, found.residuals))
+
+
+def _cutoff(a: jax.Array, b: jax.Array, rcond: jax.Array) -> jax.Array:
+    """As one of the precision that is computed in, from 0 to 1."""
+    dtype = jnp.promote_types(a.dtype, b.dtype)
+    return _canonical(rcond, dtype, _real(_working_dtype(dtype)))
 
 
 @jax.custom_jvp

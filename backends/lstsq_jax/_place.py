@@ -65,9 +65,9 @@ def in_auto_axes(solve: Callable[..., Any], a: jax.Array, b: jax.Array, *others:
         result = solve(*arrays)
         if not isinstance(result, tuple) or len(result) != len(out):
             raise TypeError(
-                "rows in blocks whose sharding is explicit are not reduced; expected a mesh whose axes are of the type "
-                "Auto. Make it with jax.make_mesh(..., axis_types=(AxisType.Auto, ...)), or call lstsq.lstsq, which "
-                "takes both."
+                "arrays whose sharding is explicit are not reduced to fewer rows, nor factorised; expected a mesh "
+                "whose axes are of the type Auto. Make it with jax.make_mesh(..., axis_types=(AxisType.Auto, ...)), or "
+                "call lstsq.lstsq, which takes both."
             )
         kind.append(type(result))
         return tuple(result)

@@ -40,9 +40,9 @@ def is_traced(a: Tensor) -> bool:
 
 
 def solve_ordinary(factors: Factors, b: Tensor, rcond: float) -> Solution | None:
-    """Solve on the CPU for one matrix and ``b (M, K)`` of ordinary size, at once; None for all else."""
+    """Solve on the CPU for one matrix that is not traced and ``b (M, K)`` of ordinary size; None for all else."""
     u = factors.u
-    if torch.compiler.is_compiling() or u.ndim != 2 or not u.is_cpu or not is_plain(u, b) or is_differentiated(b):
+    if u.ndim != 2 or not u.is_cpu or not is_plain(u, b) or is_differentiated(b):
         return None
     if b.is_complex() and not u.is_complex():
         return None
