@@ -28,12 +28,11 @@ from lstsq_jax._place import beside
 from lstsq_jax._solve import (
     _canonical,
     _Matrix,
+    _over,
     _real,
     _residuals,
     _round_down,
     _solution,
-    _times,
-    _two_to,
     _working_dtype,
 )
 
@@ -69,7 +68,7 @@ def _solve(a: jax.Array, factors: Factors, b: jax.Array, rcond: jax.Array) -> So
     finite = jnp.isfinite(a).all((-2, -1))
     solved = finite & ~jnp.isnan(factors.s).any(-1)
     size = factors.power.astype(np.int32 if real == np.float32 else np.int64)
-    scaled_a = _times(blank(finite[..., None, None], a).astype(working), _two_to(-size, real))
+    scaled_a = _over(blank(finite[..., None, None], a).astype(working), size)
     u, vh = (part.astype(working) for part in (factors.u, factors.vh))
     s = jnp.where(solved[..., None], factors.s, 0)
     keep = (s > rcond * s[..., :1]) & (rcond < 1)
@@ -77,7 +76,7 @@ def _solve(a: jax.Array, factors: Factors, b: jax.Array, rcond: jax.Array) -> So
     f = TallFactors(left, s, right, keep, _inverse(s, keep, working))
     matrix = _Matrix(f, scaled_a if tall else adjoint(scaled_a), size, solved & ~jnp.isnan(rcond), None)
     x, scaled, _ = _solution(tall, True, matrix, b.astype(working))
-    values = g.singular_values(f, matrix.a) * _two_to(size, real)[..., 0]
+    values = _over(g.singular_values(f, matrix.a)[..., None], -size)[..., 0]
     return Solution(
         x,
         _residuals(tall, matrix, scaled),
