@@ -73,10 +73,12 @@ WITH_TORCH = [
 
 KERNEL_TESTS = "backends/native/tests/kernels"
 
-#: The tests of other libraries that call their `lstsq`: these, where the library installs its tests.
+#: The tests of other libraries that call their `lstsq` or `pinv`: these, where the library installs its tests.
 CLIENTS = {
     "numpy": [
         "numpy.linalg.tests.test_linalg::TestLstsq",
+        "numpy.linalg.tests.test_linalg::TestPinv",
+        "numpy.linalg.tests.test_linalg::TestPinvHermitian",
         "numpy.matrixlib.tests.test_matrix_linalg",
         "numpy.polynomial",
         "numpy.ma",

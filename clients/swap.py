@@ -1,4 +1,6 @@
-"""A pytest plugin that puts our `lstsq` in the place of NumPy's or JAX's, for the tests of those who call theirs.
+"""A pytest plugin that puts our `lstsq` and `pinv` in the place of NumPy's, or our `lstsq` in that of JAX's.
+
+It is for the tests of those who call theirs.
 
 ``nox -s tests -- clients`` runs it; by hand: ``PYTHONPATH=clients pytest -c clients/pytest.ini --swap numpy numpy.ma``.
 What cannot pass is listed in known_failures.txt, with the reason. A test in the list must fail: one that passes is an
@@ -25,6 +27,13 @@ def in_place_of_numpys(a: Any, b: Any, rcond: float | None = None) -> tuple[Any,
     return tuple(lstsq.lstsq(a, b, rcond, numpy_resid=True))
 
 
+def pinv_in_place_of_numpys(
+    a: Any, rcond: float | None = None, hermitian: bool = False, *, rtol: float | None = None
+) -> Any:
+    """`numpy.linalg.pinv` as it is called: what is said to be Hermitian is a matrix like others to us."""
+    return lstsq.pinv(a, rcond if rtol is None else rtol)
+
+
 def in_place_of_jaxs(a: Any, b: Any, rcond: float | None = None, *, numpy_resid: bool = False) -> tuple[Any, ...]:
     """`jax.numpy.linalg.lstsq` as it is called: NumPy's arrays become JAX's."""
     import jax.numpy as jnp
@@ -32,12 +41,12 @@ def in_place_of_jaxs(a: Any, b: Any, rcond: float | None = None, *, numpy_resid:
     return tuple(lstsq.lstsq(jnp.asarray(a), jnp.asarray(b), rcond, numpy_resid=numpy_resid))
 
 
-def swap(linalg: Any, ours: Callable[..., Any]) -> None:
+def swap(linalg: Any, ours: Callable[..., Any], called: str = "lstsq") -> None:
     """Replace the function in its module, and wherever else it was imported by its name; not in `lstsq` itself."""
-    theirs = linalg.lstsq
+    theirs = getattr(linalg, called)
     for name, module in list(sys.modules.items()):
-        if vars(module).get("lstsq") is theirs and not name.startswith("lstsq"):
-            module.lstsq = ours  # type: ignore[attr-defined]
+        if vars(module).get(called) is theirs and not name.startswith("lstsq"):
+            setattr(module, called, ours)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,6 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
         in_place_of_numpys([[1.0]], [1.0])
         swap(np.linalg, in_place_of_numpys)
+        swap(np.linalg, pinv_in_place_of_numpys, "pinv")
     else:
         import jax.numpy as jnp
 

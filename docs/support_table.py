@@ -35,6 +35,7 @@ def column(backend: Backend) -> dict[str, str]:
         "drivers, the default first": ", ".join(f"`{driver}`" for driver in claims.all_drivers),
         **{dtype: arithmetic(backend, dtype) for dtype in DTYPES},
         "batches": yes(claims.batches),
+        "`factorize`": "yes" if claims.factorizes is None else ", ".join(claims.factorizes),
         "devices": ", ".join(claims.devices),
         **{f"`{name}`": yes(name in claims.transforms) for name in TRANSFORMS},
         "traced `rcond`": yes(claims.traced_rcond),

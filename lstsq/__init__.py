@@ -6,6 +6,10 @@ from lstsq import _originals as _originals  # Before a program can put ours in t
 from lstsq._api import BackendInfo, Explanation, backends, explain, lstsq
 from lstsq._backend import Backend, Capabilities, Solution
 from lstsq._deficient import LstsqRankWarning
+from lstsq._factorization import Factorization, factorize
+from lstsq._factors import Factors
+from lstsq._namespace import array_namespace
+from lstsq._pinv import pinv
 from lstsq._reduction import Reduction, reduce_rows
 from lstsq._registry import get_backend
 from lstsq._residual import residual
@@ -19,16 +23,21 @@ __all__ = [
     "BackendInfo",
     "Capabilities",
     "Explanation",
+    "Factorization",
+    "Factors",
     "LinAlgError",
     "LstsqRankWarning",
     "LstsqResult",
     "Reduction",
     "Rows",
     "Solution",
+    "array_namespace",
     "backends",
     "explain",
+    "factorize",
     "get_backend",
     "lstsq",
+    "pinv",
     "reduce_rows",
     "residual",
 ]

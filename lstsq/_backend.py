@@ -18,7 +18,10 @@ import array_api_compat
 import numpy as np
 from numpy.linalg import LinAlgError
 
-from lstsq import _rows
+from lstsq import _factors, _rows
+from lstsq._arithmetic import dtype_name as dtype_name
+from lstsq._arithmetic import working_dtype
+from lstsq._factors import Factors as Factors  # What `Backend.factorize` returns.
 from lstsq._rows import Rows as Rows  # What `Backend.reduce_rows` returns.
 
 #: Any array of any library. The libraries share no base class, so this documents and does not check.
@@ -74,6 +77,8 @@ class Capabilities:
 
     #: Whether `Backend.solve` takes batches. If not, it refuses them, with a TypeError.
     batches: bool = True
+    #: Dtypes that `Backend.factorize` takes, out of `dtypes`; None for all of them.
+    factorizes: tuple[str, ...] | None = None
 
     @property
     def all_drivers(self) -> tuple[str, ...]:
@@ -168,9 +173,7 @@ class Backend:
             If a transformation traces the arrays, or records gradients, and the library cannot follow it here.
         """
         xp = self.namespace(a)
-        double = "complex128" if dtype_name(a.dtype).startswith("complex") else "float64"
-        known = xp.__array_namespace_info__().dtypes(device=array_api_compat.device(a))
-        working = known.get(double, a.dtype)
+        working = working_dtype(xp, a)
         # A number beyond the range becomes inf, which is told at the end; NumPy would warn besides.
         with np.errstate(all="ignore"):
             return _rows.reduce_rows(xp, xp.astype(a, working), xp.astype(b, working))
@@ -181,6 +184,76 @@ class Backend:
         The products that the frontend computes itself. Override it where the library may multiply in less.
         """
         return self.namespace(a).matmul(a, b)
+
+    def factorize(self, a: Array) -> Factors:
+        """The thin singular value decomposition, in the precision that this backend computes in.
+
+        By default by ``linalg.svd`` of the array-API standard, after its QR where the matrix is long, in double
+        precision where the device has it. Override it where the library has these by other names, or a better way.
+
+        Parameters
+        ----------
+        a : (..., M, N) array
+            Of a dtype that ``capabilities.factorizes`` has; no dimension is 0. Where
+            ``capabilities.nonfinite`` is "raises" it is finite.
+
+        Returns
+        -------
+        Factors
+            Without a derivative. Where a matrix is not finite its singular values are NaN, and the rest is finite.
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError
+            If the decomposition does not converge, where the library says so.
+        """
+        xp = self.namespace(a)
+        return _factors.factorise(xp, a, working_dtype(xp, a), lambda a: xp.linalg.svd(a, full_matrices=False))
+
+    def is_traced(self, a: Array) -> bool:
+        """Whether a transformation may ask for the derivative of what is computed from `a`.
+
+        Where it may, what `Factorization` answers is made of `solve_factored`, which then has the right derivatives.
+        """
+        return False
+
+    def solve_factored(
+        self, a: Array, factors: Factors, b: Array, rcond: Any, penalties: Array | None = None
+    ) -> Solution:
+        """Solve by the factors of `a`, without a decomposition; where `is_traced` says so, by `solve` instead.
+
+        Override it where the rules for derivatives can use the factors.
+
+        Parameters
+        ----------
+        a : (..., M, N) array
+            The matrix, no dimension of which is 0.
+        factors : Factors
+            What `factorize` made of it.
+        b : (..., M, K) array
+            The same batch dimensions; K is at least 1.
+        rcond : float
+            As for `solve`.
+        penalties : (L,) array, optional
+            Solve for each of these, with ``penalty * ‖x‖²`` added to what is minimised.
+
+        Returns
+        -------
+        Solution
+            In the precision of the factors. With penalties ``x (..., N, L K)`` and ``residuals (..., L K)``, side by
+            side.
+        """
+        xp = self.namespace(a)
+        if not self.is_traced(a):
+            return Solution(*_factors.solve(xp, factors, b, rcond, penalties))
+        if penalties is not None:
+            raise TypeError(
+                "a transformation traces the matrix or records its gradients, and a path of penalties has no "
+                "derivative with respect to the matrix; expected a matrix that is a constant to it. Factorise outside "
+                "of the transformation, or solve for the rows of the matrix and of sqrt(penalty) * identity, with "
+                "lstsq.lstsq."
+            )
+        return self.solve(xp.astype(a, b.dtype), b, rcond, self.capabilities.default_driver)
 
     def unavailable(self) -> str | None:
         """Why this backend cannot run here, as a sentence that says what to install, or None.
@@ -359,9 +432,3 @@ def _kind(device: Any) -> str | None:
     if "cpu" in name:
         return "cpu"
     return "gpu" if any(word in name for word in ("gpu", "cuda", "rocm", "mps", "metal", "xpu")) else None
-
-
-def dtype_name(dtype: Any) -> str:
-    """The bare name of a dtype of any library: numpy's, 'torch.float32', 'mlx.core.float32' ..."""
-    name = getattr(dtype, "name", None)
-    return name if isinstance(name, str) else str(dtype).rpartition(".")[2]

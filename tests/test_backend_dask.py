@@ -143,6 +143,15 @@ def test_rows_are_reduced_lazily():
     np.testing.assert_allclose(total.to("numpy").solve().x, lstsq.lstsq(A, B).x, rtol=1e-9)
 
 
+def test_matrices_are_not_factorised_and_rows_are():
+    a, b = np.random.default_rng(0).standard_normal((30, 2)), np.ones(30)
+    chunks = da.from_array(a, chunks=(10, 2)), da.from_array(b, chunks=10)
+    with pytest.raises(TypeError, match="the dask backend factorises no dtype"):
+        lstsq.factorize(chunks[0])
+    rows = lstsq.reduce_rows(*chunks)
+    np.testing.assert_allclose(lstsq.factorize(rows.to("numpy")).solve().x, np.linalg.lstsq(a, b)[0])
+
+
 def test_batches_are_refused():
     a, b = da.ones((2, 20, 3)), da.ones((2, 20, 1))
     for pair in ((a, b), (a[0], b), (a, b[0])):

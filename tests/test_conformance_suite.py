@@ -49,7 +49,7 @@ def _broken_rows(output: str) -> set[str]:
 
 
 #: One dtype is enough for most.
-_DTYPES = {"single-precision": "float32", "conjugation-forgotten": "complex128"}
+_DTYPES = {"single-precision": "float32", "factors-in-single": "float32", "conjugation-forgotten": "complex128"}
 #: Fault, where the suite finds it, the row that it must name.
 _FAULTS = [
     ("rcond-ignored", "test_cutoff", "cutoff"),
@@ -77,6 +77,11 @@ _FAULTS = [
     ("results-elsewhere", "test_contract", "namespaces"),
     ("product-in-single", "test_residual", "residual"),
     ("rank-not-known", "test_deficiency", "deficiency"),
+    ("rcond-ignored", "test_pinv", "pinv"),
+    ("conjugation-forgotten", "test_pinv", "pinv"),
+    ("factors-forget-the-cutoff", "test_factorization", "factorisation"),
+    ("factors-in-single", "test_factorization", "factorisation"),
+    ("penalty-in-the-residuals", "test_factorization", "factorisation"),
 ]
 
 #: The same for what the frontend does with weights and a ridge, with the plugin that plants it: fault, tests, row.
@@ -120,7 +125,7 @@ def test_every_array_is_on_the_device_that_is_asked_for(run: Running) -> None:
     assert "the array is on the other device" in output, output
 
 
-@pytest.mark.parametrize(("fault", "module", "row"), _FAULTS, ids=[fault for fault, *_ in _FAULTS])
+@pytest.mark.parametrize(("fault", "module", "row"), _FAULTS, ids=["-".join(where[:2]) for where in _FAULTS])
 def test_planted_fault_is_caught(run: Running, fault: str, module: str, row: str) -> None:
     options = ("--lstsq-quick", "--lstsq-dtype", _DTYPES.get(fault, "float64"))
     code, output = run(f"lstsq_conformance.{module}", "--lstsq-backend", f"planted-{fault}", *options)

@@ -26,7 +26,8 @@ from typing import Any, ClassVar
 import array_api_compat
 import numpy as np
 
-from lstsq._backend import Array, Backend, Capabilities, Rows, Solution
+from lstsq._arithmetic import quiet, working_dtype
+from lstsq._backend import Array, Backend, Capabilities, Factors, Rows, Solution
 
 __all__ = ["ArrayApiBackend"]
 
@@ -82,9 +83,7 @@ class ArrayApiBackend(Backend):
             from lstsq_array_api._torch import without_derivative
 
             a, b = without_derivative(a), without_derivative(b)
-        # A number beyond the range of its dtype becomes inf or 0; NumPy would warn besides.
-        computes_with_numpy = xp.__name__.rpartition(".")[2] in ("numpy", "array_api_strict")
-        with np.errstate(all="ignore") if computes_with_numpy else nullcontext(), _on_its_device(a):
+        with quiet(xp), _on_its_device(a):
             return solve(xp, a, b, rcond, driver, singular_values)
 
     def reduce_rows(self, a: Array, b: Array) -> Rows:
@@ -101,6 +100,41 @@ class ArrayApiBackend(Backend):
 
             a, b = without_derivative(a), without_derivative(b)
         return super().reduce_rows(a, b)
+
+    def factorize(self, a: Array) -> Factors:
+        """The thin SVD. See `Backend.factorize`.
+
+        Raises
+        ------
+        TypeError
+            The library has no ``linalg`` with ``svd`` and ``qr``; or torch would differentiate the factors.
+        """
+        from lstsq._factors import factorise
+        from lstsq_array_api._lacking import svd
+
+        xp = self.namespace(a)
+        _require_linalg(xp)
+        if array_api_compat.is_torch_array(a):
+            from lstsq_array_api._torch import without_derivative
+
+            a = without_derivative(a)
+        return factorise(xp, a, working_dtype(xp, a), lambda a: svd(xp, a))
+
+    def solve_factored(
+        self, a: Array, factors: Factors, b: Array, rcond: float, penalties: Array | None = None
+    ) -> Solution:
+        """Solve by products with the factors. See `Backend.solve_factored`.
+
+        Raises
+        ------
+        TypeError
+            torch would differentiate the solution.
+        """
+        if array_api_compat.is_torch_array(b):
+            from lstsq_array_api._torch import without_derivative
+
+            b = without_derivative(b)
+        return super().solve_factored(a, factors, b, rcond, penalties)
 
     def within(self, function: Callable[..., Any], a: Array, b: Array, *others: Array) -> Any:
         """``function(a, b, *others)``, on the device of `a`. See `Backend.within`."""

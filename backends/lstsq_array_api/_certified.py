@@ -32,9 +32,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lstsq._arithmetic import adjoint, is_complex, largest
 from lstsq._backend import Array
 from lstsq_array_api import _lacking as lacking
-from lstsq_array_api._arithmetic import adjoint, is_complex, largest
 from lstsq_array_api._matrix import Matrix, gram_of
 from lstsq_array_api._probes import bound_of_square, probes
 from lstsq_array_api._values import SINGLE, UNIT, from_gram, of_square

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from lstsq._arithmetic import device
 from lstsq._backend import Array, dtype_name
 from lstsq_array_api import _certified
-from lstsq_array_api._arithmetic import device
 from lstsq_array_api._certified import STEPS, Certified
 from lstsq_array_api._cuda import Kernels
 from lstsq_array_api._matrix import Matrix

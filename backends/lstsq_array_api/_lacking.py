@@ -12,8 +12,8 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
+from lstsq._arithmetic import adjoint, device
 from lstsq._backend import Array
-from lstsq_array_api._arithmetic import adjoint, device
 
 
 def is_eager(a: Array) -> bool:

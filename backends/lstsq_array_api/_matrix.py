@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from lstsq._arithmetic import adjoint
 from lstsq._backend import Array
 from lstsq_array_api import _lacking as lacking
-from lstsq_array_api._arithmetic import adjoint
 
 #: Rows of a long matrix whose products are summed at once: the longest sum is then that of these, or of the pieces.
 ROWS = 1024

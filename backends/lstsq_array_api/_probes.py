@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from lstsq._arithmetic import is_complex
 from lstsq._backend import Array
 from lstsq_array_api import _lacking as lacking
-from lstsq_array_api._arithmetic import is_complex
 
 PROBES = 8
 #: By how much the mean is multiplied.

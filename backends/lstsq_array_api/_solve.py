@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lstsq._arithmetic import device, is_complex, nan, working_dtype
 from lstsq._backend import Array, Solution
 from lstsq_array_api import _certified, _fused, _svd
 from lstsq_array_api import _lacking as lacking
-from lstsq_array_api._arithmetic import device, is_complex, nan, working_dtype
 from lstsq_array_api._cuda import kernels_for
 from lstsq_array_api._matrix import Matrix
 

@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lstsq._arithmetic import adjoint
 from lstsq._backend import Array
 from lstsq_array_api import _lacking as lacking
-from lstsq_array_api._arithmetic import adjoint
 from lstsq_array_api._certified import Bounds, Reduction
 from lstsq_array_api._matrix import Matrix
 from lstsq_array_api._probes import bound_of_square, probes

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from lstsq._arithmetic import adjoint, exponent, headroom, is_complex, nan, times_power_of_two, working_dtype
 from lstsq._backend import Array, Solution
+from lstsq._factors import thin_svd
 from lstsq_array_api import _lacking as lacking
-from lstsq_array_api._arithmetic import adjoint, exponent, headroom, is_complex, nan, times_power_of_two, working_dtype
 
 #: The solution, the residual ``b - a x``, which singular values are kept, and these.
 Scaled = tuple[Array, Array, Array, Array]
@@ -52,10 +53,7 @@ def solve(xp: Any, a: Array, b: Array, rcond: float, solve_scaled: Callable[...,
 
 
 def solve_scaled_by_svd(xp: Any, a: Array, b: Array, rcond: float) -> Scaled:
-    wide = a.shape[-2] < a.shape[-1]
-    u, s, vh = _thin_svd(xp, adjoint(xp, a) if wide else a)
-    if wide:
-        u, vh = adjoint(xp, vh), adjoint(xp, u)
+    u, s, vh = thin_svd(xp, a, lambda a: lacking.svd(xp, a))
     keep = s > min(rcond, 1.0) * s[..., :1]  # Everything is zero from 1 on.
     divisor = xp.astype(xp.where(keep, s, xp.ones_like(s)), a.dtype)[..., None]
     mask = xp.astype(keep, a.dtype)[..., None]
@@ -66,12 +64,3 @@ def solve_scaled_by_svd(xp: Any, a: Array, b: Array, rcond: float) -> Scaled:
     x = apply_pinv(b)
     x = x + apply_pinv(b - xp.matmul(a, x))  # One step of iterative refinement.
     return x, b - xp.matmul(a, x), keep, s
-
-
-def _thin_svd(xp: Any, a: Array) -> tuple[Array, Array, Array]:
-    m, n = a.shape[-2:]
-    if m < 2 * n:
-        return lacking.svd(xp, a)
-    q, triangle = xp.linalg.qr(a, mode="reduced")  # The SVD then works on N x N matrices.
-    u, s, vh = lacking.svd(xp, triangle)
-    return xp.matmul(q, u), s, vh

@@ -26,9 +26,9 @@ from typing import Any
 
 import numpy as np
 
+from lstsq._arithmetic import adjoint
 from lstsq._backend import Array
 from lstsq_array_api import _lacking as lacking
-from lstsq_array_api._arithmetic import adjoint
 
 #: The unit roundoff of double precision, in which all of this is computed.
 UNIT = 2.0**-53

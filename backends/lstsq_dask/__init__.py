@@ -44,6 +44,7 @@ class DaskBackend(Backend):
         solved_in_double=("float32", "complex64"),
         follows_shapes=True,
         batches=False,
+        factorizes=(),
     )
 
     def solve(self, a: Array, b: Array, rcond: float | None, driver: str) -> Solution:

@@ -18,8 +18,8 @@ from numpy.linalg import LinAlgError
 
 import lstsq
 from lstsq import Reduction, Rows, Solution
+from lstsq._arithmetic import adjoint, exponent, headroom, times_power_of_two
 from lstsq._contract import cutoff
-from lstsq_array_api._arithmetic import adjoint, exponent, headroom, times_power_of_two
 
 Array = Any
 

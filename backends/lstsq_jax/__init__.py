@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from lstsq._backend import Array, Backend, Capabilities, Rows, Solution
+from lstsq._backend import Array, Backend, Capabilities, Factors, Rows, Solution
 
 __all__ = ["JaxBackend"]
 
@@ -96,6 +96,27 @@ class JaxBackend(Backend):
 
         return matmul(a, b)
 
+    def factorize(self, a: Array) -> Factors:
+        """The thin SVD, compiled; a constant to JAX. See `Backend.factorize`."""
+        from lstsq_jax._factored import factorise
+
+        factors: Factors = factorise(a)
+        return factors
+
+    def is_traced(self, a: Array) -> bool:
+        """Whether a transformation of JAX traces `a`."""
+        import jax
+
+        return isinstance(a, jax.core.Tracer)
+
+    def solve_factored(
+        self, a: Array, factors: Factors, b: Array, rcond: float | Array, penalties: Array | None = None
+    ) -> Solution:
+        """Solve by the factors, with derivatives, traced or not. See `Backend.solve_factored`."""
+        from lstsq_jax._factored import solve
+
+        return solve(a, factors, b, rcond, penalties)
+
     def refuse(self, dtype: str, driver: str) -> str | None:
         """Why a problem of this dtype cannot be solved, or None. See `Backend.refuse`."""
         if dtype in ("float64", "complex128") and not _x64():
@@ -116,7 +137,7 @@ class JaxBackend(Backend):
         """
         import jax
 
-        import lstsq_jax._reduce  # noqa: F401  A reduction of the arrays that are made here is a pytree.
+        import lstsq_jax._factored  # noqa: F401  A reduction or factorisation of the arrays made here is a pytree.
 
         self._require_exact(array.dtype)
         native = array.astype(array.dtype.newbyteorder("="))

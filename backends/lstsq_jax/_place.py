@@ -76,9 +76,10 @@ def in_auto_axes(solve: Callable[..., Any], a: jax.Array, b: jax.Array, *others:
         result = solve(*arrays)
         if not isinstance(result, tuple) or len(result) != len(out):
             raise TypeError(
-                "arrays whose sharding is explicit are not reduced (lstsq.reduce_rows), nor is their residual found "
-                "(lstsq.residual); expected a mesh whose axes are of the type Auto. Make it with jax.make_mesh(..., "
-                "axis_types=(AxisType.Auto, ...)), or call lstsq.lstsq, which takes both."
+                "arrays whose sharding is explicit are not reduced (lstsq.reduce_rows) nor factorised "
+                "(lstsq.factorize), nor is their residual found (lstsq.residual); expected a mesh whose axes are of "
+                "the type Auto. Make it with jax.make_mesh(..., axis_types=(AxisType.Auto, ...)), or call lstsq.lstsq, "
+                "which takes both."
             )
         kind.append(type(result))
         return tuple(result)

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from lstsq._backend import Array, Backend, Capabilities, Rows, Solution
+from lstsq._backend import Array, Backend, Capabilities, Factors, Rows, Solution
+from lstsq_numpy._factored import solve as solve_by_factors
 from lstsq_numpy._reduce import reduce_rows
 from lstsq_numpy._solve import solve, way
 
@@ -69,6 +70,13 @@ class NumpyBackend(Backend):
             `a` holds NaN or inf.
         """
         return reduce_rows(a, b)
+
+    def solve_factored(
+        self, a: Array, factors: Factors, b: Array, rcond: float, penalties: Array | None = None
+    ) -> Solution:
+        """Solve by products with the factors. See `Backend.solve_factored`."""
+        answer = solve_by_factors(factors, b, rcond) if penalties is None else None
+        return super().solve_factored(a, factors, b, rcond, penalties) if answer is None else answer
 
     def from_numpy(self, array: np.ndarray[Any, Any], namespace: str | None = None) -> Array:
         """Return the array as it is."""

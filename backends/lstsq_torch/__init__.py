@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from lstsq._backend import Array, Backend, Capabilities, Rows, Solution
+from lstsq._backend import Array, Backend, Capabilities, Factors, Rows, Solution
 
 __all__ = ["TorchBackend"]
 
@@ -87,6 +87,30 @@ class TorchBackend(Backend):
 
         with torch.autocast(a.device.type, enabled=False):
             return torch.matmul(a, b)
+
+    def factorize(self, a: Array) -> Factors:
+        """The thin SVD, without a derivative. See `Backend.factorize`."""
+        from lstsq_torch._factored import factorize
+
+        return factorize(a)
+
+    def is_traced(self, a: Array) -> bool:
+        """Whether torch may ask for the derivative of what is computed from `a`. See `Backend.is_traced`."""
+        from lstsq_torch._factored import is_traced
+
+        return is_traced(a)
+
+    def solve_factored(
+        self, a: Array, factors: Factors, b: Array, rcond: float, penalties: Array | None = None
+    ) -> Solution:
+        """Solve by products with the factors, or by `solve` where torch records `a`. See `Backend.solve_factored`."""
+        from lstsq_torch._factored import is_traced, solve_ordinary
+
+        if penalties is None and not is_traced(a):
+            answer = solve_ordinary(factors, b, rcond)
+            if answer is not None:
+                return answer
+        return super().solve_factored(a, factors, b, rcond, penalties)
 
     def unavailable(self) -> str | None:
         """Why this backend cannot run here, as a sentence that says what to install, or None."""

@@ -11,6 +11,8 @@ that the backend claims and that is here. Its marks say the rest:
     Only these of the claimed dtypes.
 ``solved_in_double``
     Only for the dtypes that the backend claims to solve in double precision.
+``factorizes``
+    Only for the dtypes that the backend claims to factorise.
 ``claims(*transforms)``
     Only where the backend claims all of these transformations.
 ``nonfinite(kind)``
@@ -60,6 +62,7 @@ _MARKS = (
     "cases(*tags): run for each case of the registry with these tags",
     "dtypes(*names): run for these dtypes only",
     "solved_in_double: run for the dtypes that the backend claims to solve in double precision",
+    "factorizes: run for the dtypes that the backend claims to factorise",
     "claims(*transforms): generated only where the backend claims these transformations",
     "nonfinite(kind): generated only where the backend claims this answer to non-finite input",
     "library(feature): generated only where the library has it",
@@ -154,6 +157,7 @@ class Suite:
             for dtype in self.target.dtypes
             if all(dtype in mark.args for mark in definition.iter_markers("dtypes"))
             and (not definition.get_closest_marker("solved_in_double") or dtype in self.target.claims.solved_in_double)
+            and (not definition.get_closest_marker("factorizes") or self.target.factorizes(dtype))
         ]
         if self.quick and definition.get_closest_marker("costly"):
             dtypes = [dtype for dtype in dtypes if dtype in ("float64", "complex128")] or dtypes
@@ -209,6 +213,7 @@ class Suite:
             and transforms <= set(claims.transforms)
             and nonfinite <= {claims.nonfinite}
             and (claims.batches or not _is_of_a_batch(item))
+            and (item.get_closest_marker("factorizes") is None or self.target.factorizes(self.target.dtype))
             and (item.get_closest_marker("traced_rcond") is None or getattr(claims, "traced_rcond", False))
             and not (self.quick and item.get_closest_marker("thorough"))
         )

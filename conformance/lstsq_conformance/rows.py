@@ -27,6 +27,9 @@ ROWS = {
     "of the rows times the roots of the weights; a zero drops its row; rows of small weights keep their digits",
     "ridge": "the sum of ridge * |x|^2 is added to what is minimised; residuals, rank and s stay those of the data",
     "rows in blocks": "rows reduced block by block, of any size and in any order, give the answer for all of them",
+    "pinv": "pinv(a) is the solution for an identity, (..., N, M), with the cutoff, dtypes and derivatives of lstsq",
+    "factorisation": "factorize(a) solves and tells as lstsq does, from one decomposition, with the same cutoff, "
+    "dtypes and derivatives",
     "drivers": "svd on every backend; gelsd where there is LAPACK's; any other name is refused with the list",
     "errors": "LinAlgError for bad shapes, ValueError for an unknown driver or backend: got, expected, what to do",
     "lazy": "under jit the answer is the eager answer",

@@ -62,6 +62,11 @@ class Target:
         """Whether the backend claims to solve this dtype with this driver."""
         return self.backend.refuse(dtype, driver or self.claims.default_driver) is None
 
+    def factorizes(self, dtype: str) -> bool:
+        """Whether the backend claims to factorise matrices of this dtype."""
+        claimed = getattr(self.claims, "factorizes", None)
+        return claimed is None or dtype in claimed
+
     def array(self, array: object) -> Array:
         """The library's own array of these numbers, on the device of this run."""
         made = self.backend.from_numpy(np.asarray(array), self.namespace)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lstsq import Solution
+from lstsq import Factors, Solution
 from lstsq_numpy import NumpyBackend
 
 
@@ -292,3 +292,37 @@ class RankNotKnown(NumpyBackend):
 
     def known(self, array: Any) -> None:
         return None
+
+
+class FactorsForgetTheCutoff(NumpyBackend):
+    """A further right-hand side is solved with the cutoff of the first."""
+
+    name = "planted-factors-forget-the-cutoff"
+
+    def solve_factored(self, a: Any, factors: Factors, b: Any, rcond: float, penalties: Any = None) -> Solution:
+        return super().solve_factored(a, factors, b, 1e-12, penalties)
+
+
+class FactorsInSingle(NumpyBackend):
+    """The factors are rounded to the precision of the matrix."""
+
+    name = "planted-factors-in-single"
+
+    def factorize(self, a: Any) -> Factors:
+        real = np.empty(0, a.dtype).real.dtype
+        u, s, vh, power = super().factorize(a)
+        rounded = u.astype(a.dtype), s.astype(real), vh.astype(a.dtype)
+        return Factors(*(part.astype(np.result_type(part, np.float64)) for part in rounded), power)
+
+
+class PenaltyInTheResiduals(NumpyBackend):
+    """The sums of squares along a path of penalties contain the penalty."""
+
+    name = "planted-penalty-in-the-residuals"
+
+    def solve_factored(self, a: Any, factors: Factors, b: Any, rcond: float, penalties: Any = None) -> Solution:
+        solution = super().solve_factored(a, factors, b, rcond, penalties)
+        if penalties is None:
+            return solution
+        added = np.repeat(penalties, b.shape[-1]) * np.sum(np.abs(solution.x) ** 2, axis=-2)
+        return solution._replace(residuals=solution.residuals + added)

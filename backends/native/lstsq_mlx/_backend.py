@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from lstsq._backend import Array, Backend, Capabilities, Rows, Solution, dtype_name
+from lstsq._backend import Array, Backend, Capabilities, Factors, Rows, Solution, dtype_name
 from lstsq._contract import default_cutoff
+from lstsq._factors import factorise
 
 
 class MlxBackend(Backend):
@@ -44,6 +45,8 @@ class MlxBackend(Backend):
         solved_in_double=("float32", "complex64"),
         follows_shapes=True,
         declines=("cholesky",),
+        # It has no complex128, in which complex64 would be factorised.
+        factorizes=("float32", "float64"),
     )
 
     def solve(self, a: Array, b: Array, rcond: float | None, driver: str) -> Solution:
@@ -83,6 +86,25 @@ class MlxBackend(Backend):
             with np.errstate(over="ignore"):
                 rows = Rows(rows.a.astype(np.complex64), rows.b.astype(np.complex64), rows.left)
         return Rows(*map(self.from_numpy, rows))
+
+    def factorize(self, a: Array) -> Factors:
+        """The thin SVD in double precision, at once; lazily where MLX traces. See `Backend.factorize`.
+
+        By NumPy's LAPACK, which takes a quarter of the time that MLX's takes for 5000 x 100 (Linux, OpenBLAS).
+        """
+        if not self.is_traced(a):
+            factors = factorise(np, self.to_numpy(a), np.float64, lambda a: np.linalg.svd(a, full_matrices=False))
+            return Factors(*map(self.from_numpy, factors))
+        mx = _mlx()
+        with mx.stream(mx.cpu):
+            return factorise(mx, mx.stop_gradient(a), mx.float64, _thin)
+
+    def is_traced(self, a: Array) -> bool:
+        """Whether a transformation of MLX is recording what is done with `a`."""
+        from lstsq_mlx._native import native
+
+        traced: bool = native().is_tracer(a)
+        return traced
 
     def unavailable(self) -> str | None:
         """Why this backend cannot run here, as a sentence that says what to install, or None."""
@@ -181,6 +203,13 @@ class MlxBackend(Backend):
         from lstsq_mlx import _transforms
 
         return _transforms.TRANSFORMS[name]
+
+
+def _thin(a: Array) -> tuple[Array, Array, Array]:
+    """MLX's SVD, which makes square factors, without what is orthogonal to the matrix."""
+    mx, k = _mlx(), min(a.shape[-2:])
+    u, s, vh = mx.linalg.svd(a)
+    return u[..., :, :k], s, vh[..., :k, :]
 
 
 def _mlx() -> Any:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.linalg import LinAlgError
 
 from lstsq import _rows
-from lstsq._backend import Array, Backend, Capabilities, Rows, Solution, not_finite, require_finite
+from lstsq._backend import Array, Backend, Capabilities, Factors, Rows, Solution, not_finite, require_finite
+from lstsq_numpy._factored import solve as solve_by_factors
 
 
 class NativeBackend(Backend):
@@ -83,6 +84,13 @@ class NativeBackend(Backend):
         rows = reduce_rows(a, b)
         require_finite(rows, a)
         return rows
+
+    def solve_factored(
+        self, a: Array, factors: Factors, b: Array, rcond: float, penalties: Array | None = None
+    ) -> Solution:
+        """Solve by products with the factors. See `Backend.solve_factored`."""
+        answer = solve_by_factors(factors, b, rcond) if penalties is None else None
+        return super().solve_factored(a, factors, b, rcond, penalties) if answer is None else answer
 
     def unavailable(self) -> str | None:
         """Why this backend cannot run here, as a sentence that says what to install, or None."""

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import array_api_compat
+import numpy as np
 
-from lstsq._backend import Array, dtype_name
+#: Any array of any library.
+Array = Any
+
+
+def dtype_name(dtype: Any) -> str:
+    """The bare name of a dtype of any library: numpy's, 'torch.float32', 'mlx.core.float32' ..."""
+    name = getattr(dtype, "name", None)
+    return name if isinstance(name, str) else str(dtype).rpartition(".")[2]
+
+
+def quiet(xp: Any) -> AbstractContextManager[Any]:
+    """Where a number beyond the range of its dtype becomes inf or 0, as everywhere; NumPy would warn besides."""
+    computes_with_numpy = xp.__name__.rpartition(".")[2] in ("numpy", "array_api_strict")
+    return np.errstate(all="ignore") if computes_with_numpy else nullcontext()
 
 
 def adjoint(xp: Any, a: Array) -> Array:
     """The conjugate transpose."""
-    transposed = xp.linalg.matrix_transpose(a)
+    transposed = xp.matrix_transpose(a)
     return xp.conj(transposed) if is_complex(a) else transposed
 
 
@@ -36,7 +51,7 @@ def times_power_of_two(xp: Any, a: Array, exponent: Array) -> Array:
     limit = largest_exponent(xp, exponent.dtype)
     third = xp.floor(exponent / 3)
     for part in (third, third, exponent - 2 * third):
-        a = a * xp.pow(xp.full_like(part, 2.0), xp.clip(part, -limit, limit))
+        a = a * xp.full_like(part, 2.0) ** xp.clip(part, -limit, limit)
     return a
 
 
