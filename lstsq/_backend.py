@@ -250,8 +250,7 @@ class Backend:
             raise TypeError(
                 "a transformation traces the matrix or records its gradients, and a path of penalties has no "
                 "derivative with respect to the matrix; expected a matrix that is a constant to it. Factorise outside "
-                "of the transformation, or solve for the rows of the matrix and of sqrt(penalty) * identity, with "
-                "lstsq.lstsq."
+                "of the transformation, or solve for each penalty, with lstsq.lstsq(a, b, ridge=penalty)."
             )
         return self.solve(xp.astype(a, b.dtype), b, rcond, self.capabilities.default_driver)
 

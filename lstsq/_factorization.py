@@ -85,6 +85,8 @@ class Factorization:
     ) -> LstsqResult:
         """Minimise ``‖b − a x‖² + λ ‖x‖²`` for each of many penalties λ, from the one factorisation.
 
+        For each it is what ``lstsq(a, b, ridge=λ)`` answers.
+
         Parameters
         ----------
         b : (M,) or (..., M, K) array, or None

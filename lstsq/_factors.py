@@ -144,7 +144,9 @@ def solve_ordinary(f: Factors, b: Array, rcond: Any) -> Filtered | None:
     rows = b[:, 0] if b.shape[1] == 1 else b.T
     of_complex = is_complex(u)
     c = (rows.conj() @ u).conj() if of_complex else rows @ u
-    squares = _sums_of_rows(rows - c @ u.T, of_complex)
+    left = c @ u.T
+    left -= rows
+    squares = _sums_of_rows(left, of_complex)
     cutoff = min(rcond, 1.0) * values[0]
     rank = len(values)
     if values[-1] <= cutoff:

@@ -91,6 +91,19 @@ def test_what_is_written_to_an_answer_is_not_seen():
         result.s[:] = 0
 
 
+@pytest.mark.parametrize("a", [A, A.T, A @ np.diag([1, 1e-3, 0]), A.astype(np.float32), A + 1j * A[::-1]], ids=range(5))
+def test_a_path_of_penalties_is_that_of_lstsq(a):
+    b = np.ones((len(a), 2), a.dtype)
+    penalties = [0.0, 1e-6, 1.0, 100.0]
+    path = factorize(a).solve_ridge(b, penalties)
+    for i, penalty in enumerate(penalties):
+        alone = lstsq.lstsq(a, b, ridge=penalty)
+        assert path.x.dtype == alone.x.dtype
+        tolerance = 1e-5 if a.dtype == np.float32 else 1e-9
+        np.testing.assert_allclose(path.x[i], alone.x, rtol=tolerance, atol=tolerance)
+        np.testing.assert_allclose(path.residuals[i], alone.residuals, rtol=tolerance, atol=tolerance)
+
+
 class TestSolutionOfFewOperations:
     """For numbers of ordinary size, NumPy's and torch's; all others are scaled before and after."""
 

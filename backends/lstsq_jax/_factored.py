@@ -111,7 +111,7 @@ def _refuse_derivative(primals: Any, tangents: Any) -> Any:
         raise TypeError(
             "a transformation of JAX (grad, jvp, vjp ...) asks for the derivative of a path of penalties with respect "
             "to the matrix, which has none here; expected a matrix that is a constant to it. Factorise outside of the "
-            "transformation, or solve for the rows of the matrix and of sqrt(penalty) * identity, with lstsq.lstsq."
+            "transformation, or solve for each penalty, with lstsq.lstsq(a, b, ridge=penalty)."
         )
     return primals[1], tangents[1] if of_value else jnp.zeros_like(primals[1])
 
