@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.linalg import LinAlgError
 
-from lstsq import _api, _contract, _factors, _registry
+from lstsq import _api, _contract, _factors, _precise, _registry, _weighted
 from lstsq._api import _columns, _nothing_to_solve, _restore
 from lstsq._arithmetic import adjoint, quiet, times_power_of_two
 from lstsq._backend import Array, Backend, Solution, dtype_name, not_finite
@@ -18,6 +18,7 @@ from lstsq._factors import Factors
 from lstsq._reduction import Reduction
 from lstsq._registry import Owner
 from lstsq._result import LstsqResult
+from lstsq._weighted import Kept
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -39,6 +40,8 @@ class Factorization:
         The dtype of the solutions.
     backend : str
         The name of the backend that factorised.
+    weighted : Kept or None
+        The rows as they were given, and their weights; `a` is then the rows times the roots of their weights.
 
     Examples
     --------
@@ -57,6 +60,7 @@ class Factorization:
     reduction: Reduction | None
     dtype: str
     backend: str
+    weighted: Kept | None = None
 
     def solve(self, b: Array | None = None, rcond: float | Array | None = None) -> LstsqResult:
         """Solve for one more right-hand side, or several: what ``lstsq(a, b, rcond)`` answers.
@@ -303,19 +307,26 @@ class Factorization:
         """
         reduction = None if self.reduction is None else self.reduction.to(library)
         name = _registry.backend_for(library).name
-        return _of_numpy(library, name, self._to_numpy(), reduction, self.dtype)
+        return _of_numpy(library, name, self._to_numpy(), reduction, self.dtype, self._kept_in_numpy())
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By way of NumPy, as a reduction is.
-        return _of_numpy, (self._owner().library, self.backend, self._to_numpy(), self.reduction, self.dtype)
+        arrays, kept = self._to_numpy(), self._kept_in_numpy()
+        return _of_numpy, (self._owner().library, self.backend, arrays, self.reduction, self.dtype, kept)
 
     def _to_numpy(self) -> tuple[np.ndarray[Any, Any], ...]:
         home = self._owner().backend
         return tuple(home.to_numpy(array) for array in (self.a, *self.factors))
 
+    def _kept_in_numpy(self) -> Kept | None:
+        if self.weighted is None:
+            return None
+        home, (a, weights) = self._owner().backend, self.weighted
+        return Kept(home.to_numpy(a), weights._replace(array=home.to_numpy(weights.array)))
+
     def __repr__(self) -> str:
         shape = (*self.a.shape[:-2], self._rows(), self.a.shape[-1])
-        what = "a" if self.reduction is None else "rows in blocks: a"
+        what = "rows in blocks: a" if self.reduction is not None else "a with weights" if self.weighted else "a"
         return f"<Factorization of {what} {shape}, {self.dtype}, arrays of {self._owner().library}>"
 
     # What the methods share.
@@ -419,6 +430,8 @@ class Factorization:
     def _solve(
         self, b: Array | None, rcond: float | Array | None, penalties: np.ndarray[Any, Any] | None
     ) -> LstsqResult:
+        if self.weighted is not None and b is not None:
+            return self._solve_weighted(self.weighted, b, rcond, penalties)
         reduction = self.reduction
         if (b is None) == (reduction is None):
             raise TypeError(
@@ -453,8 +466,55 @@ class Factorization:
             found: LstsqResult = solver.within(solve, a, b)
         return found
 
+    def _solve_weighted(
+        self, kept: Kept, b: Array, rcond: float | Array | None, penalties: np.ndarray[Any, Any] | None
+    ) -> LstsqResult:
+        a, b, owner = _api.arrays(kept.a, b)
+        owner = self._with_backend(owner)
+        home, xp = owner.backend, owner.xp
+        plan = _api.prepare(home, owner, a, b, None, None)
+        given = dtype_name(b.dtype)
+        default = home.default_float(b) if _contract.needs_default_float(given) else "float64"
+        plan = plan._replace(dtype=_contract.promote(self.dtype, given, default))
+        cutoff = self._cutoff(rcond, plan.dtype)
+        # The rows times the roots of their weights, solved for in the precision that is computed in.
+        plain = replace(self, weighted=None, dtype=dtype_name(self.a.dtype))
+        if penalties is None:
+            mirrored = replace(plain, a=adjoint(xp, self.a), factors=_factors.adjoint_of(xp, self.factors))
+            return _weighted.solve_factored(
+                kept, b, plan, owner, lambda b: plain.solve(b, cutoff), lambda b: mirrored.solve(b, cutoff)
+            )
+        if _weighted.is_refined(kept):
+            raise TypeError(
+                "the weights are more than 1e4 apart, or their numbers are not known, and a path of penalties is not "
+                "refined; expected weights that are closer. Solve for each penalty, with lstsq.lstsq(a, b, "
+                "weights=..., ridge=penalty)."
+            )
 
-def factorize(a: Array | Reduction, *, driver: str | None = None, backend: str | None = None) -> Factorization:
+        def scaled(w: Array, b: Array) -> Array:
+            root = xp.sqrt(w)
+            if not plan.vector:
+                root = root[..., None]
+            return xp.where(root == 0, xp.zeros_like(b), b) * root
+
+        with quiet(xp):
+            right = home.within(scaled, kept.weights.array, b)
+        path = plain.solve_ridge(right, penalties, cutoff)
+        real = xp.float32 if plan.dtype in ("float32", "complex64") else xp.float64
+        result: LstsqResult = self._within(
+            lambda *_: LstsqResult(
+                xp.astype(path.x, getattr(xp, plan.dtype)),
+                xp.astype(path.residuals, real),
+                path.rank,
+                xp.astype(path.s, real),
+            )
+        )
+        return result
+
+
+def factorize(
+    a: Array | Reduction, *, driver: str | None = None, weights: Array | None = None, backend: str | None = None
+) -> Factorization:
     """Factorise a matrix once, for all that is asked of it later.
 
     What is kept is the thin singular value decomposition. Each further right-hand side then costs two products with the
@@ -467,6 +527,10 @@ def factorize(a: Array | Reduction, *, driver: str | None = None, backend: str |
         `reduce_rows` reduced: the right-hand sides are then those that were reduced with the rows.
     driver : str, optional
         ``"svd"``, which every backend has, and which is meant by None.
+    weights : (..., M) array, optional
+        One for each row, as for `lstsq`. What is factorised is ``sqrt(weights)[:, None] * a``, of which all but the
+        solutions speak: rank, singular values, covariance, pseudo-inverse, leverages, null space. `Factorization.solve`
+        takes `b` without weights.
     backend : str, optional
         The backend that factorises, one that serves the arrays' library. By default that which `lstsq` would use.
 
@@ -483,7 +547,7 @@ def factorize(a: Array | Reduction, *, driver: str | None = None, backend: str |
     TypeError
         If the backend does not take the dtype, takes other libraries' arrays, or does not factorise.
     ValueError
-        If the driver is another one.
+        If the driver is another one, or a weight is negative or not finite.
 
     Notes
     -----
@@ -544,7 +608,18 @@ def factorize(a: Array | Reduction, *, driver: str | None = None, backend: str |
             "expected one that it factorises. Solve with lstsq.lstsq, or factorise arrays of another library: convert "
             'a, or reduce its rows first and convert what is left, with lstsq.reduce_rows(a, b).to("numpy").'
         )
-    xp, held = owner.xp, dtype if reduction is None else dtype_name(a.dtype)
+    kept = None
+    if weights is not None:
+        if reduction is not None:
+            raise TypeError(
+                "rows in blocks were given with weights, and their rows are gone; expected a matrix. Reduce the rows "
+                "with their weights: reduce_rows(sqrt(w)[:, None] * a, sqrt(w) * b)."
+            )
+        working = _precise.working_dtype(owner.backend, owner.xp, a, dtype)
+        if solver.refuse(working, solver.capabilities.default_driver) is not None:
+            working = dtype
+        kept, a = _weighted.keep(a, weights, working, owner)
+    xp, held = owner.xp, dtype if reduction is None and kept is None else dtype_name(a.dtype)
 
     def factorise(a: Array, _: Array) -> tuple[Array, Factors]:
         # A new array where there are derivatives: what the caller later writes to his own does not change it.
@@ -558,7 +633,7 @@ def factorize(a: Array | Reduction, *, driver: str | None = None, backend: str |
 
     with quiet(xp):
         a, factors = solver.within(factorise, a, a)
-    return Factorization(a, factors, reduction, dtype, solver.name)
+    return Factorization(a, factors, reduction, dtype, solver.name, kept)
 
 
 def _no_factors(solver: Backend, a: Array, dtype: str) -> Factors:
@@ -637,10 +712,18 @@ def _is_complex(dtype: str) -> bool:
 
 
 def _of_numpy(
-    library: str, backend: str, arrays: tuple[np.ndarray[Any, Any], ...], reduction: Reduction | None, dtype: str
+    library: str,
+    backend: str,
+    arrays: tuple[np.ndarray[Any, Any], ...],
+    reduction: Reduction | None,
+    dtype: str,
+    kept: Kept | None,
 ) -> Factorization:
     """The factorisation over arrays of this library that has these numbers."""
     there = _registry.get_backend(backend)
     with there.context():
         a, *factors = (there.from_numpy(array, library) for array in arrays)
-    return Factorization(a, Factors(*factors), reduction, dtype, backend)
+        if kept is not None:
+            rows, weights = (there.from_numpy(array, library) for array in (kept.a, kept.weights.array))
+            kept = Kept(rows, kept.weights._replace(array=weights))
+    return Factorization(a, Factors(*factors), reduction, dtype, backend, kept)

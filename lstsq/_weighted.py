@@ -58,7 +58,7 @@ _ADVICE = {
 }
 
 
-class _Factors(NamedTuple):
+class Given(NamedTuple):
     """Weights or penalties: numbers from 0 up, of the real dtype that is computed in."""
 
     #: (..., M) or (..., N); (1,) for one number.
@@ -91,8 +91,8 @@ def lstsq(
     dtype = _precise.working_dtype(owner.backend, owner.xp, a, plan.dtype)
     if solver.refuse(dtype, plan.driver) is not None:
         dtype = plan.dtype
-    w = None if weights is None else _factors("weights", weights, plan.m, dtype, a, owner)
-    p = None if ridge is None else _factors("ridge", ridge, plan.n, dtype, a, owner)
+    w = None if weights is None else take("weights", weights, plan.m, dtype, a, owner)
+    p = None if ridge is None else take("ridge", ridge, plan.n, dtype, a, owner)
     if p is not None and p.known and p.largest == 0:
         p = None
     batch = plan.batch
@@ -102,12 +102,17 @@ def lstsq(
 
     # What a driver declines to answer stays unanswered; a correction is only to be about right, by any driver.
     correcting = None if plan.driver in solver.capabilities.declines else driver
+
+    def correction(a: Array, b: Array) -> LstsqResult:
+        return _api.lstsq(a, b, cutoff, driver=correcting, singular_values=False, backend=backend)
+
     ways = _Ways(
         owner.backend,
         owner.xp,
         data=lambda a, b: _api.lstsq(a, b, cutoff, driver=driver, singular_values=singular_values, backend=backend),
         stacked=lambda a, b: _api.lstsq(a, b, cutoff, driver=driver, singular_values=False, backend=backend),
-        correction=lambda a, b: _api.lstsq(a, b, cutoff, driver=correcting, singular_values=False, backend=backend),
+        correction=correction,
+        adjoint_correction=correction,
         unweighted=lambda a, b: _api.lstsq(a, b, driver=correcting, singular_values=False, backend=backend),
     )
 
@@ -124,7 +129,80 @@ def lstsq(
     return _api.numpy_residuals(result, batch, plan.m, plan.n, owner.backend) if numpy_resid else result
 
 
-def _factors(name: str, given: Any, size: Any, dtype: str, a: Array, owner: Owner) -> _Factors:
+class Kept(NamedTuple):
+    """The rows of a matrix that is factorised with weights."""
+
+    #: (..., M, N), as they were given, in the dtype that is computed in.
+    a: Array
+    weights: Given
+
+
+def keep(a: Array, weights: Any, dtype: str, owner: Owner) -> tuple[Kept, Array]:
+    """The rows with their weights, and times the roots of these, which is the matrix to factorise."""
+    home, xp = owner.backend, owner.xp
+    given = take("weights", weights, a.shape[-2], dtype, a, owner)
+
+    def compute(a: Array, w: Array) -> tuple[Array, Array]:
+        a = xp.astype(a, getattr(xp, dtype))
+        rows = _rows(xp, a, a[..., :0], given._replace(array=w), refined=False)
+        return a, rows.scaled_a if 0 in w.shape else rows.scaled_a * rows.root[..., None]
+
+    with _precise.quiet(xp):
+        kept, scaled = home.within(compute, a, given.array)
+    return Kept(kept, given), scaled
+
+
+def solve_factored(
+    kept: Kept,
+    b: Array,
+    plan: Plan,
+    owner: Owner,
+    solve: Callable[[Array], LstsqResult],
+    solve_adjoint: Callable[[Array], LstsqResult],
+) -> LstsqResult:
+    """Solve for ``b (M,)`` or ``(..., M, K)`` where the rows times the roots of the weights are factorised.
+
+    `solve` and `solve_adjoint` answer for that matrix and its adjoint. What it takes is refined, as without factors.
+    """
+    home, xp = owner.backend, owner.xp
+
+    def compute(a: Array, b: Array, w: Array) -> LstsqResult:
+        b = xp.astype(b[:, None] if plan.vector else b, a.dtype if not _precise.is_complex(b) else b.dtype)
+        weights = kept.weights._replace(array=w)
+        unit, root = _power_of_four(xp, xp.max(w, axis=-1, keepdims=True)) if 0 not in w.shape else (1.0, 1.0)
+        column = root if isinstance(root, float) else root[..., None]
+
+        def data(_: Array, right: Array) -> LstsqResult:
+            x, squares, rank, s = solve(right * column)
+            return LstsqResult(x, squares / unit, rank, None if s is None else s / root)
+
+        ways = _Ways(
+            home,
+            xp,
+            data=data,
+            stacked=data,
+            correction=lambda _, right: _times(solve(right), column),
+            adjoint_correction=lambda _, right: _times(solve_adjoint(right), column),
+            unweighted=lambda a, b: _api.lstsq(a, b, singular_values=False, backend=home.name),
+        )
+        batch = _contract.broadcast(tuple(a.shape[:-2]), tuple(b.shape[:-2]), tuple(a.shape), tuple(b.shape))
+        return _rounded(_solve(a, b, weights, None, batch, ways), plan, xp)
+
+    with _precise.quiet(xp):
+        result: LstsqResult = home.within(compute, kept.a, b, kept.weights.array)
+    return result
+
+
+def is_refined(kept: Kept) -> bool:
+    """Whether the solution by the factors is refined, since some rows may be much longer than others."""
+    return _steps(kept.weights, None) > 0
+
+
+def _times(result: LstsqResult, factor: Any) -> LstsqResult:
+    return result._replace(x=result.x * factor)
+
+
+def take(name: str, given: Any, size: Any, dtype: str, a: Array, owner: Owner) -> Given:
     """The weights or the ridge as the caller gave them, or the error that says what is wrong with them."""
     home, xp = owner.backend, owner.xp
     real = {"complex64": "float32", "complex128": "float64"}.get(dtype, dtype)
@@ -134,7 +212,7 @@ def _factors(name: str, given: Any, size: Any, dtype: str, a: Array, owner: Owne
         if not 0 <= number <= (_LARGEST_SINGLE if real == "float32" else math.inf) or number == math.inf:
             raise _out_of_range(name, number, ())
         with home.context():
-            return _Factors(home.from_numpy_like(np.full(1, number, real), a), True, number, number, number)
+            return Given(home.from_numpy_like(np.full(1, number, real), a), True, number, number, number)
     plain = isinstance(given, np.generic) or _registry.owner(given) is None
     operand = _api.numbers(name, given) if plain else _api.beside(name, given, a, owner)
     if not _contract.is_real(dtype_name(operand.dtype)):
@@ -154,13 +232,13 @@ def _factors(name: str, given: Any, size: Any, dtype: str, a: Array, owner: Owne
             numbers = None if array_api_compat.is_dask_array(array) else home.known(array)
         array = array if shape else array[None]
     if numbers is None or numbers.size == 0:
-        return _Factors(array, numbers is not None)
+        return Given(array, numbers is not None)
     wrong = np.argwhere(~((numbers >= 0) & np.isfinite(numbers)))
     if len(wrong):
         place = tuple(int(i) for i in wrong[0])
         raise _out_of_range(name, numbers[place], place)
     above = numbers[numbers > 0]
-    return _Factors(array, True, float(numbers.min()), float(above.min()) if above.size else 0.0, float(numbers.max()))
+    return Given(array, True, float(numbers.min()), float(above.min()) if above.size else 0.0, float(numbers.max()))
 
 
 def _out_of_range(name: str, number: Any, place: tuple[int, ...]) -> ValueError:
@@ -198,6 +276,8 @@ class _Ways(NamedTuple):
     data: Callable[[Array, Array], LstsqResult]
     stacked: Callable[[Array, Array], LstsqResult]
     correction: Callable[[Array, Array], LstsqResult]
+    #: The same with the adjoint of the matrix.
+    adjoint_correction: Callable[[Array, Array], LstsqResult]
     #: With the default cutoff.
     unweighted: Callable[[Array, Array], LstsqResult]
 
@@ -234,7 +314,7 @@ class _Stacked(NamedTuple):
 
 
 def _solve(
-    a: Array, b: Array, weights: _Factors | None, ridge: _Factors | None, batch: tuple[int, ...], ways: _Ways
+    a: Array, b: Array, weights: Given | None, ridge: Given | None, batch: tuple[int, ...], ways: _Ways
 ) -> LstsqResult:
     """Solve for ``a (..., M, N)``, ``b (..., M, K)``."""
     xp = ways.xp
@@ -259,7 +339,7 @@ def _solve(
     return LstsqResult(x, squares * rows.unit, rank, None if s is None else s * rows.root)
 
 
-def _steps(weights: _Factors | None, ridge: _Factors | None) -> int:
+def _steps(weights: Given | None, ridge: Given | None) -> int:
     """How many steps of refinement: none if weights make no row much longer than another."""
     if not all(factors is None or factors.known for factors in (weights, ridge)):
         return STEPS_DIFFERENTIATED
@@ -271,7 +351,7 @@ def _is_differentiated(a: Array, b: Array, home: Backend) -> bool:
     return bool(home.capabilities.transforms) and any(home.known(array[..., :1, :1]) is None for array in (a, b))
 
 
-def _rows(xp: Any, a: Array, b: Array, weights: _Factors | None, refined: bool) -> _Rows:
+def _rows(xp: Any, a: Array, b: Array, weights: Given | None, refined: bool) -> _Rows:
     if weights is None:
         return _Rows(a, b, None, 1.0, 1.0, a, a, b)
     w = weights.array
@@ -351,7 +431,7 @@ def _correction(rows: _Rows, stacked: _Stacked, x: Array, ways: _Ways) -> Array:
     slope = ways.home.matmul(_precise.adjoint(xp, rows.a), left if rows.weights is None else rows.weights * left)
     if stacked.penalty is not None:
         slope = slope - stacked.penalty * x
-    half = ways.correction(_precise.adjoint(xp, stacked.matrix), stacked.back(slope)).x
+    half = ways.adjoint_correction(_precise.adjoint(xp, stacked.matrix), stacked.back(slope)).x
     return stacked.back(ways.correction(stacked.matrix, half).x)
 
 

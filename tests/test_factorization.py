@@ -36,6 +36,48 @@ def factorized(library="numpy", a=A):
     return factorize(get_backend(LIBRARIES[library]).from_numpy(a, library))
 
 
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_with_weights(library):
+    home = get_backend(LIBRARIES[library])
+    weights = np.arange(9.0)
+    a, b, w = (home.from_numpy(array.astype(np.float32), library) for array in (A, B, weights))
+    f = factorize(a, weights=w)
+    expected = lstsq.lstsq(a, b, weights=w)
+    for one in (f, pickle.loads(pickle.dumps(f)), f.to("numpy").to(library)):
+        for got, wanted in zip(one.solve(b), expected):
+            assert str(got.dtype) == str(wanted.dtype)
+            np.testing.assert_allclose(np.asarray(got), np.asarray(wanted), rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(f.solve(b[:, 0]).x), np.asarray(expected.x)[:, 0], rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(f.covariance()), np.linalg.inv(A.T @ (weights[:, None] * A)), rtol=1e-5)
+    path = f.solve_ridge(b, [0.0, 0.5])
+    with_ridge = lstsq.lstsq(a, b, weights=w, ridge=0.5)
+    np.testing.assert_allclose(np.asarray(path.x)[1], np.asarray(with_ridge.x), rtol=1e-4)
+    np.testing.assert_allclose(np.asarray(path.residuals)[1], np.asarray(with_ridge.residuals), rtol=1e-4)
+    assert "a with weights (9, 3), float32" in repr(f)
+
+
+def test_weights_that_do_not_go_with_a_factorisation():
+    weights = np.array([1e6, *np.ones(8)])
+    with pytest.raises(TypeError, match="a path of penalties is not refined; expected weights that are closer"):
+        factorize(A, weights=weights).solve_ridge(B, [1.0])
+    with pytest.raises(TypeError, match="rows in blocks were given with weights"):
+        factorize(reduce_rows(A, B), weights=weights)
+    with pytest.raises(ValueError, match=r"weights holds -1.0 at index \(2,\)"):
+        factorize(A, weights=np.array([1, 1, -1.0, *np.ones(6)]))
+
+
+def test_weights_in_jax(x64):
+    jax = pytest.importorskip("jax")
+    a, b, w = jax.numpy.asarray(A), jax.numpy.asarray(B), jax.numpy.asarray([0.0, 1e6, *range(1, 8)])
+    solve = jax.jit(lambda f, b: f.solve(b).x)
+    np.testing.assert_allclose(solve(factorize(a, weights=w), b), lstsq.lstsq(a, b, weights=w).x, rtol=1e-12)
+    got, expected = (
+        jax.grad(lambda w, solve=solve: solve(w).sum())(w)
+        for solve in (lambda w: factorize(a, weights=w).solve(b).x, lambda w: lstsq.lstsq(a, b, weights=w).x)
+    )
+    np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-15)
+
+
 def assert_solves(f, library, b=B, expected=EXPECTED):
     backend = get_backend(LIBRARIES[library])
     for name, got, other in zip(expected._fields, f.solve(backend.from_numpy(b, library)), expected):

@@ -19,6 +19,7 @@ from lstsq import _factors
 from lstsq._backend import Solution
 from lstsq._factorization import Factorization
 from lstsq._factors import Factors
+from lstsq._weighted import Given, Kept
 from lstsq_jax import _gradient as g
 from lstsq_jax import _reduce  # noqa: F401  A factorisation may hold a reduction, which is a pytree.
 from lstsq_jax._factor import Factors as TallFactors
@@ -116,13 +117,16 @@ def _refuse_derivative(primals: Any, tangents: Any) -> Any:
     return primals[1], tangents[1] if of_value else jnp.zeros_like(primals[1])
 
 
-def _flatten(f: Factorization) -> tuple[tuple[Any, ...], tuple[str, str]]:
-    return (f.a, f.factors, f.reduction), (f.dtype, f.backend)
+def _flatten(f: Factorization) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    kept = f.weighted
+    of_weights = None if kept is None else (kept.a, kept.weights.array)
+    return (f.a, f.factors, f.reduction, of_weights), (f.dtype, f.backend, None if kept is None else kept.weights[1:])
 
 
-def _unflatten(names: tuple[str, str], parts: Any) -> Factorization:
-    a, factors, reduction = parts
-    return Factorization(a, factors, reduction, *names)
+def _unflatten(names: tuple[Any, ...], parts: Any) -> Factorization:
+    (dtype, backend, known), (a, factors, reduction, of_weights) = names, parts
+    kept = None if of_weights is None else Kept(of_weights[0], Given(of_weights[1], *known))
+    return Factorization(a, factors, reduction, dtype, backend, kept)
 
 
 jax.tree_util.register_pytree_node(Factorization, _flatten, _unflatten)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import lstsq
 from lstsq import LinAlgError
 from lstsq_conformance import reference, reference_exact
 from lstsq_conformance.cases import gaussian
@@ -73,6 +74,22 @@ def test_moderate_weights(target: Target, dtype: str, driver: str) -> None:
         assert_right(target, answer, reference_exact.solve(a, b, weights), a.shape, dtype)
         s = np.linalg.svd(np.sqrt(weights)[:, None] * a, compute_uv=False)
         np.testing.assert_allclose(answer.s, s, atol=LIMIT * eps_of(dtype) * s[0])
+
+
+@pytest.mark.contract("factorisation")
+@pytest.mark.factorizes
+@pytest.mark.parametrize("kind", ["full rank", "deficient"])
+def test_factorised_with_weights(target: Target, dtype: str, kind: str) -> None:
+    """Moderate ones, and rows far apart, the longest of which are NaN and of weight 0."""
+    a, b = matrix(kind, 8, 4, dtype)
+    double = eps_of(target.inside(dtype)) < 1e-10
+    wild = np.array([1, 0, 1, 1, 1, 1, 1, 1e10 if double else 1e4])
+    for weights, rcond in ((np.arange(1.0, 9), None), (wild, 1e-12 if double else None)):
+        truth = reference_exact.solve(a, b, weights)
+        given = np.where((weights == 0)[:, None], np.array(np.nan, dtype), a)
+        rows = target.array(given), target.array(weights.astype(reference.real_of(dtype)))
+        factorised = lstsq.factorize(rows[0], weights=rows[1], backend=target.backend.name)
+        assert_right(target, target.to_answer(factorised.solve(target.array(b), rcond)), truth, a.shape, dtype)
 
 
 def test_all_weights_zero(target: Target, dtype: str, driver: str) -> None:
