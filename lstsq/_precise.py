@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import numpy as np
-
-from lstsq._backend import Array, Backend, dtype_name
+from lstsq._arithmetic import largest, largest_exponent, times_power_of_two
+from lstsq._backend import Array, Backend
 
 
 def working_dtype(home: Backend, xp: Any, array: Array, dtype: str) -> str:
@@ -20,23 +17,6 @@ def working_dtype(home: Backend, xp: Any, array: Array, dtype: str) -> str:
 def _dtypes(home: Backend, xp: Any, array: Array) -> Any:
     info, device = xp.__array_namespace_info__(), home.device(array)
     return info.dtypes() if device is None else info.dtypes(device=device)
-
-
-def quiet(xp: Any) -> AbstractContextManager[Any]:
-    """What to compute in: a number beyond the range becomes inf or 0, and a library on NumPy would warn besides."""
-    on_numpy = xp.__name__.rpartition(".")[2] in ("numpy", "array_api_strict")
-    return np.errstate(all="ignore") if on_numpy else nullcontext()
-
-
-def adjoint(xp: Any, a: Array) -> Array:
-    """The conjugate transpose."""
-    transposed = xp.matrix_transpose(a)
-    return xp.conj(transposed) if is_complex(a) else transposed
-
-
-def is_complex(a: Array) -> bool:
-    """Whether the numbers are complex."""
-    return dtype_name(a.dtype).startswith("complex")
 
 
 def residual(home: Backend, xp: Any, a: Array, x: Array, b: Array, dtype: str) -> Array:
@@ -70,26 +50,7 @@ def exponent(xp: Any, a: Array, axis: int | tuple[int, ...]) -> Array:
 
     What is ordinary is then multiplied by 1, which changes nothing and has no derivative.
     """
-    largest = xp.max(sizes(xp, a), axis=axis, keepdims=True)
-    known = (largest > 0) & xp.isfinite(largest)
-    found = xp.floor(xp.log2(xp.where(known, largest, xp.ones_like(largest))))
-    return xp.where(xp.abs(found) > largest_exponent(xp, found) // 5, found, xp.zeros_like(found))
-
-
-def sizes(xp: Any, a: Array) -> Array:
-    """The size of each number, that of its larger part if it is complex, which cannot overflow."""
-    return xp.maximum(xp.abs(xp.real(a)), xp.abs(xp.imag(a))) if is_complex(a) else xp.abs(a)
-
-
-def times_power_of_two(xp: Any, a: Array, exponent: Array) -> Array:
-    """``a * 2**exponent``, in three steps, as the factor may be beyond the range where the product is not."""
-    third = xp.floor(exponent / 3)
-    limit = largest_exponent(xp, exponent)
-    for part in (third, third, exponent - 2 * third):
-        a = a * xp.pow(xp.full_like(part, 2.0), xp.clip(part, -limit, limit))
-    return a
-
-
-def largest_exponent(xp: Any, real: Array) -> int:
-    """Two to plus and minus this many are normal numbers."""
-    return math.floor(math.log2(float(xp.finfo(real.dtype).max))) - 1
+    size = xp.max(largest(xp, a), axis=axis, keepdims=True)
+    known = (size > 0) & xp.isfinite(size)
+    found = xp.floor(xp.log2(xp.where(known, size, xp.ones_like(size))))
+    return xp.where(xp.abs(found) > largest_exponent(xp, found.dtype) // 5, found, xp.zeros_like(found))

@@ -7,6 +7,7 @@ from typing import Any
 from numpy.linalg import LinAlgError
 
 from lstsq import _api, _contract, _precise
+from lstsq._arithmetic import quiet
 from lstsq._backend import Array, dtype_name
 
 
@@ -75,7 +76,7 @@ def residual(a: Array, x: Array, b: Array, *, backend: str | None = None) -> Arr
         left = xp.astype(left, getattr(xp, dtype))
         return left[..., 0] if vector else left
 
-    with _precise.quiet(xp):
+    with quiet(xp):
         found: Any = home.within(compute, a, b, x)
     return found
 

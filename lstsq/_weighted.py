@@ -34,6 +34,7 @@ import numpy as np
 from numpy.linalg import LinAlgError
 
 from lstsq import _api, _contract, _precise, _registry
+from lstsq._arithmetic import adjoint, is_complex, largest, largest_exponent, quiet, times_power_of_two
 from lstsq._backend import Array, Backend, dtype_name
 from lstsq._contract import Plan
 from lstsq._registry import Owner
@@ -123,7 +124,7 @@ def lstsq(
         result = _solve(a, b[:, None] if plan.vector else b, of_rows, of_columns, batch, ways)
         return _rounded(result, plan, owner.xp)
 
-    with _precise.quiet(owner.xp):
+    with quiet(owner.xp):
         arrays = [of.array for of in (w, p) if of is not None]
         result: LstsqResult = owner.backend.within(compute, a, b, *arrays)
     return _api.numpy_residuals(result, batch, plan.m, plan.n, owner.backend) if numpy_resid else result
@@ -147,7 +148,7 @@ def keep(a: Array, weights: Any, dtype: str, owner: Owner) -> tuple[Kept, Array]
         rows = _rows(xp, a, a[..., :0], given._replace(array=w), refined=False)
         return a, rows.scaled_a if 0 in w.shape else rows.scaled_a * rows.root[..., None]
 
-    with _precise.quiet(xp):
+    with quiet(xp):
         kept, scaled = home.within(compute, a, given.array)
     return Kept(kept, given), scaled
 
@@ -167,7 +168,7 @@ def solve_factored(
     home, xp = owner.backend, owner.xp
 
     def compute(a: Array, b: Array, w: Array) -> LstsqResult:
-        b = xp.astype(b[:, None] if plan.vector else b, a.dtype if not _precise.is_complex(b) else b.dtype)
+        b = xp.astype(b[:, None] if plan.vector else b, a.dtype if not is_complex(b) else b.dtype)
         weights = kept.weights._replace(array=w)
         unit, root = _power_of_four(xp, xp.max(w, axis=-1, keepdims=True)) if 0 not in w.shape else (1.0, 1.0)
         column = root if isinstance(root, float) else root[..., None]
@@ -188,7 +189,7 @@ def solve_factored(
         batch = _contract.broadcast(tuple(a.shape[:-2]), tuple(b.shape[:-2]), tuple(a.shape), tuple(b.shape))
         return _rounded(_solve(a, b, weights, None, batch, ways), plan, xp)
 
-    with _precise.quiet(xp):
+    with quiet(xp):
         result: LstsqResult = home.within(compute, kept.a, b, kept.weights.array)
     return result
 
@@ -375,8 +376,8 @@ def _without_huge(xp: Any, rows: Array, absent: Array) -> Array:
 
     What else is in an absent row has a part in the derivative with respect to its weight.
     """
-    sizes = _precise.sizes(xp, rows)
-    ordinary = sizes < 2.0 ** (_precise.largest_exponent(xp, sizes) // 3)
+    size = largest(xp, rows)
+    ordinary = size < 2.0 ** (largest_exponent(xp, size.dtype) // 3)
     return xp.where(absent & ~ordinary, xp.zeros_like(rows), rows)
 
 
@@ -401,7 +402,7 @@ def _stack(rows: _Rows, penalty: Array, x: Array, ways: _Ways) -> tuple[_Stacked
     """
     xp, top = ways.xp, rows.scaled_a
     n = top.shape[-1]
-    reach = xp.max(_precise.sizes(xp, top), axis=(-2, -1), keepdims=True)
+    reach = xp.max(largest(xp, top), axis=(-2, -1), keepdims=True)
     root = _root(xp, penalty)
     beyond = (root > reach) & (reach > 0)
     scale = xp.where(beyond, reach / xp.where(beyond, root, xp.ones_like(root)), xp.ones_like(root))
@@ -428,10 +429,10 @@ def _correction(rows: _Rows, stacked: _Stacked, x: Array, ways: _Ways) -> Array:
     """One step of refinement."""
     xp = ways.xp
     left = rows.b - ways.home.matmul(rows.a, x)
-    slope = ways.home.matmul(_precise.adjoint(xp, rows.a), left if rows.weights is None else rows.weights * left)
+    slope = ways.home.matmul(adjoint(xp, rows.a), left if rows.weights is None else rows.weights * left)
     if stacked.penalty is not None:
         slope = slope - stacked.penalty * x
-    half = ways.adjoint_correction(_precise.adjoint(xp, stacked.matrix), stacked.back(slope)).x
+    half = ways.adjoint_correction(adjoint(xp, stacked.matrix), stacked.back(slope)).x
     return stacked.back(ways.correction(stacked.matrix, half).x)
 
 
@@ -443,7 +444,7 @@ def _shortest(rows: _Rows, x: Array, rank: Array, ways: _Ways) -> Array:
     of the rows with their weights: off the matrices of this rank those of another null space would differ.
     """
     xp = ways.xp
-    length = xp.max(_precise.sizes(xp, rows.present), axis=-1, keepdims=True)
+    length = xp.max(largest(xp, rows.present), axis=-1, keepdims=True)
     even = rows.present / xp.where(length > 0, length, xp.ones_like(length))
     found = ways.unweighted(even, ways.home.matmul(even, x))
     return xp.where((found.rank == rank)[..., None, None], found.x, x)
@@ -454,7 +455,7 @@ def _squares(rows: _Rows, x: Array, ways: _Ways) -> Array:
     xp = ways.xp
     left = rows.b - ways.home.matmul(rows.a, x)
     size = _precise.exponent(xp, left, -2)
-    left = _precise.times_power_of_two(xp, left, -size)
-    squares = xp.real(left) ** 2 + xp.imag(left) ** 2 if _precise.is_complex(left) else left * left
+    left = times_power_of_two(xp, left, -size)
+    squares = xp.real(left) ** 2 + xp.imag(left) ** 2 if is_complex(left) else left * left
     total = xp.sum(squares if rows.weights is None else rows.weights * squares, axis=-2)
-    return _precise.times_power_of_two(xp, total, 2 * size[..., 0, :])
+    return times_power_of_two(xp, total, 2 * size[..., 0, :])

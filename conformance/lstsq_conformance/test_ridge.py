@@ -121,7 +121,7 @@ def test_empty(target: Target, m: int, n: int, k: int) -> None:
 
 @pytest.mark.claims("jit")
 def test_traced_ridge(target: Target) -> None:
-    dtype = target.dtype
+    dtype = reference.real_of(target.dtype)
     a, b = matrix("deficient", 8, 4, dtype)
 
     def solve(a: Array, b: Array, ridge: Array) -> tuple[Array, ...]:
@@ -138,7 +138,7 @@ def test_traced_ridge(target: Target) -> None:
 @pytest.mark.claims("grad")
 def test_gradients(target: Target) -> None:
     """With respect to A, b, the weights and the ridge; at 0, from which these can only grow, from the right."""
-    dtype, xp = target.dtype, target.xp
+    dtype, xp = reference.real_of(target.dtype), target.xp
     a, b = matrix("full rank", 6, 3, dtype)
     weights, ridge = np.array([1.0, 2.0, 0.5, 0.0, 3.0, 1.0]), np.array([0.0, 1.0, 0.25])
     of_x = np.random.default_rng(0).standard_normal((3, 2))

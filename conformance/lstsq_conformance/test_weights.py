@@ -184,7 +184,7 @@ def test_empty(target: Target, m: int, n: int, k: int) -> None:
 
 @pytest.mark.claims("jit")
 def test_traced_weights(target: Target) -> None:
-    dtype = target.dtype
+    dtype = reference.real_of(target.dtype)
     a, b = matrix("full rank", 8, 4, dtype)
     weights = np.arange(8.0) % 3
     a[3] = np.nan
@@ -210,7 +210,7 @@ def test_traced_weights(target: Target) -> None:
 @pytest.mark.parametrize("kind", ["full rank", "deficient"])
 def test_gradients(target: Target, kind: str) -> None:
     """With respect to A, b and the weights; to a weight of 0, where it can only grow, from the right."""
-    dtype, xp = target.dtype, target.xp
+    dtype, xp = reference.real_of(target.dtype), target.xp
     a, b = matrix(kind, 6, 3, dtype)
     weights = np.array([1.0, 2.0, 0.5, 0.0, 3.0, 1.0])
     rng = np.random.default_rng(0)
