@@ -65,6 +65,9 @@ def lstsq(
     singular_values : bool, optional
         Whether `s` is wanted. With False it is None and everything else is as it is. Where the backend finds the rank
         without the singular values, their time is saved; for a large square matrix that is most of the time.
+    on_deficient : {"ignore", "warn", "raise"}, optional
+        What is said where the rank is below ``min(M, N)``: nothing, a `LstsqRankWarning` or a LinAlgError. The rank is
+        the one that is returned, which a `ridge` does not change.
     backend : str, optional
         The backend that solves. If it is another library's, the arrays are converted there and the results back. By
         default the one that serves the arrays' library; of several that do, `explain` says which and why.
@@ -81,26 +84,27 @@ def lstsq(
     Raises
     ------
     numpy.linalg.LinAlgError
-        If the shapes are not those of a least-squares problem; in the NumPy backend also if `a` is not finite. (In the
-        others the results of that batch element are NaN and its rank 0. A column of `b` that is not finite has NaN in
-        its own solution and residual alone, in every backend.) With ``on_deficient="raise"`` also if the rank is below
-        ``min(M, N)``.
+        If the shapes are not those of a least-squares problem; on NumPy's arrays also if `a` is not finite, and on
+        Dask's when they are computed. (Elsewhere the results of that batch element are NaN and its rank 0. A column of
+        `b` that is not finite has NaN in its own solution and residual alone, in every backend.) With
+        ``on_deficient="raise"`` also if the rank is below ``min(M, N)``.
     TypeError
-        If `a` and `b` belong to two libraries or are on two devices, the backend does not take their dtype, or
-        `backend` names another library's and a transformation traces the arrays or records their gradients; or if
-        `on_deficient` asks for a rank that a transformation traces.
+        If the arrays belong to two libraries or are on two devices, `weights` or `ridge` are not real, the backend does
+        not take their dtype or a batch, or `backend` names another library's and a transformation traces the arrays or
+        records their gradients; or if `on_deficient` asks for a rank that a transformation traces.
     ValueError
         If the driver or the backend is unknown, `rcond` is NaN, a number of a list is beyond its dtype, `on_deficient`
         is another word, or `weights` or `ridge` hold numbers that are negative or not finite. (Where their numbers are
         not known, since a transformation traces them, a library is lazy or records their gradients, such a weight gives
-        what a row that is not finite gives, and such a ridge gives NaN in `x` and `residuals`.)
+        what a row that is not finite gives. Such a ridge gives NaN in `x` and `residuals`, and on Dask's arrays
+        LinAlgError.)
 
     Notes
     -----
     The cutoff is LAPACK's test (``xGELSD``; Anderson et al., LAPACK Users' Guide, 1999, section 2.4.1).
 
-    Where the backend differentiates, x, residuals and s have derivatives with respect to `a` and `b`, at full and at
-    deficient rank (Golub and Pereyra 1973). At a point where the rank changes, x is not continuous and there is no
+    Where the backend differentiates, x, residuals and s have derivatives with respect to `a`, `b`, `weights` and
+    `ridge`, at full and at deficient rank (Golub and Pereyra 1973). At a point where the rank changes, x is not continuous and there is no
     derivative: what is returned there is that of the branch of the rank found.
 
     With a ridge and a deficient `a`, x is the more sensitive to the roundings of `a` the smaller the penalty is: like

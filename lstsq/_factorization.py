@@ -112,7 +112,8 @@ class Factorization:
         ValueError
             If a penalty is negative, infinite or NaN.
         TypeError
-            As of `solve`; also if `penalties` are traced, or the derivative with respect to `a` is asked for.
+            As of `solve`; also if `penalties` are traced, the derivative with respect to `a` is asked for, or the matrix
+        was factorised with weights that are more than 1e4 apart.
 
         References
         ----------
@@ -530,14 +531,15 @@ def factorize(
     weights : (..., M) array, optional
         One for each row, as for `lstsq`. What is factorised is ``sqrt(weights)[:, None] * a``, of which all but the
         solutions speak: rank, singular values, covariance, pseudo-inverse, leverages, null space. `Factorization.solve`
-        takes `b` without weights.
+        takes `b` without weights. Where weights are more than 1e4 apart, each call of it also solves once anew.
     backend : str, optional
         The backend that factorises, one that serves the arrays' library. By default that which `lstsq` would use.
 
     Returns
     -------
     Factorization
-        With the methods `solve`, `solve_ridge`, `rank`, `pinv`, `covariance`, `leverage` and `null_space`.
+        With the methods `solve`, `solve_ridge`, `rank`, `pinv`, `covariance`, `leverage`, `null_space` and `to`, and the
+        properties `s` and `condition`.
 
     Raises
     ------
@@ -545,7 +547,8 @@ def factorize(
         If `a` has less than two dimensions; on NumPy's arrays also if it is not finite. (Elsewhere everything made of
         that batch element is NaN and its rank 0.)
     TypeError
-        If the backend does not take the dtype, takes other libraries' arrays, or does not factorise.
+        If the backend does not take the dtype, takes other libraries' arrays, or does not factorise; or if `weights`
+        are not real, of another library than `a`, or given beside rows in blocks.
     ValueError
         If the driver is another one, or a weight is negative or not finite.
 

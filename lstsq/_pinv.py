@@ -50,8 +50,8 @@ def pinv(
     Raises
     ------
     numpy.linalg.LinAlgError
-        If `a` has less than two dimensions; in the NumPy backend also if `a` is not finite. (In the others the
-        pseudo-inverse of that batch element is NaN.)
+        If `a` has less than two dimensions; on NumPy's arrays also if `a` is not finite, and on Dask's when they are
+        computed. (Elsewhere the pseudo-inverse of that batch element is NaN.)
     TypeError, ValueError
         As of `lstsq`.
 
