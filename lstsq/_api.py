@@ -104,8 +104,8 @@ def lstsq(
     The cutoff is LAPACK's test (``xGELSD``; Anderson et al., LAPACK Users' Guide, 1999, section 2.4.1).
 
     Where the backend differentiates, x, residuals and s have derivatives with respect to `a`, `b`, `weights` and
-    `ridge`, at full and at deficient rank (Golub and Pereyra 1973). At a point where the rank changes, x is not continuous and there is no
-    derivative: what is returned there is that of the branch of the rank found.
+    `ridge`, at full and at deficient rank (Golub and Pereyra 1973). At a point where the rank changes, x is not
+    continuous and there is no derivative: what is returned there is that of the branch of the rank found.
 
     With a ridge and a deficient `a`, x is the more sensitive to the roundings of `a` the smaller the penalty is: like
     ``s_max**2 / ridge``. What neither of them determines by more than ``rcond * s_max`` is as without a ridge.

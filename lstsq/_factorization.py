@@ -112,8 +112,8 @@ class Factorization:
         ValueError
             If a penalty is negative, infinite or NaN.
         TypeError
-            As of `solve`; also if `penalties` are traced, the derivative with respect to `a` is asked for, or the matrix
-        was factorised with weights that are more than 1e4 apart.
+            As of `solve`; also if `penalties` are traced, the derivative with respect to `a` is asked for, or the
+            weights of the factorisation are more than 1e4 apart.
 
         References
         ----------
@@ -538,8 +538,8 @@ def factorize(
     Returns
     -------
     Factorization
-        With the methods `solve`, `solve_ridge`, `rank`, `pinv`, `covariance`, `leverage`, `null_space` and `to`, and the
-        properties `s` and `condition`.
+        With the methods `solve`, `solve_ridge`, `rank`, `pinv`, `covariance`, `leverage`, `null_space` and `to`, and
+        the properties `s` and `condition`.
 
     Raises
     ------
