@@ -185,7 +185,7 @@ class Factorization:
             As for `lstsq`.
         residuals : (..., K) array, optional
             The residual sums of the estimates, as of `solve`. The variance of one observation is then taken for
-            ``residuals / (M - rank)``.
+            ``residuals / (M - rank)``. M counts rows of weight 0, too.
 
         Returns
         -------

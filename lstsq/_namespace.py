@@ -11,8 +11,8 @@ from lstsq._backend import Array
 def array_namespace(*arrays: Array) -> ModuleType:
     """The functions of the arrays' library, by the names of the array-API standard where the library has them.
 
-    `array_api_compat.array_namespace` knows no backends, and so not MLX. This one answers for every library that
-    `lstsq` serves.
+    As `array_api_compat.array_namespace`, for every library that `lstsq` serves. Lists may stand beside arrays, and
+    arrays that a solver would misread are refused.
 
     Parameters
     ----------
