@@ -196,7 +196,7 @@ def compare(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with plots.")] = None,
 ) -> None:
-    """Solve one problem with every solver that is installed, and say who is right, in how many digits, and how fast.
+    """Solve one problem with every solver that is installed, and say who is right, to how many digits, and how fast.
 
     The problem is a FILE, or --nist NAME, or --random M N.
     """
