@@ -113,7 +113,7 @@ class Factorization:
             If a penalty is negative, infinite or NaN.
         TypeError
             As of `solve`; also if `penalties` are traced, the derivative with respect to `a` is asked for, or the
-            weights of the factorisation are more than 1e4 apart.
+            weights of the factorisation are more than 1e4 apart or not known.
 
         References
         ----------
