@@ -133,7 +133,7 @@ def lstsq(
     >>> print(lstsq(a, b, weights=[1, 1, 1, 0], ridge=[1, 0]).x.round(3))
     [ 0.633 -0.6  ]
     """
-    if on_deficient != "ignore":
+    if not isinstance(on_deficient, str) or on_deficient != "ignore":
         _deficient.require_way(on_deficient)
         result = lstsq(
             a,
@@ -149,7 +149,7 @@ def lstsq(
         owner = _registry.owner(result.rank) or _registry.numpy_owner()
         home = owner.backend if backend is None else named(backend, owner)[1].backend
         m, n = np.shape(a)[-2:]
-        _deficient.report(result.rank, home, n if m != m else min(m, n), on_deficient)
+        _deficient.report(result.rank, home, n if m != m else min(m, n), on_deficient, ridge is not None)
         return result
     if weights is not None or ridge is not None:
         from lstsq import _weighted  # Which calls this function in its turn.

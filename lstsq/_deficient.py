@@ -33,12 +33,14 @@ class LstsqRankWarning(np.exceptions.RankWarning):
 
 def require_way(on_deficient: str) -> None:
     """Refuse any other word."""
-    if on_deficient not in WAYS:
+    if not isinstance(on_deficient, str) or on_deficient not in WAYS:
         raise ValueError(f"on_deficient is {on_deficient!r}; expected one of {', '.join(map(repr, WAYS))}.")
 
 
-def report(ranks: Array, home: Backend, full: int, on_deficient: str) -> None:
+def report(ranks: Array, home: Backend, full: int, on_deficient: str, ridge: bool) -> None:
     """Warn of a rank below `full`, or raise. `home` is the backend that knows the array; a lazy library computes here.
+
+    With a `ridge` it decides about what the data leave open.
 
     Raises
     ------
@@ -61,9 +63,18 @@ def report(ranks: Array, home: Backend, full: int, on_deficient: str) -> None:
     where = f" at index {place} ({len(deficient)} of {rank.size} matrices are deficient)" if rank.ndim else ""
     message = (
         f"a has rank {rank[place]}{where}; expected min(M, N) = {full}. By the cutoff, columns or rows depend on each "
-        "other (or a number is not finite): x is the shortest of many best solutions. Drop what depends on others, "
-        'pass a smaller rcond or a ridge, or pass on_deficient="ignore" if the shortest is what you want.'
+        "other (or a number is not finite): "
     )
+    if ridge:
+        message += (
+            "the data leave a part of x open, and the ridge decides about it. Drop what depends on others, or pass "
+            'on_deficient="ignore" if that is what the ridge is for.'
+        )
+    else:
+        message += (
+            "x is the shortest of many best solutions. Drop what depends on others, pass a smaller rcond, or pass "
+            'on_deficient="ignore" if the shortest is what you want.'
+        )
     if on_deficient == "raise":
         raise LinAlgError(message)
     warnings.warn(message, LstsqRankWarning, stacklevel=3)

@@ -185,12 +185,19 @@ class Factorization:
             As for `lstsq`.
         residuals : (..., K) array, optional
             The residual sums of the estimates, as of `solve`. The variance of one observation is then taken for
-            ``residuals / (M - rank)``. M counts rows of weight 0, too.
+            ``residuals / (M - rank)``. Rows of weight 0 are not counted.
 
         Returns
         -------
         (..., N, N) array, or (..., K, N, N) with `residuals`
             NaN where `residuals` are given and ``M <= rank``.
+
+        Raises
+        ------
+        TypeError
+            If `residuals` are no real array of the library.
+        numpy.linalg.LinAlgError
+            If their shape does not go with the batch.
 
         References
         ----------
@@ -206,6 +213,8 @@ class Factorization:
                [-0.75,  0.75]])
         """
         cutoff = self._cutoff(rcond, self.dtype)
+        if residuals is not None:
+            self._require_residuals(residuals)
 
         def find(home: Backend, xp: Any) -> Array:
             if home.is_traced(self.a):
@@ -217,7 +226,11 @@ class Factorization:
                 matrix = times_power_of_two(xp, xp.matmul(root, adjoint(xp, root)), -2 * f.power)
             if residuals is None:
                 return matrix
-            freedom = self._rows() - xp.sum(xp.astype(self._kept(cutoff), self.factors.s.dtype), axis=-1)
+            real = self.factors.s.dtype
+            rows = self._rows()
+            if self.weighted is not None:
+                rows = xp.sum(xp.astype(self.weighted.weights.array > 0, real), axis=-1)
+            freedom = rows - xp.sum(xp.astype(self._kept(cutoff), real), axis=-1)
             nan = xp.full_like(freedom, float("nan"))
             freedom = xp.where(freedom > 0, freedom, nan)
             variance = xp.astype(residuals, freedom.dtype) / freedom[..., None]
@@ -360,6 +373,8 @@ class Factorization:
 
     def _cutoff(self, rcond: float | Array | None, dtype: str) -> Any:
         """The cutoff by the contract, for a solution of this dtype."""
+        if isinstance(rcond, float) and rcond != rcond:
+            raise ValueError("rcond is NaN; expected a number or None (the default cutoff).")
         if self.reduction is not None:
             return self.reduction._cutoff(rcond, self._owner().xp)
         if rcond is not None:
@@ -422,6 +437,19 @@ class Factorization:
             raise TypeError(
                 f"rows in blocks were factorised, of which {what} would need each row; expected a matrix. Factorise it "
                 "in one piece, if it fits into memory."
+            )
+
+    def _require_residuals(self, residuals: Array) -> None:
+        owner, ours = _registry.owner(residuals), self._owner().library
+        if owner is None or owner.library != ours or not _contract.is_real(dtype_name(residuals.dtype)):
+            raise TypeError(
+                f"residuals are of {type(residuals).__name__}; expected a real array of {ours} (..., K), the residual "
+                "sums that solve gives."
+            )
+        batch, given = tuple(self.a.shape[:-2]), tuple(residuals.shape)
+        if not given or given[:-1] != batch:
+            raise LinAlgError(
+                f"residuals have shape {given}; expected {(*batch, 'K')}, the residual sums that solve gives."
             )
 
     def _require_numbers(self, what: str) -> None:
@@ -698,8 +726,8 @@ def _cast(found: Solution, dtype: str, xp: Any) -> Solution:
 def _numbers(penalties: Array | Sequence[float]) -> np.ndarray[Any, Any]:
     """The penalties as NumPy's array."""
     owner = _registry.owner(penalties)
-    numbers = np.asarray(penalties) if owner is None else owner.backend.to_numpy(penalties)
-    if numbers.ndim != 1 or numbers.dtype.kind not in "biuf":
+    numbers = _api.numbers("penalties", penalties) if owner is None else owner.backend.to_numpy(penalties)
+    if numbers.ndim != 1 or numbers.size == 0 or numbers.dtype.kind not in "biuf":
         raise TypeError(
             f"penalties have shape {numbers.shape} and dtype {numbers.dtype}; expected a sequence of real numbers "
             "(L,). Write a single one as [penalty]."

@@ -128,7 +128,8 @@ def backend_for(library: str) -> Backend:
     ValueError
         If there is none, or the library is not installed.
     """
-    chosen = _choose(library) or (_choose(ANY_OTHER) if importlib.util.find_spec(library) else None)
+    known = isinstance(library, str) and (_choose(library) or importlib.util.find_spec(library))
+    chosen = (_choose(library) or _choose(ANY_OTHER)) if known else None
     if chosen is None:
         raise ValueError(f"no backend serves arrays of {library!r}, or it is not installed; expected a library's name.")
     return chosen

@@ -209,7 +209,10 @@ def take(name: str, given: Any, size: Any, dtype: str, a: Array, owner: Owner) -
     real = {"complex64": "float32", "complex128": "float64"}.get(dtype, dtype)
     if name == "ridge" and type(given) in (bool, int, float):
         # No array is looked at, since torch's compiler can see through this, and not through NumPy's arrays.
-        number = float(given)
+        try:
+            number = float(given)
+        except OverflowError:
+            raise _out_of_range(name, "an integer beyond the range of float64", ()) from None
         if not 0 <= number <= (_LARGEST_SINGLE if real == "float32" else math.inf) or number == math.inf:
             raise _out_of_range(name, number, ())
         with home.context():

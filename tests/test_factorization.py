@@ -56,6 +56,35 @@ def test_with_weights(library):
     assert "a with weights (9, 3), float32" in repr(f)
 
 
+def test_standard_errors_without_the_rows_of_weight_0():
+    weights = np.array([2.0, 0, 1, 1, 0, 3, 1, 1, 1])
+    there = weights > 0
+    f, without = factorize(A, weights=weights), factorize(A[there], weights=weights[there])
+    got, expected = (one.covariance(residuals=one.solve(b).residuals) for one, b in ((f, B), (without, B[there])))
+    np.testing.assert_allclose(got, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("residuals", [[1.0, 2.0], 3.0, "ab", np.ones(2) * 1j])
+def test_residual_sums_of_another_kind(residuals):
+    with pytest.raises(TypeError, match=r"residuals are of \w+; expected a real array of numpy"):
+        factorize(A).covariance(residuals=residuals)
+
+
+def test_other_input_that_is_refused():
+    f, reduced = factorize(A), factorize(reduce_rows(A, B))
+    with pytest.raises(LinAlgError, match=r"residuals have shape \(2, 2\); expected \('K',\)"):
+        f.covariance(residuals=np.ones((2, 2)))
+    with pytest.raises(TypeError, match=r"penalties have shape \(0,\)"):
+        f.solve_ridge(B, [])
+    with pytest.raises(LinAlgError, match="penalties is a list that makes no array"):
+        f.solve_ridge(B, [[1], [1, 2]])
+    for ask in (reduced.rank, lambda rcond: reduced.solve(None, rcond), f.rank):
+        with pytest.raises(ValueError, match="rcond is NaN"):
+            ask(float("nan"))
+    with pytest.raises(ValueError, match="no backend serves arrays of 3"):
+        f.to(3)
+
+
 def test_weights_that_do_not_go_with_a_factorisation():
     weights = np.array([1e6, *np.ones(8)])
     with pytest.raises(TypeError, match="a path of penalties is not refined; expected weights that are closer"):
