@@ -160,7 +160,8 @@ def ran(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], rcond: float, driver: 
         return ("the certified kernels answered",)
     bound = f", condition at most {condition:.3g} after scaling" if condition > 0 else ""
     counted = f"{steps} refinement step{'' if steps == 1 else 's'}" if steps else "no refinement was needed"
-    proof = f", each of which leaves at most {contraction:.1g} of the error" if steps and contraction > 0 else ""
+    which = "which" if steps == 1 else "each of which"
+    proof = f", {which} leaves at most {contraction:.1g} of the error" if steps and contraction > 0 else ""
     return (f"the certified kernels answered by {_TIERS[tier]}{bound}; {counted}{proof}",)
 
 
