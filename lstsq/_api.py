@@ -289,6 +289,15 @@ def named(backend: str, owner: Owner) -> tuple[Backend, Owner]:
     return solver, Owner(solver, owner.library, owner.xp)
 
 
+def require_matrix(a: Array) -> None:
+    """Refuse an operand that is no matrix, where no right-hand side stands beside it."""
+    if len(a.shape) < 2:
+        raise LinAlgError(
+            f"a has shape {tuple(a.shape)}; expected a matrix (M, N) or a batch of them (..., M, N). "
+            "Reshape it, with a[:, None] for a single column."
+        )
+
+
 def solver_at_home(backend: str | None, owner: Owner) -> Backend:
     """The backend of this name, for what is done with arrays of its own library alone."""
     if backend is None:
@@ -297,7 +306,7 @@ def solver_at_home(backend: str | None, owner: Owner) -> Backend:
     if owner.library not in solver.serves and solver is not owner.backend:
         raise TypeError(
             f"a is an array of {owner.library}, which the {solver.name} backend does not serve; expected one of its "
-            "own. Convert the arrays first (a reduction with reduction.to(...))."
+            "own. Convert the arrays first (a reduction or a factorisation with its method to)."
         )
     return solver
 

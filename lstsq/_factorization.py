@@ -15,7 +15,7 @@ from lstsq._arithmetic import adjoint, quiet, times_power_of_two
 from lstsq._backend import Array, Backend, Solution, dtype_name, not_finite
 from lstsq._contract import Plan
 from lstsq._factors import Factors
-from lstsq._reduction import Reduction
+from lstsq._reduction import Reduction, _owner
 from lstsq._registry import Owner
 from lstsq._result import LstsqResult
 from lstsq._weighted import Kept
@@ -604,31 +604,15 @@ def factorize(
         raise ValueError(f"unknown driver {driver!r} for a factorisation; expected 'svd' or None, which is the same.")
     reduction = a if isinstance(a, Reduction) else None
     if reduction is not None:
-        owner = reduction_owner = _registry.owner(reduction.a)
-        if owner is None or reduction_owner is None:
-            raise TypeError(
-                "the reduction holds no arrays of a library that is served here; expected what reduce_rows made."
-            )
-        a, dtype, backend = reduction.a, reduction.dtype, backend or reduction.backend
+        a, dtype, owner = reduction.a, reduction.dtype, _owner(reduction)
     else:
         a, _, owner = _api.arrays(a, a)
         given = dtype_name(a.dtype)
         dtype = _contract.widen(
             "a", given, owner.backend.default_float(a) if _contract.needs_default_float(given) else "float64"
         )
-    if len(a.shape) < 2:
-        raise LinAlgError(
-            f"a has shape {tuple(a.shape)}; expected a matrix (M, N) or a batch of them (..., M, N). "
-            "Reshape it, with a[:, None] for a single column."
-        )
-    solver = owner.backend
-    if backend is not None:
-        solver = _registry.get_backend(backend)
-        if owner.library not in solver.serves and solver is not owner.backend:
-            raise TypeError(
-                f"a is an array of {owner.library}, which the {solver.name} backend does not serve; expected one of "
-                "its own. Convert the array first, or the factorisation, with factorization.to(...)."
-            )
+    _api.require_matrix(a)
+    solver = _api.solver_at_home(backend, owner)
     reason = solver.refuse(dtype, solver.capabilities.default_driver)
     if reason is not None:
         raise TypeError(reason)

@@ -74,11 +74,7 @@ def pinv(
      [0.   0.   0.25]]
     """
     a, _, owner = _api.arrays(a, a)
-    if len(a.shape) < 2:
-        raise LinAlgError(
-            f"a has shape {tuple(a.shape)}; expected a matrix (M, N) or a batch of them (..., M, N). "
-            "Reshape it, with a[:, None] for a single column."
-        )
+    _api.require_matrix(a)
     home, tall = owner.backend, _is_tall(*a.shape[-2:])
     with home.context():
         matrix = adjoint(owner.xp, a) if tall else a

@@ -166,9 +166,10 @@ def solve_factored(
     `solve` and `solve_adjoint` answer for that matrix and its adjoint. What it takes is refined, as without factors.
     """
     home, xp = owner.backend, owner.xp
+    working = _precise.working_dtype(home, xp, kept.a, plan.dtype)
 
     def compute(a: Array, b: Array, w: Array) -> LstsqResult:
-        b = xp.astype(b[:, None] if plan.vector else b, a.dtype if not is_complex(b) else b.dtype)
+        b = xp.astype(b[:, None] if plan.vector else b, getattr(xp, working))
         weights = kept.weights._replace(array=w)
         unit, root = _power_of_four(xp, xp.max(w, axis=-1, keepdims=True)) if 0 not in w.shape else (1.0, 1.0)
         column = root if isinstance(root, float) else root[..., None]
