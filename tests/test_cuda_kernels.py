@@ -43,7 +43,7 @@ class OnCpu(_cuda.Kernels):
     threads = most_threads = 16
 
     def __init__(self, folder: Path, real: str, shared_limit: int) -> None:
-        (folder / "kernels.cu").write_text(_cuda.source(), encoding="utf-8")
+        (folder / "kernels.cu").write_text(_cuda.source(*_cuda.FILES), encoding="utf-8")
         cases = "\n".join(
             f'  if (name == std::string("{name}")) return run({name}, blocks, threads, bytes, arguments), 0;'
             for name in NAMES

@@ -1,7 +1,7 @@
 """The certified way of `_certified`, on a GPU, for matrices of few columns: a few kernels in the place of fifty.
 
 On a GPU a small operation takes the time of its launch, so that fifty take longer than the arithmetic of many
-problems. Batches of small problems are solved by one kernel, a long matrix by a few (`kernels.cu`). The operations of
+problems. Batches of small problems are solved by one kernel, a long matrix by a few (the folder `kernels`). The operations of
 `_certified` do the same where there are no kernels, and the kernels are tested against them.
 """
 
