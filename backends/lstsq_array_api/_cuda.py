@@ -61,7 +61,7 @@ def _real(a: Array) -> str:
 
 
 #: The files of kernels, in the folder of that name. Each is compiled alone, which takes the compiler a second or two.
-FILES = ("batch", "tiny", "singular_values", "long")
+FILES = ("batch", "tiny", "singular_values", "long", "reveal")
 
 
 @cache
@@ -76,7 +76,8 @@ def _file_and_options(name: str, real: str) -> tuple[str, tuple[str, ...]]:
     options = (f"-DLSTSQ_REAL={real}", "--std=c++17")
     if name.startswith("solve_tiny_"):
         return "tiny", (f"-DLSTSQ_COLUMNS={name.removeprefix('solve_tiny_')}", *options)
-    return {"solve_batch": "batch", "singular_values_batch": "singular_values"}.get(name, "long"), options
+    of_others = {"solve_batch": "batch", "singular_values_batch": "singular_values", "reveal_batch": "reveal"}
+    return of_others.get(name, "long"), options
 
 
 class _CupyKernels(Kernels):

@@ -32,8 +32,9 @@ constexpr double unit = 1.1102230246251565e-16;          // 2^-53
 constexpr double single_precision = 3.7252902984619e-9;  // 2^-28
 constexpr bool single = sizeof(Real) == 4;
 constexpr int max_steps = 6;
-constexpr int unknown = -1;                  // A rank.
-constexpr double is_done = 1, is_stuck = 2;  // Of a right-hand side after a step.
+constexpr int unknown = -1;                               // A rank.
+constexpr double is_done = 1, is_stuck = 2;               // Of a right-hand side after a step.
+constexpr double unproven = 0, proven = 1, given_up = 2;  // The status of a long matrix.
 
 __device__ double largest(double a, double b) {
   return a > b || a != a ? a : b;
@@ -182,6 +183,61 @@ __device__ bool solved(const Bounds& bounds, double step, double size, double re
   // And the residual is right: what the error adds to it is nothing beside it or beside its own rounding errors, or it
   // is no more than these.
   return root * left <= 0x1p-27 * residual || root * left <= own || residual <= own;
+}
+
+// Rotate pairs of the n columns of a, which is in rows, until all are orthogonal: the cosine between any two is at most
+// `small` (Hestenes 1958; Golub and Van Loan 2013, section 8.6.3). The first m rows are those of the matrix; the others
+// up to `rows` are rotated with them. n / 2 pairs are rotated at once, by the same number of threads each. False where
+// sweeps do not end. `scratch` holds three numbers for each thread.
+__device__ bool orthogonalise(double* a, int m, int rows, int n, int stride, double small, double* scratch) {
+  int me = threadIdx.x, all = blockDim.x, even = n + n % 2, pairs = even / 2;
+  int team = all / pairs < 1 ? 1 : all / pairs;  // Threads of a pair.
+  bool turned = n > 1;
+  for (int sweep = 0; turned && sweep < 40; ++sweep) {
+    double most = 0;
+    for (int round = 0; round < even - 1; ++round) {
+      // With fewer threads than pairs a thread has several pairs, one after the other.
+      for (int first = 0; first < pairs; first += all / team) {
+        int pair = first + me / team, part = me % team;
+        bool works = me / team < all / team && pair < pairs;
+        // Each meets each in a tournament: the last stays in its place, the others go round.
+        int i = pair == 0 ? even - 1 : (round + pair) % (even - 1), j = (round + even - 1 - pair) % (even - 1);
+        works = works && i < n && j < n;
+        double ii = 0, jj = 0, ij = 0;
+        if (works)
+          for (int row = part; row < m; row += team) {
+            double x = a[row * stride + i], y = a[row * stride + j];
+            ii += x * x;
+            jj += y * y;
+            ij += x * y;
+          }
+        scratch[3 * me] = ii, scratch[3 * me + 1] = jj, scratch[3 * me + 2] = ij;
+        __syncthreads();
+        if (works) {
+          ii = jj = ij = 0;
+          for (int other = me - part; other < me - part + team; ++other)
+            ii += scratch[3 * other], jj += scratch[3 * other + 1], ij += scratch[3 * other + 2];
+          // A column that depends on the others comes to nothing but rounding errors, and from sweep to sweep to those
+          // of these: where products leave the range of numbers it is zero.
+          double cosine = fabs(ij) / sqrt(ii * jj);
+          if (cosine > small && ii * jj > 1e-280) {
+            most = largest(most, cosine);
+            double zeta = (jj - ii) / (2 * ij);
+            double tangent = (zeta >= 0 ? 1.0 : -1.0) / (fabs(zeta) + sqrt(1 + zeta * zeta));
+            double co = 1 / sqrt(1 + tangent * tangent), si = co * tangent, tau = si / (1 + co);
+            for (int row = part; row < rows; row += team) {
+              double x = a[row * stride + i], y = a[row * stride + j];
+              a[row * stride + i] = x - si * (y + tau * x);
+              a[row * stride + j] = y + si * (x - tau * y);
+            }
+          }
+        }
+        __syncthreads();
+      }
+    }
+    turned = maximum(most, scratch) > 0;
+  }
+  return !turned;
 }
 
 }  // namespace

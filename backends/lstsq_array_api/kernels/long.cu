@@ -14,8 +14,6 @@ struct Work {
   }
 };
 
-constexpr double unproven = 0, proven = 1, given_up = 2;  // The status.
-
 }  // namespace
 
 // Block blockIdx.x sums W^T W over its share of the rows. A thread has four columns and four more, `across` apart so
