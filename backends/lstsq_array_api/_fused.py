@@ -99,7 +99,8 @@ def _reveal_batch(kernels: Kernels, a: Array, b: Array, x: Array, squares: Array
     if _bytes(a) != 4 or shared > kernels.shared_limit:
         return False  # Squares of numbers in double precision may be beyond its range.
     blocks = min(count, BLOCKS)
-    kernels.launch("reveal_batch", blocks, threads, shared, (a, b, x, squares, rank, count, m, n, k, rcond, HEIGHT))
+    answers = (x, squares, rank)
+    kernels.launch("reveal_batch", blocks, threads, shared, (a, b, *answers, *answers, count, m, n, k, rcond, HEIGHT))
     return True
 
 

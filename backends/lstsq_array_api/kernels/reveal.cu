@@ -132,11 +132,15 @@ __device__ void conclude_reduced(const Reduced& reduced, Real* x, Real* squares,
 
 }  // namespace
 
-// The problems of a batch whose rank is unknown: a (count x m x n), b (count x m x k), all in rows, m >= n. Blocks take
-// them in turn; nearly always there are none.
+// The answers to all problems of a batch: what was found where the rank is known, which may be in its place already,
+// and the others from a (count x m x n), b (count x m x k), all in rows, m >= n. Blocks take them in turn; nearly
+// always there are none.
 KERNEL(256)
 reveal_batch(const Real* a,
              const Real* b,
+             const Real* x_found,
+             const Real* squares_found,
+             const int* rank_found,
              Real* x,
              Real* squares,
              int* rank,
@@ -149,16 +153,20 @@ reveal_batch(const Real* a,
   SHARED(shared);
   Reduced reduced(shared, n, k, height);
   int me = threadIdx.x, all = blockDim.x, blocks = gridDim.x;
-  int* open = reinterpret_cast<int*>(reduced.free);  // One of each thread.
+  double* open = reduced.free;  // Whether the problem is open that a thread looks at, of all threads.
   for (long long first = blockIdx.x; first < count; first += (long long)all * blocks) {
     long long mine = first + (long long)me * blocks;
-    // Each thread looks at one problem, and all solve what is open.
-    bool is_open = mine < count && rank[mine] == unknown;
-    if (maximum(is_open, reduced.free) == 0) continue;
+    bool is_open = mine < count && rank_found[mine] == unknown;
+    if (mine < count && !is_open) {
+      rank[mine] = rank_found[mine];
+      for (int e = 0; e < n * k; ++e) x[mine * n * k + e] = x_found[mine * n * k + e];
+      for (int e = 0; e < k; ++e) squares[mine * k + e] = squares_found[mine * k + e];
+    }
+    if (maximum(is_open, open) == 0) continue;
     for (int other = 0; other < all; ++other) {
       open[me] = is_open;
       __syncthreads();
-      bool solve = open[other];
+      bool solve = open[other] != 0;
       __syncthreads();
       if (!solve) continue;
       long long problem = first + (long long)other * blocks;
@@ -212,10 +220,12 @@ absorb_parts(const double* parts, const int* status, double* fewer, int count, i
   for (int e = threadIdx.x; e < size; e += blockDim.x) fewer[(long long)blockIdx.x * size + e] = reduced.rows[e];
 }
 
-// One block: the answer from what is left of a long matrix.
+// One block: the answer to a long problem, from what is left of its rows if there was no proof, else what was found.
 KERNEL(256)
 reveal_parts(const double* parts,
-             int* status,
+             const int* status,
+             const Real* x_found,
+             const Real* squares_found,
              Real* x,
              Real* squares,
              int* rank,
@@ -225,7 +235,12 @@ reveal_parts(const double* parts,
              double rcond,
              int height) {
   SHARED(shared);
-  if (*status != given_up) return;
+  if (*status != given_up) {
+    for (int e = threadIdx.x; e < n * k; e += blockDim.x) x[e] = x_found[e];
+    for (int e = threadIdx.x; e < k; e += blockDim.x) squares[e] = squares_found[e];
+    if (threadIdx.x == 0) *rank = n;
+    return;
+  }
   Reduced reduced(shared, n, k, height);
   absorb_all(reduced, parts, 0, count);
   conclude_reduced(reduced, x, squares, rank, rcond);

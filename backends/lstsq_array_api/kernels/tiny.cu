@@ -135,7 +135,7 @@ __device__ void solve_alone(const Real* a,
     for (int i = 0; i < N; ++i) x_out[i * k + column] = Real(x[i]);
   }
   *rank = all_done ? N : unknown;
-  if (!all_done) atomicAdd(failures, 1);
+  if (!all_done && failures) atomicAdd(failures, 1);
 }
 
 // Each thread solves a problem. What they read is copied to shared memory first, if it fits (`is_shared`), by threads
