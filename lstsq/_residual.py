@@ -102,6 +102,4 @@ def _require_fitting(a: tuple[Any, ...], x: tuple[Any, ...], b: tuple[Any, ...])
             f"the batch dimensions of x (shape {x}) do not broadcast against those of a {a} and b {b}; expected each "
             "pair, from the right, to be equal or to contain a 1."
         )
-    longer, shorter = (batch, of_x) if len(batch) >= len(of_x) else (of_x, batch)
-    ones = (1,) * (len(longer) - len(shorter))
-    return tuple(q if p == 1 else p for p, q in zip(longer, (*ones, *shorter)))
+    return _contract.broadcast(batch, of_x, b, x)
