@@ -509,7 +509,9 @@ class Factorization:
         # The rows times the roots of their weights, solved for in the precision that is computed in.
         plain = replace(self, weighted=None, dtype=dtype_name(self.a.dtype))
         if penalties is None:
-            mirrored = replace(plain, a=adjoint(xp, self.a), factors=_factors.adjoint_of(xp, self.factors))
+            mirrored = self._within(
+                lambda _, xp: replace(plain, a=adjoint(xp, self.a), factors=_factors.adjoint_of(xp, self.factors))
+            )
             return _weighted.solve_factored(
                 kept, b, plan, owner, lambda b: plain.solve(b, cutoff), lambda b: mirrored.solve(b, cutoff)
             )

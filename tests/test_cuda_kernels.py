@@ -48,8 +48,8 @@ extern "C" int launch(const char* name, int blocks, int threads, size_t bytes, v
 class OnCpu(_cuda.Kernels):
     """The kernels, compiled for this machine."""
 
-    #: Few, since they take turns; sixteen is the fewest that `add_pieces` can do with.
-    threads = most_threads = 16
+    #: One warp, since they take turns.
+    threads = most_threads = 32
 
     def __init__(self, folder: Path, real: str, shared_limit: int) -> None:
         (folder / "kernels.cu").write_text(_cuda.source(*_cuda.FILES), encoding="utf-8")

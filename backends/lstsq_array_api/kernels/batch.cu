@@ -1,3 +1,24 @@
+namespace {
+
+// The tile (i, j), 8 x 8, of left^T right over m rows, by a warp: left(row, column) and right(row, column) read an
+// entry, put(row, column, value) takes one.
+template <class Left, class Right, class Put>
+__device__ void multiply_rows(int m, int i, int j, Left left, Right right, Put put) {
+  int lane = threadIdx.x % 32;
+  double sums[2][2] = {};  // Of two halves of the rows, so that the one need not wait for the other.
+  for (int top = 0; top < m; top += 8)
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      int row = top + 4 * half + lane % 4;
+      double of_left = row < m ? left(row, 8 * i + lane / 4) : 0.0,
+             of_right = row < m ? right(row, 8 * j + lane / 4) : 0.0;
+      multiply(sums[half], of_left, of_right);
+    }
+  for (int e = 0; e < 2; ++e) put(8 * i + lane / 4, 8 * j + lane % 4 * 2 + e, sums[0][e] + sums[1][e]);
+}
+
+}  // namespace
+
 // Problem blockIdx.x of a batch: a (m x n), b (m x k) in rows, m >= n. Writes x (n x k), the sums of squares of the
 // residuals (k), and the rank if it is proven. If not, it is revealed with `height` rows at a time; or, where that is
 // 0, it is unknown and counted in *failures. Shared memory: see `_fused.py`.
@@ -23,35 +44,33 @@ solve_batch(const Real* a_in,
   const Real* a = a_in + problem * m * n;
   int stride = n;
   if (a_is_shared) {
-    Real* copy = reinterpret_cast<Real*>(scratch + 4 * all);
+    Real* in_rows = reinterpret_cast<Real*>(scratch + 4 * all);
     int wide = n | 1;  // An odd stride keeps the rows in different banks.
     float one_over_n = 1.0f / n;
-    for (int e = me; e < m * n; e += all) {
+    auto put = [&](int e, Real number) {
       int row = quotient(e, one_over_n);
-      copy[row * wide + e - row * n] = a[e];
-    }
-    a = copy;
+      in_rows[row * wide + e - row * n] = number;
+    };
+    copy(m * n, [&](int e) { return a[e]; }, put);
+    a = in_rows;
     stride = wide;
   }
   const Real* b = b_in + problem * m * k;
-  for (int e = me; e < m * k; e += all) r[e] = b[e];
+  copy(m * k, [&](int e) { return b[e]; }, [&](int e, Real number) { r[e] = number; });
   __syncthreads();
-  // Four entries at once, from two columns and two: the last of an odd number is its own neighbour.
-  int pairs = (n + 1) / 2;
-  for (int e = me; e < pairs * (pairs + 1) / 2; e += all) {
+  int eights = (n + 7) / 8;
+  auto of_a = [&](int row, int column) { return column < n ? double(a[row * stride + column]) : 0.0; };
+  auto of_r = [&](int row, int column) { return column < k ? r[row * k + column] : 0.0; };
+  auto put_g = [&](int i, int j, double value) {
+    if (i < n && j <= i) g[i * n + j] = g[j * n + i] = value;
+  };
+  auto put_c = [&](int i, int j, double value) {
+    if (i < n && j < k) c[i * k + j] = value;
+  };
+  for (int tile = me / 32; tile < eights * (eights + 1) / 2; tile += all / 32) {
     int i, j;
-    place(e, i, j);
-    int i_0 = 2 * i, j_0 = 2 * j, i_1 = i_0 + 1 < n ? i_0 + 1 : i_0, j_1 = j_0 + 1 < n ? j_0 + 1 : j_0;
-    double sum_00 = 0, sum_01 = 0, sum_10 = 0, sum_11 = 0;
-    for (int row = 0; row < m; ++row) {
-      const Real* of_row = a + row * stride;
-      double u_0 = of_row[i_0], u_1 = of_row[i_1], v_0 = of_row[j_0], v_1 = of_row[j_1];
-      sum_00 += u_0 * v_0, sum_01 += u_0 * v_1, sum_10 += u_1 * v_0, sum_11 += u_1 * v_1;
-    }
-    g[i_0 * n + j_0] = g[j_0 * n + i_0] = sum_00;
-    g[i_0 * n + j_1] = g[j_1 * n + i_0] = sum_01;
-    g[i_1 * n + j_0] = g[j_0 * n + i_1] = sum_10;
-    g[i_1 * n + j_1] = g[j_1 * n + i_1] = sum_11;
+    place(tile, i, j);
+    multiply_rows(m, i, j, of_a, of_a, put_g);
   }
   for (int e = me; e < n * k; e += all) x[e] = 0;
   __syncthreads();
@@ -75,12 +94,9 @@ solve_batch(const Real* a_in,
   };
   // The first step, from x = 0, is the solution by normal equations; the others refine it.
   for (int taken = 0; again; ++taken) {
-    for (int e = me; e < n * k; e += all) {
-      int j = e / k, column = e % k;
-      double dot = 0;
-      for (int row = 0; row < m; ++row) dot += double(a[row * stride + j]) * r[row * k + column];
-      c[e] = dot;
-    }
+    int across = (k + 7) / 8;
+    for (int tile = me / 32; tile < eights * across; tile += all / 32)
+      multiply_rows(m, tile / across, tile % across, of_a, of_r, put_c);
     __syncthreads();
     for (int e = me; e < n * k; e += all) {
       int j = e / k, column = e % k;

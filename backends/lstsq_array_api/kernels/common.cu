@@ -72,6 +72,22 @@ __device__ double maximum(double mine, double* scratch) {
   return numbers[0];
 }
 
+// put(e, get(e)) for e from 0 up to `count`, shared among the threads. Several are read before the first is written:
+// the compiler does not know that what is written is not what is read next, and would wait for each.
+template <class Get, class Put>
+__device__ void copy(int count, Get get, Put put) {
+  constexpr int at_once = 8;
+  int me = threadIdx.x, all = blockDim.x;
+  for (int first = me; first < count; first += at_once * all) {
+    Real numbers[at_once];
+#pragma unroll
+    for (int u = 0; u < at_once; ++u) numbers[u] = first + u * all < count ? get(first + u * all) : Real(0);
+#pragma unroll
+    for (int u = 0; u < at_once; ++u)
+      if (first + u * all < count) put(first + u * all, numbers[u]);
+  }
+}
+
 // C += A B^T for A and B (8 x 4), by the 32 threads of a warp: of A, and of B, a lane has the entry in row lane / 4 and
 // column lane % 4; of C it has two in row lane / 4, from column 2 (lane % 4) on.
 __device__ void multiply(double (&c)[2], double a, double b) {
@@ -213,6 +229,10 @@ __device__ bool orthogonalise(double* a, int m, int rows, int n, int stride, dou
   int me = threadIdx.x, all = blockDim.x, even = n + n % 2, pairs = even / 2;
   int team = all / pairs < 1 ? 1 : all / pairs;  // Threads of a pair.
   bool turned = n > 1;
+  double nothing = 0;
+  for (int j = me; j < n; j += all)
+    for (int row = 0; row < m; ++row) nothing += a[row * stride + j] * a[row * stride + j];
+  nothing = unit * unit * sum(nothing, scratch);
   for (int sweep = 0; turned && sweep < 40; ++sweep) {
     double most = 0;
     for (int round = 0; round < even - 1; ++round) {
@@ -238,9 +258,9 @@ __device__ bool orthogonalise(double* a, int m, int rows, int n, int stride, dou
           for (int other = me - part; other < me - part + team; ++other)
             ii += scratch[3 * other], jj += scratch[3 * other + 1], ij += scratch[3 * other + 2];
           // A column that depends on the others comes to nothing but rounding errors, and from sweep to sweep to those
-          // of these: where products leave the range of numbers it is zero.
+          // of these: it is zero.
           double cosine = fabs(ij) / sqrt(ii * jj);
-          if (cosine > small && ii * jj > 1e-280) {
+          if (cosine > small && ii > nothing && jj > nothing) {
             most = largest(most, cosine);
             double zeta = (jj - ii) / (2 * ij);
             double tangent = (zeta >= 0 ? 1.0 : -1.0) / (fabs(zeta) + sqrt(1 + zeta * zeta));

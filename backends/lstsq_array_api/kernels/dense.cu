@@ -48,21 +48,37 @@ struct Sums {
 };
 
 // sums += left^T right over the numbers k from `first` up to `last`. left(k, i) and right(k, j) read an entry;
-// neighbours in memory are neighbours in k where it says so, else in i or j.
+// neighbours in memory are neighbours in k where it says so, else in i or j. What is next is read while the sums are
+// formed: all of it before any of it is written, since the compiler does not know that the one is not the other.
 template <bool left_along_k, bool right_along_k, class Left, class Right>
 __device__ void multiply_tiles(Sums& sums, Left left, Right right, int first, int last, double* shared) {
+  constexpr int each = deep * edge / team;
   int me = threadIdx.x, lane = me % 32, warp = me / 32;
   double *u = shared, *v = shared + deep * pitch;
+  decltype(left(0, 0)) of_left[each];
+  decltype(right(0, 0)) of_right[each];
+  auto k_of = [&](bool along_k, int e) { return along_k ? e % deep : e / edge; };
+  auto i_of = [&](bool along_k, int e) { return along_k ? e / deep : e % edge; };
+  auto read = [&](int top) {
+#pragma unroll
+    for (int x = 0; x < each; ++x) {
+      int e = me + x * team, k = top + k_of(left_along_k, e);
+      of_left[x] = k < last ? left(k, i_of(left_along_k, e)) : 0;
+      k = top + k_of(right_along_k, e);
+      of_right[x] = k < last ? right(k, i_of(right_along_k, e)) : 0;
+    }
+  };
+  read(first);
   for (int top = first; top < last; top += deep) {
     __syncthreads();
 #pragma unroll
-    for (int e = me; e < deep * edge; e += team) {
-      int k = left_along_k ? e % deep : e / edge, i = left_along_k ? e / deep : e % edge;
-      u[k * pitch + i] = top + k < last ? double(left(top + k, i)) : 0.0;
-      k = right_along_k ? e % deep : e / edge, i = right_along_k ? e / deep : e % edge;
-      v[k * pitch + i] = top + k < last ? double(right(top + k, i)) : 0.0;
+    for (int x = 0; x < each; ++x) {
+      int e = me + x * team;
+      u[k_of(left_along_k, e) * pitch + i_of(left_along_k, e)] = of_left[x];
+      v[k_of(right_along_k, e) * pitch + i_of(right_along_k, e)] = of_right[x];
     }
     __syncthreads();
+    read(top + deep);
 #pragma unroll
     for (int k = 0; k < deep; k += 4) {
       double mine[wide], other[wide];

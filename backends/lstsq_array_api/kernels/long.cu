@@ -21,10 +21,11 @@ gram(const Real* a, const Real* b, double* work, int m, int n, int k, int rows_e
   for (long long top = first; top < last; top += height) {
     int rows = last - top < height ? int(last - top) : height;
     __syncthreads();
-    for (int e = me; e < rows * n; e += all) {
+    auto put = [&](int e, Real number) {
       int row = quotient(e, one_over_n);
-      tile[row * stride + e - row * n] = a[top * n + e];
-    }
+      tile[row * stride + e - row * n] = number;
+    };
+    copy(rows * n, [&](int e) { return a[top * n + e]; }, put);
     for (int e = me; e < rows * k; e += all) {
       int row = quotient(e, one_over_k);
       tile[row * stride + n + e - row * k] = b[top * k + e];
@@ -126,10 +127,11 @@ residual(const Real* a, const Real* b, double* memory, int m, int n, int k, int 
   for (long long top = first; top < last; top += height) {
     int rows = last - top < height ? int(last - top) : height;
     __syncthreads();
-    for (int e = me; e < rows * n; e += all) {
+    auto put = [&](int e, Real number) {
       int row = quotient(e, one_over_n);
-      tile[row * stride + e - row * n] = a[top * n + e];
-    }
+      tile[row * stride + e - row * n] = number;
+    };
+    copy(rows * n, [&](int e) { return a[top * n + e]; }, put);
     __syncthreads();
     // Each row by a team of threads, for one right-hand side after the other.
     for (int column = 0; column < k; ++column) {

@@ -8,10 +8,11 @@ singular_values_batch(const Real* a_in, Real* s_out, int m, int n) {
   int stride = n | 1;
   double *scratch = shared, *s = scratch + 3 * all, *a = s + n;
   float one_over_n = 1.0f / n;
-  for (int e = me; e < m * n; e += all) {
+  auto put = [&](int e, Real number) {
     int row = quotient(e, one_over_n);
-    a[row * stride + e - row * n] = a_in[problem * m * n + e];
-  }
+    a[row * stride + e - row * n] = number;
+  };
+  copy(m * n, [&](int e) { return a_in[problem * m * n + e]; }, put);
   __syncthreads();
   bool done = orthogonalise(a, m, m, n, stride, single ? 1e-9 : 4 * unit, scratch);
   for (int j = me; j < n; j += all) {
