@@ -55,4 +55,4 @@ def reduce(xp: Any, matrix: Matrix) -> Reduction:
     def singular_values(bounds: Bounds, good: Array) -> Array:
         return of_square(xp, a, bounds, good, matrix.single)
 
-    return Reduction(solve, facts, bounds, None, singular_values)
+    return Reduction(solve, facts, bounds, None, None, singular_values)
