@@ -71,15 +71,14 @@ class Bounds(NamedTuple):
 class Reduction(NamedTuple):
     """A batch of matrices ready to be solved with."""
 
-    #: From right-hand sides ``(B, M, K)`` to about their solutions ``(B, N, K)``.
-    correct: Callable[[Array], Array]
+    #: From right-hand sides ``(B, M, K)``, or with `of_cross` from ``Aᴴ b``, to about their solutions ``(B, N, K)``.
+    step: Callable[[Array], Array]
+    of_cross: bool
     #: Numbers ``(B, 1)``, and what they prove. They are apart so that the proof can be on the host.
     facts: Sequence[Array]
     bounds: Callable[[Any, Sequence[Array]], Bounds]
     #: By what the unknowns are multiplied before their errors are measured: ``(B, N, 1)``.
     weight: Array | None
-    #: From ``Aᴴ b`` to about the solution, of a tall matrix that is reduced to its Gram matrix.
-    of_cross: Callable[[Array], Array] | None
     #: The singular values, descending, ``(B, min(M, N))``, of the matrices that are certified.
     singular_values: Callable[[Bounds, Array], Array]
 
@@ -108,12 +107,12 @@ def joined(xp: Any, parts: Sequence[Certified]) -> Certified:
 
 
 def solve(xp: Any, a: Matrix, b: Array, rcond: float, singular_values: bool, by: str = "gram") -> Certified:
-    """Solve for ``a (B, M, N)``, ``b (B, M, K)`` in double precision, `by` the reduction "gram" or, if square, "lu".
+    """Solve for ``a (B, M, N)``, ``b (B, M, K)`` in double precision.
+
+    `by` names the reduction; see `_reduction`.
 
     If `a` is of single precision, so are the answers to be; they are still in double here.
     """
-    from lstsq_array_api import _square
-
     (m, n), single = a.shape[-2:], a.single
     # The elements that are proven, (B,), and those that are still to be refined, (B, 1, 1); None for all of them.
     proven, open_, previous = False, None, None
@@ -125,8 +124,8 @@ def solve(xp: Any, a: Matrix, b: Array, rcond: float, singular_values: bool, by:
             return Certified(x, residual**2, None, s)
         open_ = lacking.to_device(xp, ~proven, b)[:, None, None]
     else:
-        reduction = _square.reduce(xp, a) if by == "lu" else _reduce(xp, a)
-        x = reduction.correct(b)
+        reduction = _reduction(xp, a, by)
+        x = reduction.step(a.adjoint_times(b) if reduction.of_cross else b)
     size_b = [] if single else [xp.max(largest(xp, b), axis=-2)]
 
     def judge(*measured: Array) -> tuple[Any, Bounds, Sequence[Array], Array, Array]:
@@ -144,15 +143,17 @@ def solve(xp: Any, a: Matrix, b: Array, rcond: float, singular_values: bool, by:
     r = b - a.times(x)
     residual = still(_norm(xp, r), residual)
     for _ in range(STEPS):
-        step = reduction.correct(r)
+        cross = a.adjoint_times(r) if reduction.of_cross else r
+        step = reduction.step(cross)
         before = [residual] if m < n else []
         x = still(x + step, x)
         sizes = [_norm(xp, v if reduction.weight is None else v * reduction.weight) for v in (step, x)]
         if m > n and previous is None:
             # The first step is most often so short that the residual keeps its length, which is then not found again.
-            where, bounds, measured, certain, done = judge(*sizes, residual)
-            with np.errstate(all="ignore"):
-                done = done & _keeps_residual(bounds, measured, n, single)
+            # Its square is less by ‖A step‖², but for a part ρ of that, and that is stepᴴ Aᴴ r, but for a part ρ.
+            moved = xp.sum(xp.real(xp.conj(step) * cross) if is_complex(step) else step * cross, axis=-2)
+            where, bounds, measured, certain, done = judge(*sizes, residual, moved)
+            done = done & (measured[3] <= (SINGLE if single else UNIT / 2) * measured[2] ** 2)
             proven = where.all(certain & done, axis=1) | proven
             if bool(where.all(proven)):
                 break
@@ -173,6 +174,19 @@ def solve(xp: Any, a: Matrix, b: Array, rcond: float, singular_values: bool, by:
     return Certified(x, residual**2, None if bool(where.all(proven)) else proven, s)
 
 
+def _reduction(xp: Any, a: Matrix, by: str) -> Reduction:
+    """The reduction of this name: "gram"; "large" for tall matrices of many columns, "lu" for square ones.
+
+    The last two are followed by " in single" where matrices of single precision are factorised as they are.
+    """
+    from lstsq_array_api import _large, _square
+
+    if by == "gram":
+        return _reduce(xp, a)
+    in_single = by.endswith(" in single")
+    return _large.reduce(xp, a, in_single) if by.startswith("large") else _square.reduce(xp, a, in_single)
+
+
 def _at_once(xp: Any, a: Matrix, b: Array, rcond: float) -> tuple[Reduction, Array, Array, Any, Bounds, Array]:
     """The solution and the norm of the residual by the normal equations alone, for tall matrices of single precision.
 
@@ -182,7 +196,7 @@ def _at_once(xp: Any, a: Matrix, b: Array, rcond: float) -> tuple[Reduction, Arr
     """
     gram, cross, additions = a.normal_equations(b)
     reduction = _reduce(xp, a, (gram, additions))
-    x = reduction.of_cross(cross)
+    x = reduction.step(cross)
     squares_b = _norm(xp, b) ** 2
     products = 2 * cross - lacking.matmul(xp, gram, x)
     products = xp.real(xp.conj(x) * products) if is_complex(x) else x * products
@@ -193,15 +207,6 @@ def _at_once(xp: Any, a: Matrix, b: Array, rcond: float) -> tuple[Reduction, Arr
         exact = (bounds.rho <= SINGLE * (1 - bounds.rho)) & (4 * bounds.rho * squares_b <= SINGLE * at_hand)
         proven = where.all(exact & _has_full_rank(bounds, rcond), axis=1)
     return reduction, x, xp.sqrt(squares), where, bounds, proven
-
-
-def _keeps_residual(bounds: Bounds, measured: Sequence[Array], n: int, single: bool) -> Array:
-    """Whether the square of the residual, ``(B, K)``, is after a step of a tall matrix what it was, but for rounding.
-
-    It is less by ‖A step‖², and by a part ρ of that more or less, since the residual after it is nearly normal to A.
-    """
-    step, _, residual, *_ = measured
-    return math.sqrt(n) * step <= (2.0**-14 if single else 2.0**-27) * residual
 
 
 def _has_full_rank(bounds: Bounds, rcond: float) -> Array:
@@ -280,11 +285,9 @@ def _reduce(xp: Any, a: Matrix, gram_and_additions: tuple[Array, int] | None = N
         facts += [_column(xp.min, squares), _column(xp.max, squares)]
     p = p * (scale[:, :, None] * scale[:, None, :])
 
-    def correct(r: Array) -> Array:
-        return a.adjoint_times(of_cross(r)) if wide else of_cross(a.adjoint_times(r))
-
-    def of_cross(cross: Array) -> Array:
-        return lacking.matmul(xp, p, cross)
+    def step(r: Array) -> Array:
+        y = lacking.matmul(xp, p, r)
+        return a.adjoint_times(y) if wide else y
 
     def bounds(xp: Any, facts: Sequence[Array]) -> Bounds:
         defect, trace, inverse, norm, largest_p, *range_ = facts
@@ -314,7 +317,7 @@ def _reduce(xp: Any, a: Matrix, gram_and_additions: tuple[Array, int] | None = N
         norms = xp.where(on_device, 1 / scale[:, :, None], xp.ones_like(scale[:, :, None]))
         return of_square(xp, l * norms, bounds, good, False)
 
-    return Reduction(correct, facts, bounds, None if wide else 1 / scale[:, :, None], of_cross, singular_values)
+    return Reduction(step, not wide, facts, bounds, None if wide else 1 / scale[:, :, None], singular_values)
 
 
 def _rounding(size: int, additions: int) -> float:
