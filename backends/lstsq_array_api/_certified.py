@@ -71,8 +71,9 @@ class Bounds(NamedTuple):
 class Reduction(NamedTuple):
     """A batch of matrices ready to be solved with."""
 
-    #: From right-hand sides ``(B, M, K)`` to about their solutions ``(B, N, K)``.
-    correct: Callable[[Array], Array]
+    #: From right-hand sides ``(B, M, K)``, or with `of_cross` from ``Aᴴ b``, to about their solutions ``(B, N, K)``.
+    step: Callable[[Array], Array]
+    of_cross: bool
     #: Numbers ``(B, 1)``, and what they prove. They are apart so that the proof can be on the host.
     facts: Sequence[Array]
     bounds: Callable[[Any, Sequence[Array]], Bounds]
@@ -97,61 +98,133 @@ class Certified(NamedTuple):
     rank: Array | None = None
 
 
+def joined(xp: Any, parts: Sequence[Certified]) -> Certified:
+    """The answers for the parts of a batch, one after the other, as that for the batch."""
+    x, squares = (xp.concat([part[i] for part in parts]) for i in range(2))
+    known = [np.ones(part.x.shape[0], bool) if part.good is None else lacking.to_host(part.good) for part in parts]
+    good = None if all(part.good is None for part in parts) else np.concatenate(known)
+    return Certified(x, squares, good, None if parts[0].s is None else xp.concat([part.s for part in parts]))
+
+
 def solve(xp: Any, a: Matrix, b: Array, rcond: float, singular_values: bool, by: str = "gram") -> Certified:
-    """Solve for ``a (B, M, N)``, ``b (B, M, K)`` in double precision, `by` the reduction "gram" or, if square, "lu".
+    """Solve for ``a (B, M, N)``, ``b (B, M, K)`` in double precision.
+
+    `by` names the reduction; see `_reduction`.
 
     If `a` is of single precision, so are the answers to be; they are still in double here.
     """
-    from lstsq_array_api import _square
-
     (m, n), single = a.shape[-2:], a.single
-    reduction = _square.reduce(xp, a) if by == "lu" else _reduce(xp, a)
-    x = reduction.correct(b)
-    r = b - a.times(x)
+    # The elements that are proven, (B,), and those that are still to be refined, (B, 1, 1); None for all of them.
+    proven, open_, previous = False, None, None
+    residual = None
+    if by == "gram" and single and n < m and n <= LARGE:
+        reduction, x, residual, where, bounds, proven = _at_once(xp, a, b, rcond)
+        if bool(where.all(proven)):
+            s = reduction.singular_values(bounds, proven) if singular_values else None
+            return Certified(x, residual**2, None, s)
+        open_ = lacking.to_device(xp, ~proven, b)[:, None, None]
+    else:
+        reduction = _reduction(xp, a, by)
+        # What refinement starts from may be in single precision, too.
+        multiply = a.adjoint_times_in_single if by == "large in single" else a.adjoint_times
+        x = reduction.step(multiply(b) if reduction.of_cross else b)
     size_b = [] if single else [xp.max(largest(xp, b), axis=-2)]
-    open_ = previous = None
-    for _ in range(STEPS):
-        step = reduction.correct(r)
-        before = [_norm(xp, r)] if m < n else []
-        if open_ is None:
-            x = x + step
-            r = b - a.times(x)
-        else:
-            # An element that is done stays as it is, whatever its neighbours need.
-            x = xp.where(open_, x + step, x)
-            r = xp.where(open_, b - a.times(x), r)
-        if reduction.weight is not None:
-            norms = [_norm(xp, step * reduction.weight), _norm(xp, x * reduction.weight)]
-        else:
-            norms = [_norm(xp, step), _norm(xp, x)]
-        residual = _norm(xp, r)
-        where, facts, measured = _at_hand(xp, reduction.facts, [*norms, residual, *before, *size_b])
+
+    def look(*measured: Array) -> tuple[Any, Bounds, Sequence[Array], Array, Array]:
+        where, facts, measured_at_hand = _at_hand(xp, reduction.facts, [*measured, *size_b])
         with np.errstate(all="ignore"):  # What is not certified may be anything.
             bounds = reduction.bounds(where, facts)
-            certain, done = _judge(where, bounds, measured, (m, n), rcond, single)
-        step_size = measured[0]
-        more = certain & ~done
+            return where, bounds, measured_at_hand, *judge(where, bounds, measured_at_hand, (m, n), rcond, single)
+
+    def still(new: Array, old: Array) -> Array:
+        """The new numbers of what is to be refined: what is done stays as it is, whatever its neighbours need."""
+        if open_ is None:
+            return new
+        return xp.where(open_ if new.ndim == 3 else open_[:, 0, :], new, old)
+
+    r = b - a.times(x)
+    residual = still(_norm(xp, r), residual)
+    for _ in range(STEPS):
+        cross = a.adjoint_times(r) if reduction.of_cross else r
+        step = reduction.step(cross)
+        before = [residual] if m < n else []
+        x = still(x + step, x)
+        sizes = [_norm(xp, v if reduction.weight is None else v * reduction.weight) for v in (step, x)]
+        if m > n and previous is None:
+            # The first step is most often so short that the residual keeps its length, which is then not found again.
+            # Its square is less by ‖A step‖², but for a part ρ of that, and that is stepᴴ Aᴴ r, but for a part ρ.
+            moved = xp.sum(xp.real(xp.conj(step) * cross) if is_complex(step) else step * cross, axis=-2)
+            where, bounds, measured, certain, done = look(*sizes, residual, moved)
+            done = done & (measured[3] <= (SINGLE if single else UNIT / 2) * measured[2] ** 2)
+            proven = where.all(certain & done, axis=1) | proven
+            if bool(where.all(proven)):
+                break
+            open_ = lacking.to_device(xp, ~proven, b)[:, None, None]
+        r = still(b - a.times(x), r)
+        residual = still(_norm(xp, r), residual)
+        where, bounds, measured, certain, done = look(*sizes, residual, *before)
+        proven = where.all(certain & done, axis=1) | proven
+        more, step_size = certain & ~done, measured[0]
         if previous is not None:
             more = more & (step_size <= previous / 2)
-        good = where.all(certain & done, axis=1)
-        more = where.any(more, axis=1) & ~good
+        more = where.any(more, axis=1) & ~proven
         if not bool(where.any(more)):
             break
         previous = step_size
         open_ = lacking.to_device(xp, more, b)[:, None, None]
-    s = reduction.singular_values(bounds, good) if singular_values else None
-    return Certified(x, residual**2, None if bool(where.all(good)) else good, s)
+    s = reduction.singular_values(bounds, proven) if singular_values else None
+    return Certified(x, residual**2, None if bool(where.all(proven)) else proven, s)
 
 
-def _judge(
+def _reduction(xp: Any, a: Matrix, by: str) -> Reduction:
+    """The reduction of this name: "gram"; "large" for tall matrices of many columns, "lu" for square ones.
+
+    The last two are followed by " in single" where matrices of single precision are factorised as they are.
+    """
+    from lstsq_array_api import _large, _square
+
+    if by == "gram":
+        return _reduce(xp, a)
+    in_single = by.endswith(" in single")
+    return _large.reduce(xp, a, in_single) if by.startswith("large") else _square.reduce(xp, a, in_single)
+
+
+def _at_once(xp: Any, a: Matrix, b: Array, rcond: float) -> tuple[Reduction, Array, Array, Any, Bounds, Array]:
+    """The solution and the norm of the residual by the normal equations alone, for tall matrices of single precision.
+
+    Last come the functions of `_at_hand`, the bounds and which matrices ``(B,)`` are solved by that. So x errs by at
+    most ρ / (1 − ρ) times its size and that of the residual. The square of the residual is
+    ‖b‖² − 2 Re xᴴ Aᴴ b + xᴴ G x, which what rounding does to the three of them changes by less than 4 ρ ‖b‖².
+    """
+    gram, cross, additions = a.normal_equations(b)
+    reduction = _reduce(xp, a, (gram, additions))
+    x = reduction.step(cross)
+    squares_b = _norm(xp, b) ** 2
+    products = 2 * cross - lacking.matmul(xp, gram, x)
+    products = xp.real(xp.conj(x) * products) if is_complex(x) else x * products
+    squares = squares_b - xp.sum(products, axis=-2)
+    where, facts, (squares_b, at_hand) = _at_hand(xp, reduction.facts, [squares_b, squares])
+    with np.errstate(all="ignore"):
+        bounds = reduction.bounds(where, facts)
+        exact = (bounds.rho <= SINGLE * (1 - bounds.rho)) & (4 * bounds.rho * squares_b <= SINGLE * at_hand)
+        proven = where.all(exact & has_full_rank(bounds, rcond), axis=1)
+    return reduction, x, xp.sqrt(squares), where, bounds, proven
+
+
+def has_full_rank(bounds: Bounds, rcond: float) -> Array:
+    """Which matrices, ``(B, 1)``, have a proven contraction and all singular values above the cutoff."""
+    # Twice, for the rounding errors of the bounds themselves.
+    return (bounds.rho < CONTRACTION) & (2 * rcond * bounds.norm * bounds.inverse < 1)
+
+
+def judge(
     xp: Any, bounds: Bounds, measured: Sequence[Array], shape: tuple[int, int], rcond: float, single: bool
 ) -> tuple[Array, Array]:
     """Which matrices are certified, ``(B, 1)``, and which of the right-hand sides are solved then, ``(B, K)``."""
     (m, n), rho = shape, bounds.rho
     # How much longer than an error of the unknowns the residual may be that it makes.
     reach = math.sqrt(n) if bounds.scaled else bounds.norm
-    # Twice, for the rounding errors of the bounds themselves.
-    certain = (rho < CONTRACTION) & (2 * rcond * bounds.norm * bounds.inverse < 1)
+    certain = has_full_rank(bounds, rcond)
     if not single:
         certain = certain & (bounds.shortest >= 2.0**-200) & (bounds.longest <= 2.0**200)
         size_b = measured[-1]
@@ -160,7 +233,9 @@ def _judge(
     enough = SINGLE if single else UNIT * (1 + bounds.condition / (8 * math.sqrt(min(m, n))))
     if m >= n:
         left = rho * step
-        done = left <= enough * (1 - rho) * (size + residual if m > n else size)
+        done = left <= enough * (1 - rho) * (
+            size + (residual if bounds.scaled else residual / bounds.norm) if m > n else size
+        )
         if not single:
             # And the residual is right: what the error adds to it is nothing beside it or beside its own rounding
             # errors, or it is no more than these.
@@ -215,10 +290,9 @@ def _reduce(xp: Any, a: Matrix, gram_and_additions: tuple[Array, int] | None = N
         facts += [_column(xp.min, squares), _column(xp.max, squares)]
     p = p * (scale[:, :, None] * scale[:, None, :])
 
-    def correct(r: Array) -> Array:
-        if wide:
-            return a.adjoint_times(lacking.matmul(xp, p, r))
-        return lacking.matmul(xp, p, a.adjoint_times(r))
+    def step(r: Array) -> Array:
+        y = lacking.matmul(xp, p, r)
+        return a.adjoint_times(y) if wide else y
 
     def bounds(xp: Any, facts: Sequence[Array]) -> Bounds:
         defect, trace, inverse, norm, largest_p, *range_ = facts
@@ -248,7 +322,7 @@ def _reduce(xp: Any, a: Matrix, gram_and_additions: tuple[Array, int] | None = N
         norms = xp.where(on_device, 1 / scale[:, :, None], xp.ones_like(scale[:, :, None]))
         return of_square(xp, l * norms, bounds, good, False)
 
-    return Reduction(correct, facts, bounds, None if wide else 1 / scale[:, :, None], singular_values)
+    return Reduction(step, not wide, facts, bounds, None if wide else 1 / scale[:, :, None], singular_values)
 
 
 def _rounding(size: int, additions: int) -> float:

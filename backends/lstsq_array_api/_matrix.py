@@ -6,10 +6,10 @@ in double precision it would be read from memory several times, at twice the len
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from lstsq._arithmetic import adjoint
+from lstsq._arithmetic import adjoint, device
 from lstsq._backend import Array
 from lstsq_array_api import _lacking as lacking
 
@@ -17,21 +17,28 @@ from lstsq_array_api import _lacking as lacking
 ROWS = 1024
 #: Numbers that are converted at once: measured on two cores with 0.5 and 1 MB of cache each.
 NUMBERS = 1 << 17
+#: Columns of a block of a Gram matrix at least.
+BLOCK = 64
 
 
 class Matrix:
     """Matrices ``a (B, M, N)`` of any precision, whose products are computed in the precision `working`."""
 
-    def __init__(self, xp: Any, a: Array, working: Any) -> None:
+    def __init__(self, xp: Any, a: Array, working: Any, convert: Callable[[Array], Array] | None = None) -> None:
         self.shape = tuple(a.shape)
         self.single = working != a.dtype
-        self._xp, self._working = xp, working
+        self._xp, self.working = xp, working
         self.is_wide = a.shape[-2] < a.shape[-1]
         tall = adjoint(xp, a) if self.is_wide else a
         length, n = tall.shape[-2:]
-        self._rows = max(2 * n, NUMBERS // max(n, 1))
+        self._rows = max(64, NUMBERS // n)
         self._in_pieces = self.single and a.shape[0] == 1 and length >= 4 * self._rows and lacking.is_on_cpu(a)
-        self._tall = tall if self._in_pieces or not self.single else xp.astype(tall, working)
+        self._convert = convert or lacking.converter(xp, working)
+        self._given, self._converted = tall, None
+
+    def given(self) -> Array:
+        """The matrices in the precision that they have."""
+        return adjoint(self._xp, self._given) if self.is_wide else self._given
 
     def whole(self) -> Array:
         """The matrices in the working precision."""
@@ -40,7 +47,13 @@ class Matrix:
 
     def tall(self) -> Array:
         """The matrices, or their adjoints where these are taller, in the working precision."""
-        return self._xp.astype(self._tall, self._working) if self._in_pieces else self._tall
+        if not self.single:
+            return self._given
+        if self._in_pieces:
+            return self._xp.astype(self._given, self.working)
+        if self._converted is None:
+            self._converted = self._convert(self._given)
+        return self._converted
 
     def times(self, x: Array) -> Array:
         """``a @ x``."""
@@ -50,34 +63,96 @@ class Matrix:
         """``aᴴ @ r``."""
         return self._along_rows(r) if self.is_wide else self._over_rows(r)
 
+    def adjoint_times_in_single(self, r: Array) -> Array:
+        """``aᴴ @ r`` of tall matrices of single precision, with its rounding errors."""
+        product = lacking.matmul(self._xp, adjoint(self._xp, self._given), self._xp.astype(r, self._given.dtype))
+        return self._xp.astype(product, self.working)
+
     def gram(self) -> tuple[Array, int]:
         """``aᴴ a``, or ``a aᴴ`` of a wide one, and how many additions are behind an entry, one after the other."""
         if not self._in_pieces:
-            return gram_of(self._xp, self._tall)
+            return gram_of(self._xp, self.tall())
         total, count = 0.0, 0
-        for piece in self._pieces():
+        rows = self._rows_of_sum()
+        for piece in self._pieces(rows):
             total, count = total + self._xp.matmul(adjoint(self._xp, piece), piece), count + 1
-        return total, self._rows + count
+        return total, rows + count
 
-    def _pieces(self) -> Iterator[Array]:
-        length = self._tall.shape[-2]
-        for start in range(0, length, self._rows):
-            yield self._xp.astype(self._tall[:, start : min(start + self._rows, length), :], self._working)
+    def lower_gram(self, in_single: bool) -> Array:
+        """``aᴴ a`` of tall matrices, its blocks on and below the diagonal, and zeros; or that in single precision."""
+        xp, n = self._xp, self.shape[-1]
+        width = max(BLOCK, -(-n // 4))
+        if in_single:
+            pieces: Iterable[Array] = [self._given]
+        else:
+            pieces = self._pieces(self._rows_of_sum()) if self._in_pieces else [self.tall()]
+        sums: list[Any] = [0.0] * len(range(0, n, width))
+        for piece in pieces:
+            for i in range(len(sums)):
+                end = min((i + 1) * width, n)
+                block = xp.matmul(adjoint(xp, piece[:, :, i * width : end]), piece[:, :, :end])
+                sums[i] = sums[i] + block
+        rows = []
+        for block in sums:
+            above = xp.zeros(
+                (block.shape[0], block.shape[1], n - block.shape[2]), dtype=block.dtype, device=device(block)
+            )
+            rows.append(xp.concat([block, above], axis=2))
+        return xp.concat(rows, axis=1)
+
+    def norm(self) -> Array:
+        """The Frobenius norms ``(B, 1)``."""
+        xp = self._xp
+        if not self._in_pieces:
+            return xp.linalg.vector_norm(self.tall(), axis=(-2, -1))[:, None]
+        parts = [xp.linalg.vector_norm(piece, axis=(-2, -1))[:, None] for piece in self._pieces(self._rows)]
+        return xp.linalg.vector_norm(xp.concat(parts, axis=1), axis=1, keepdims=True)
+
+    def normal_equations(self, b: Array) -> tuple[Array, Array, int]:
+        """Of tall matrices ``aᴴ a`` and ``aᴴ b``, in one pass, and how many additions are behind an entry."""
+        if not self._in_pieces:
+            gram, additions = self.gram()
+            return gram, self.adjoint_times(b), max(additions, self.shape[-2])
+        gram = cross = 0.0
+        start, rows = 0, self._rows_of_sum()
+        for piece in self._pieces(rows):
+            end = start + piece.shape[-2]
+            adjoint_piece = adjoint(self._xp, piece)
+            gram = gram + self._xp.matmul(adjoint_piece, piece)
+            cross = cross + lacking.matmul(self._xp, adjoint_piece, b[:, start:end, :])
+            start = end
+        return gram, cross, rows + self.shape[-2] // rows + 1
+
+    def _rows_of_sum(self) -> int:
+        # To add up two Gram matrices is then little work beside the product.
+        rows: int = max(self._rows, self._given.shape[-1])
+        return rows
+
+    def _rows_for(self, right: Array) -> int:
+        # A product with many right-hand sides wants more rows at once to be quick.
+        rows: int = max(self._rows, 5 * right.shape[-1])
+        return rows
+
+    def _pieces(self, rows: int) -> Iterator[Array]:
+        length = self._given.shape[-2]
+        for start in range(0, length, rows):
+            yield self._convert(self._given[:, start : min(start + rows, length), :])
 
     def _along_rows(self, x: Array) -> Array:
         """The taller one times `x`."""
         if not self._in_pieces:
-            return lacking.matmul(self._xp, self._tall, x)
-        return self._xp.concat([self._xp.matmul(piece, x) for piece in self._pieces()], axis=1)
+            return lacking.matmul(self._xp, self.tall(), x)
+        pieces = self._pieces(self._rows_for(x))
+        return self._xp.concat([lacking.matmul(self._xp, piece, x) for piece in pieces], axis=1)
 
     def _over_rows(self, r: Array) -> Array:
         """The adjoint of the taller one times `r`."""
         if not self._in_pieces:
-            return lacking.matmul(self._xp, adjoint(self._xp, self._tall), r)
+            return lacking.matmul(self._xp, adjoint(self._xp, self.tall()), r)
         total, start = 0.0, 0
-        for piece in self._pieces():
+        for piece in self._pieces(self._rows_for(r)):
             end = start + piece.shape[-2]
-            total, start = total + self._xp.matmul(adjoint(self._xp, piece), r[:, start:end, :]), end
+            total, start = total + lacking.matmul(self._xp, adjoint(self._xp, piece), r[:, start:end, :]), end
         return total
 
 

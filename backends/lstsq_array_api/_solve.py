@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
+import array_api_compat
 import numpy as np
 
 from lstsq._arithmetic import device, is_complex, nan, working_dtype
@@ -12,6 +14,10 @@ from lstsq_array_api import _certified, _fused, _svd
 from lstsq_array_api import _lacking as lacking
 from lstsq_array_api._cuda import kernels_for
 from lstsq_array_api._matrix import Matrix
+
+#: Numbers of a batch that are solved at once on a processor, so that they stay in its cache from step to step. Memory
+#: that is taken anew for larger arrays costs more than all the arithmetic (measured: torch, two cores, 1 MB each).
+CACHED = 1 << 18
 
 
 def solve(xp: Any, a: Array, b: Array, rcond: float, driver: str, singular_values: bool = True) -> Solution:
@@ -39,8 +45,8 @@ def solve_certified(xp: Any, a: Array, b: Array, rcond: float, driver: str, sing
     batch, (m, n), k = a.shape[:-2], a.shape[-2:], b.shape[-1]
     request = _Request(xp, rcond, driver, singular_values)
     if len(batch) == 1:
-        return _solve(a, b, request, _reductions(a))
-    flat = _solve(xp.reshape(a, (-1, m, n)), xp.reshape(b, (-1, m, k)), request, _reductions(a))
+        return _solve(a, b, request, _reductions(a, request))
+    flat = _solve(xp.reshape(a, (-1, m, n)), xp.reshape(b, (-1, m, k)), request, _reductions(a, request))
     return Solution(*(None if part is None else xp.reshape(part, (*batch, *part.shape[1:])) for part in flat))
 
 
@@ -61,13 +67,20 @@ class _Request(NamedTuple):
     singular_values: bool
 
 
-def _reductions(a: Array) -> tuple[str, ...]:
+def _reductions(a: Array, request: _Request) -> tuple[str, ...]:
     """The reductions to try, one after the other, for the certified way."""
-    m, n = a.shape[-2:]
-    if not m == n > _certified.SMALL_SQUARE:
-        return ("gram",)
-    # On a GPU products are so much faster than a factorisation with pivots that the Gram matrix is worth trying.
-    return ("lu",) if lacking.is_on_cpu(a) else ("gram", "lu")
+    (m, n), single = a.shape[-2:], working_dtype(request.xp, a) != a.dtype
+    on_cpu = lacking.is_on_cpu(a)
+    if m == n > _certified.SMALL_SQUARE:
+        # On a GPU products are so much faster than a factorisation with pivots that the Gram matrix is worth trying.
+        return (("lu in single",) if single else ()) + ("lu",) if on_cpu else ("gram", "lu")
+    if m > n > _certified.LARGE and on_cpu and not request.singular_values:
+        return (("large in single",) if single else ()) + ("large",)
+    if on_cpu and not request.singular_values and array_api_compat.is_torch_array(a):
+        from lstsq_array_api import _batches
+
+        return (("batch",) if _batches.takes(a) else ()) + ("gram",)
+    return ("gram",)
 
 
 def _solve(a: Array, b: Array, request: _Request, reductions: tuple[str, ...]) -> Solution:
@@ -108,9 +121,19 @@ def _certify(a: Array, b: Array, request: _Request, reduction: str) -> _certifie
         found = _fused.solve(xp, kernels, a_there, b_there, rcond, singular_values, reveal=driver == "auto")
         if found is not None:
             return found
-    working = working_dtype(xp, a)
-    b = xp.astype(b, working, copy=False)
-    return _certified.solve(xp, Matrix(xp, a, working), b, rcond, singular_values, reduction)
+    if reduction == "batch":
+        from lstsq_array_api import _batches
+
+        return _batches.solve(a, b, rcond)
+    working, count = working_dtype(xp, a), a.shape[0]
+    at_once = count if not lacking.is_on_cpu(a) else max(1, CACHED // math.prod(a.shape[1:]))
+    parts, convert = [], lacking.converter(xp, working)
+    for start in range(0, count, at_once):
+        part = slice(start, min(start + at_once, count))
+        matrix = Matrix(xp, a[part, :, :], working, convert)
+        right = lacking.by_columns(xp.astype(b[part, :, :], working, copy=False))
+        parts.append(_certified.solve(xp, matrix, right, rcond, singular_values, reduction))
+    return parts[0] if len(parts) == 1 else _certified.joined(xp, parts)
 
 
 def _solve_uncertified(a: Array, b: Array, request: _Request, reductions: tuple[str, ...]) -> Solution:
@@ -122,7 +145,7 @@ def _solve_uncertified(a: Array, b: Array, request: _Request, reductions: tuple[
     if not bool(xp.all(finite)):
         # Without the right-hand sides that are not finite there may be a certificate.
         b = xp.where(finite[:, None, :], b, xp.zeros_like(b))
-        x, squares, rank, s = _solve(a, b, request, _reductions(a))
+        x, squares, rank, s = _solve(a, b, request, _reductions(a, request))
         x, squares = (
             xp.where(lost, nan(xp, part), part) for lost, part in ((~finite[:, None, :], x), (~finite, squares))
         )
