@@ -28,11 +28,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lstsq._arithmetic import adjoint, is_complex, largest
+from lstsq._arithmetic import adjoint, is_complex
 from lstsq._backend import Array
 from lstsq_array_api import _lacking as lacking
 from lstsq_array_api._matrix import Matrix, gram_of
@@ -49,16 +50,20 @@ SMALL_SQUARE = 64
 LARGE = 128
 #: A decision about more numbers than this is taken on the device, about fewer on the host, which is sooner done.
 ON_HOST = 100_000
+#: About more numbers than this it is first taken for all matrices at once, from the extremes of the numbers.
+FEW = 2_000
 
 
 class Bounds(NamedTuple):
-    """What is proven of each matrix, ``(B, 1)``."""
+    """What is proven of each matrix, ``(1, B)``, or of every one of them, one number each."""
 
     #: What one correction leaves of the error, as a factor.
     rho: Array
     #: At least ‖A‖ and ‖A⁺‖.
     norm: Array
     inverse: Array
+    #: The smallest of the bounds of ‖A‖: whatever may be large where A is large is measured by it.
+    least_norm: Array
     #: At most the condition number of A, its columns divided by their norms.
     condition: Array
     #: The smallest and the largest norm of a column (a row, of a wide matrix).
@@ -71,13 +76,14 @@ class Bounds(NamedTuple):
 class Reduction(NamedTuple):
     """A batch of matrices ready to be solved with."""
 
-    #: From right-hand sides ``(B, M, K)`` to about their solutions ``(B, N, K)``.
+    #: From right-hand sides ``(B, M, K)`` to about their solutions ``(B, N, K)``, in units where errors are measured.
     correct: Callable[[Array], Array]
-    #: Numbers ``(B, 1)``, and what they prove. They are apart so that the proof can be on the host.
+    #: Numbers ``(B, ...)``, and what they prove if each, its matrices last, is between two bounds. They are apart so
+    #: that the proof can be on the host, and be one proof for all matrices.
     facts: Sequence[Array]
-    bounds: Callable[[Any, Sequence[Array]], Bounds]
-    #: By what the unknowns are multiplied before their errors are measured: ``(B, N, 1)``.
-    weight: Array | None
+    bounds: Callable[[Any, Sequence[Array], Sequence[Array]], Bounds]
+    #: By what the solutions are multiplied to be in the units of the caller: ``(B, N, 1)``.
+    scale: Array | None
     #: The singular values, descending, ``(B, min(M, N))``, of the matrices that are certified.
     singular_values: Callable[[Bounds, Array], Array]
 
@@ -106,57 +112,76 @@ def solve(xp: Any, a: Matrix, b: Array, rcond: float, singular_values: bool, by:
 
     (m, n), single = a.shape[-2:], a.single
     reduction = _square.reduce(xp, a) if by == "lu" else _reduce(xp, a)
-    x = reduction.correct(b)
+    size_b = [] if single else [xp.linalg.vector_norm(b, axis=-2, ord=math.inf)]
+
+    def judge(where: Any, low: Sequence[Array], high: Sequence[Array]) -> Judgement:
+        facts = len(reduction.facts)
+        with np.errstate(all="ignore"):  # What is not certified may be anything.
+            bounds = reduction.bounds(where, low[:facts], high[:facts])
+            return _judge(bounds, low[facts:], high[facts:], (m, n), rcond, single)
+
+    def unscaled(unknowns: Array) -> Array:
+        return unknowns if reduction.scale is None else unknowns * reduction.scale
+
+    def taken(new: Array, old: Array) -> Array:
+        # An element that is done stays as it is, whatever its neighbours need.
+        return new if open_ is None else xp.where(open_, new, old)
+
+    open_ = previous = good = None
+    scaled = reduction.correct(b)
+    x = unscaled(scaled)
     r = b - a.times(x)
-    size_b = [] if single else [xp.max(largest(xp, b), axis=-2)]
-    open_ = previous = None
     for _ in range(STEPS):
         step = reduction.correct(r)
         before = [_norm(xp, r)] if m < n else []
-        if open_ is None:
-            x = x + step
-            r = b - a.times(x)
-        else:
-            # An element that is done stays as it is, whatever its neighbours need.
-            x = xp.where(open_, x + step, x)
-            r = xp.where(open_, b - a.times(x), r)
-        if reduction.weight is not None:
-            norms = [_norm(xp, step * reduction.weight), _norm(xp, x * reduction.weight)]
-        else:
-            norms = [_norm(xp, step), _norm(xp, x)]
+        x = taken(x + unscaled(step), x)
+        r = taken(b - a.times(x), r)
+        scaled = x if reduction.scale is None else taken(scaled + step, scaled)
         residual = _norm(xp, r)
-        where, facts, measured = _at_hand(xp, reduction.facts, [*norms, residual, *before, *size_b])
-        with np.errstate(all="ignore"):  # What is not certified may be anything.
-            bounds = reduction.bounds(where, facts)
-            certain, done = _judge(where, bounds, measured, (m, n), rcond, single)
-        step_size = measured[0]
+        measured = [_norm(xp, step), _norm(xp, scaled), residual, *before, *size_b]
+        where, (bounds, certain, done, step_size) = _decide(xp, [*reduction.facts, *measured], judge)
+        if where is None:
+            good = None
+            break
         more = certain & ~done
         if previous is not None:
             more = more & (step_size <= previous / 2)
-        good = where.all(certain & done, axis=1)
-        more = where.any(more, axis=1) & ~good
+        good = where.all(certain & done, axis=0)
+        more = where.any(more, axis=0) & ~good
         if not bool(where.any(more)):
             break
         previous = step_size
         open_ = lacking.to_device(xp, more, b)[:, None, None]
-    s = reduction.singular_values(bounds, good) if singular_values else None
-    return Certified(x, residual**2, None if bool(where.all(good)) else good, s)
+    s = None
+    if singular_values:
+        s = reduction.singular_values(bounds, np.ones(b.shape[0], bool) if good is None else good)
+    return Certified(x, residual**2, good, s)
+
+
+class Judgement(NamedTuple):
+    """What is decided of each matrix, its axis the last, or of every one of them: then there is no such axis."""
+
+    bounds: Bounds
+    #: Which matrices are certified, ``(1, B)``, and which of the right-hand sides are solved then, ``(K, B)``.
+    certain: Array
+    done: Array
+    #: The sizes of the last step, ``(K, B)``.
+    step: Array
 
 
 def _judge(
-    xp: Any, bounds: Bounds, measured: Sequence[Array], shape: tuple[int, int], rcond: float, single: bool
-) -> tuple[Array, Array]:
-    """Which matrices are certified, ``(B, 1)``, and which of the right-hand sides are solved then, ``(B, K)``."""
+    bounds: Bounds, low: Sequence[Array], high: Sequence[Array], shape: tuple[int, int], rcond: float, single: bool
+) -> Judgement:
+    """Decide by what was measured, which is between `low` and `high`."""
     (m, n), rho = shape, bounds.rho
     # How much longer than an error of the unknowns the residual may be that it makes.
-    reach = math.sqrt(n) if bounds.scaled else bounds.norm
+    reach, least_reach = [math.sqrt(n)] * 2 if bounds.scaled else (bounds.norm, bounds.least_norm)
     # Twice, for the rounding errors of the bounds themselves.
     certain = (rho < CONTRACTION) & (2 * rcond * bounds.norm * bounds.inverse < 1)
     if not single:
         certain = certain & (bounds.shortest >= 2.0**-200) & (bounds.longest <= 2.0**200)
-        size_b = measured[-1]
-        certain = certain & ((size_b == 0) | ((size_b >= 2.0**-150) & (size_b <= 2.0**150)))
-    step, size, residual = measured[:3]
+        certain = certain & ((high[-1] == 0) | ((low[-1] >= 2.0**-150) & (high[-1] <= 2.0**150)))
+    step, size, residual = high[0], low[1], low[2]
     enough = SINGLE if single else UNIT * (1 + bounds.condition / (8 * math.sqrt(min(m, n))))
     if m >= n:
         left = rho * step
@@ -164,25 +189,26 @@ def _judge(
         if not single:
             # And the residual is right: what the error adds to it is nothing beside it or beside its own rounding
             # errors, or it is no more than these.
-            own = 8 * UNIT * reach * size
+            own = 8 * UNIT * least_reach * size
             settled = (reach * left <= 2.0**-27 * (1 - rho) * residual) | (reach * left <= (1 - rho) * own)
-            done = done & (settled | (residual <= own))
-        return certain, done
+            done = done & (settled | (high[2] <= own))
+        return Judgement(bounds, certain, done, step)
     # A wide matrix: y of x = Aᴴ y may be larger than x by the condition number, and each product loses of it.
     lost = rho + 8 * UNIT * bounds.norm * bounds.inverse
     done = lost * step <= (SINGLE if single else UNIT) * (1 - rho) * size
     if not single:
-        only_rounding = measured[3] <= 8 * UNIT * bounds.norm * size
+        only_rounding = high[3] <= 8 * UNIT * bounds.least_norm * size
         done = done | (only_rounding & (rho * step <= enough * (1 - rho) * size))
-    return certain, done
+    return Judgement(bounds, certain, done, step)
 
 
 def singular_values(xp: Any, a: Matrix, gram: Array, additions: int, good: Array) -> Array:
     """The singular values of tall matrices ``a (B, M, N)`` that are certified, with their Gram matrices."""
     reduction = _reduce(xp, a, (gram, additions))
-    where, facts, _ = _at_hand(xp, reduction.facts, [])
+    facts = xp.concat(reduction.facts, axis=1)
+    where, each = _at_hand(xp, facts, [part.shape[1] for part in reduction.facts])
     with np.errstate(all="ignore"):
-        bounds = reduction.bounds(where, facts)
+        bounds = reduction.bounds(where, each, each)
     return reduction.singular_values(bounds, good)
 
 
@@ -192,8 +218,9 @@ def _reduce(xp: Any, a: Matrix, gram_and_additions: tuple[Array, int] | None = N
     gram, additions = gram_and_additions or a.gram()
     size = min(m, n)
     squares = _diagonal(xp, gram)  # Of the norms.
-    scale = 1 / xp.sqrt(squares)
-    g = gram * (scale[:, :, None] * scale[:, None, :])
+    scale = squares**-0.5
+    down, across = scale[:, :, None], scale[:, None, :]
+    g = gram * down * across
     identity = lacking.identity(xp, g)
     triangle = lacking.cholesky(xp, g)
     t = lacking.inverse_of_triangle(xp, triangle, identity)
@@ -203,30 +230,30 @@ def _reduce(xp: Any, a: Matrix, gram_and_additions: tuple[Array, int] | None = N
     if size > LARGE and 16 * max(m, n) <= size**2:
         # Two passes over A for the probes are less work than P G, and tell what rounding has done to G, too.
         z = probes(xp, g)
-        image = scale[:, :, None] * z
+        image = down * z
         image = a.times(a.adjoint_times(image)) if wide else a.adjoint_times(a.times(image))
-        image = lacking.matmul(xp, p, scale[:, :, None] * image)
+        image = lacking.matmul(xp, p, down * image)
         defect, in_defect = xp.sqrt(bound_of_square(xp, z - image)), 0.0
     else:
         defect, in_defect = _norm_of_matrix(xp, identity - lacking.matmul(xp, p, g)), error
-    facts = [defect, *(_column(xp.sum, v) for v in (diagonal_p, diagonal_p / squares))]
-    facts += [_norm_of_matrix(xp, gram), _column(xp.max, diagonal_p)]
-    if not single:
-        facts += [_column(xp.min, squares), _column(xp.max, squares)]
-    p = p * (scale[:, :, None] * scale[:, None, :])
+    facts = [defect, _norm_of_matrix(xp, gram), diagonal_p, squares]
+    of_unknowns = p * across
+    if wide:
+        of_unknowns = of_unknowns * down
 
     def correct(r: Array) -> Array:
         if wide:
-            return a.adjoint_times(lacking.matmul(xp, p, r))
-        return lacking.matmul(xp, p, a.adjoint_times(r))
+            return a.adjoint_times(lacking.matmul(xp, of_unknowns, r))
+        return lacking.matmul(xp, of_unknowns, a.adjoint_times(r))
 
-    def bounds(xp: Any, facts: Sequence[Array]) -> Bounds:
-        defect, trace, inverse, norm, largest_p, *range_ = facts
-        rho = defect + trace * in_defect
-        shortest, longest = (xp.sqrt(v) for v in range_) if range_ else (None, None)
+    def bounds(xp: Any, low: Sequence[Array], high: Sequence[Array]) -> Bounds:
+        defect, norm, diagonal_p, squares = high
+        rho = defect + xp.sum(diagonal_p, axis=0) * in_defect
         # The square root of what is negative, where rho is beyond 1, is NaN, and so is what is made of it.
-        inverse = xp.sqrt(inverse / (1 - rho))
-        return Bounds(rho, xp.sqrt(norm), inverse, xp.sqrt(largest_p), shortest, longest, not wide)
+        inverse = xp.sqrt(xp.sum(diagonal_p / low[3], axis=0) / (1 - rho))
+        least_norm, condition = xp.sqrt(low[1]), xp.sqrt(xp.max(low[2], axis=0))
+        shortest, longest = xp.sqrt(xp.min(low[3], axis=0)), xp.sqrt(xp.max(squares, axis=0))
+        return Bounds(rho, xp.sqrt(norm), inverse, least_norm, condition, shortest, longest, not wide)
 
     def singular_values(bounds: Bounds, good: Array) -> Array:
         on_device = lacking.to_device(xp, good, gram)[:, None, None]
@@ -239,16 +266,16 @@ def _reduce(xp: Any, a: Matrix, gram_and_additions: tuple[Array, int] | None = N
         product = lacking.to_host(bounds.norm * bounds.inverse)
         exact = error * product <= SINGLE if single else product <= 8
         l = xp.where(on_device, triangle, identity)
-        if not np.all(exact | ~lacking.to_host(good)[:, None]):
+        if not np.all(exact | ~lacking.to_host(good)):
             # CholeskyQR2: the columns of A L⁻ᴴ are almost orthonormal, and a Gram matrix of these loses nothing.
-            columns = a.tall() * xp.where(on_device, scale[:, None, :], xp.zeros_like(scale[:, None, :]))
+            columns = a.tall() * xp.where(on_device, across, xp.zeros_like(across))
             again, _ = gram_of(xp, lacking.divide(xp, columns, l))
             second = lacking.cholesky(xp, xp.where(on_device, again, identity))
             l = lacking.matmul(xp, l, second)
-        norms = xp.where(on_device, 1 / scale[:, :, None], xp.ones_like(scale[:, :, None]))
+        norms = xp.where(on_device, 1 / down, xp.ones_like(down))
         return of_square(xp, l * norms, bounds, good, False)
 
-    return Reduction(correct, facts, bounds, None if wide else 1 / scale[:, :, None], singular_values)
+    return Reduction(correct, facts, bounds, None if wide else down, singular_values)
 
 
 def _rounding(size: int, additions: int) -> float:
@@ -259,25 +286,46 @@ def _rounding(size: int, additions: int) -> float:
     return 8 * math.sqrt(size) * (math.sqrt(additions) + 2 * math.sqrt(size)) * UNIT
 
 
-def _at_hand(xp: Any, facts: Sequence[Array], measured: Sequence[Array]) -> tuple[Any, list[Array], list[Array]]:
-    """The numbers that a decision is about, on the host if they are few, and the functions to decide with."""
-    together = xp.concat([*facts, *measured], axis=1)
+def _decide(
+    xp: Any, numbers: Sequence[Array], judge: Callable[[Any, Sequence[Array], Sequence[Array]], Judgement]
+) -> tuple[Any, Judgement]:
+    """Judge all matrices at once, by the extremes of their numbers ``(B, ...)``; or each, if not all are solved.
+
+    With the judgement of each come the functions to work on with, and with that of all None.
+    """
+    together, widths, where = xp.concat(numbers, axis=1), [part.shape[1] for part in numbers], xp
+    if math.prod(together.shape) <= FEW:
+        together, where = lacking.to_host(together), np
+    if together.shape[0] == 1:
+        ends = [lacking.to_host(together[0, :])] * 2
+    else:
+        ends = list(lacking.to_host(where.stack([reduce(together, axis=0) for reduce in (where.min, where.max)])))
+    # One number is no array: NumPy computes ten times as fast with it.
+    low, high = ([part if part.size > 1 else part[0] for part in _apart(end, widths)] for end in ends)
+    judgement = judge(np, low, high)
+    if np.all(judgement.certain) and np.all(judgement.done):
+        return None, judgement
+    where, each = _at_hand(xp, together, widths)
+    return where, judge(where, each, each)
+
+
+def _at_hand(xp: Any, together: Array, widths: Sequence[int]) -> tuple[Any, list[Array]]:
+    """The numbers ``(B, ...)`` that a decision is about, on the host if they are few, and functions to decide with."""
     where = xp
     if math.prod(together.shape) <= ON_HOST:
         together, where = lacking.to_host(together), np
-    of_matrix = [together[:, i : i + 1] for i in range(len(facts))]
-    k = measured[0].shape[1] if measured else 1
-    starts = range(len(facts), together.shape[1], k)
-    return where, of_matrix, [together[:, start : start + k] for start in starts]
+    return where, _apart(together.T, widths)
+
+
+def _apart(together: Array, widths: Sequence[int]) -> list[Array]:
+    """The numbers that stand one after the other."""
+    ends = list(accumulate(widths))
+    return [together[start:end, ...] for start, end in zip([0, *ends], ends)]
 
 
 def _diagonal(xp: Any, g: Array) -> Array:
     diagonal = xp.linalg.diagonal(g)
     return xp.real(diagonal) if is_complex(g) else diagonal
-
-
-def _column(reduce: Callable[..., Array], v: Array) -> Array:
-    return reduce(v, axis=1, keepdims=True)
 
 
 def _norm(xp: Any, columns: Array) -> Array:

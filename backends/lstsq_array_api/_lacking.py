@@ -32,6 +32,8 @@ def is_on_cpu(a: Array) -> bool:
 
 def to_host(array: Array) -> np.ndarray[Any, Any]:
     """The numbers of a small array as NumPy's: the caller waits for the device."""
+    if isinstance(array, np.ndarray):
+        return array
     if array_api_compat.is_torch_array(array):
         return np.asarray(array.cpu())
     if array_api_compat.is_cupy_array(array):
@@ -67,6 +69,9 @@ def matmul(xp: Any, a: Array, b: Array) -> Array:
     """``a @ b``, for ``a (B, M, N)`` and ``b (B, N, K)``."""
     if a.shape[0] == 1 and array_api_compat.is_cupy_array(a):
         return xp.matmul(a[0], b[0])[None]  # CuPy copies the adjoint of a batch, even of one matrix, and not this.
+    if array_api_compat.is_torch_array(a):
+        product: Array = a.bmm(b)  # What `matmul` ends in, after as long a time.
+        return product
     return xp.matmul(a, b)
 
 

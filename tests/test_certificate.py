@@ -1,0 +1,87 @@
+"""The decision of the certified way in the functions of the library: of all matrices at once, or of each."""
+
+from __future__ import annotations
+
+import array_api_compat.numpy as xp
+import numpy as np
+import pytest
+from numpy.random import Generator
+
+from lstsq._backend import Solution
+from lstsq_array_api import ArrayApiBackend, _certified, _square
+from lstsq_array_api._matrix import Matrix
+
+BACKEND = ArrayApiBackend()
+
+
+def near(random: Generator, size: tuple[int, ...], low: float, high: float) -> np.ndarray:
+    return 10.0 ** random.uniform(low, high, size)
+
+
+@pytest.mark.parametrize("single", [False, True], ids=["double", "single"])
+@pytest.mark.parametrize(("shape", "by"), [((7, 3), "gram"), ((3, 3), "gram"), ((3, 7), "gram"), ((3, 3), "lu")])
+def test_what_is_said_of_all_matrices_holds_for_each(shape, by, single):
+    random, answers = np.random.default_rng(5), [0, 0]
+    matrix = Matrix(xp, random.standard_normal((1, *shape)).astype("float32" if single else "float64"), xp.float64)
+    reduction = (_square.reduce if by == "lu" else _certified._reduce)(xp, matrix)
+
+    facts_only = len(reduction.facts)
+
+    def judge(low: list[np.ndarray], high: list[np.ndarray]) -> np.ndarray:
+        bounds = reduction.bounds(np, low[:facts_only], high[:facts_only])
+        _, certain, done, _ = _certified._judge(bounds, low[facts_only:], high[facts_only:], shape, rcond, single)
+        return certain & done
+
+    for _ in range(1500):
+        # Numbers with which all is proven, or nothing, or which are about as large as what they are compared with.
+        rcond, spread = near(random, (), -16, -4), random.choice([0.0, 0.3, 1.0, 2.0])
+        norm = near(random, (1,), -62, 62)
+        if by == "lu":
+            facts = [near(random, (1,), -20, -2), near(random, (1,), 0, 20), near(random, (1,), -2, 0), norm]
+        else:
+            facts = [near(random, (1,), -17, -2), norm**2 * near(random, (1,), 0, 1)]
+            facts += [near(random, (3,), 0, 4), norm**2 * near(random, (3,), 0, 0.5)]
+        with np.errstate(all="ignore"):
+            bounds = reduction.bounds(np, facts, facts)
+            unit = 2.0**-28 if single else 2.0**-53
+            step = near(random, (1,), -16, -6), near(random, (1,), -1, 3) * unit / bounds.rho
+            residual = (
+                near(random, (1,), -16, 1),
+                near(random, (1,), -1, 1) * unit * (1 if by == "gram" else bounds.norm),
+            )
+            measured = [step[random.integers(2)], near(random, (1,), -1, 1), residual[random.integers(2)]]
+            measured += [near(random, (1,), -1, 1) * unit * bounds.norm] if shape[0] < shape[1] else []
+            measured += [] if single else [near(random, (1,), -46, 46) * random.choice([0, 1, 1])]
+            each = [v[:, None] * near(random, (v.size, 4), 0, spread) for v in (*facts, *measured)]
+            together = judge([v.min(axis=1) for v in each], [v.max(axis=1) for v in each])
+            assert not np.all(together) or np.all(judge(each, each))
+        answers[bool(np.all(together))] += 1
+    assert min(answers) > 40, answers
+
+
+def solved(namespace: str, a: np.ndarray, b: np.ndarray) -> Solution:
+    arrays = (BACKEND.from_numpy(v, namespace) for v in (a, b))
+    return Solution(*(BACKEND.to_numpy(part) for part in BACKEND.solve(*arrays, 1e-12, "cholesky")))
+
+
+@pytest.mark.parametrize("namespace", ["array_api_strict", "torch"])
+@pytest.mark.parametrize("shape", [(7, 3), (3, 3), (3, 7)])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
+def test_a_batch_is_answered_as_its_halves_are(namespace, dtype, shape, monkeypatch):
+    pytest.importorskip(namespace)
+    monkeypatch.setattr(_certified, "FEW", 100)
+    random = np.random.default_rng(2)
+    a, b = random.standard_normal((40, *shape)), random.standard_normal((40, shape[0], 2))
+    if dtype.startswith("complex"):
+        a, b = a + 1j * random.standard_normal(a.shape), b - 1j * random.standard_normal(b.shape)
+    a[:20] += 4 * np.eye(*shape)  # One decision for the first half, and one for each matrix in the second.
+    a[25] = np.outer(a[25, :, 0], a[25, 0])
+    a[26:30] *= 2.0 ** np.array([-30, -20, 20, 30])[:, None, None]
+    b[31:33] = 0
+    a, b = a.astype(dtype), b.astype(dtype)
+    whole = solved(namespace, a, b)
+    assert whole.rank.tolist() == [min(shape)] * 25 + [0] + [min(shape)] * 14
+    assert np.isnan(whole.x[25]).all()
+    halves = [solved(namespace, a[half], b[half]) for half in (slice(20), slice(20, 40))]
+    for found, *expected in zip(whole, *halves):
+        np.testing.assert_allclose(found, np.concatenate(expected), rtol=1e-6 if dtype == "float32" else 1e-12)
