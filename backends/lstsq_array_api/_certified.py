@@ -130,12 +130,12 @@ def solve(xp: Any, a: Matrix, b: Array, rcond: float, singular_values: bool, by:
     open_ = previous = good = None
     scaled = reduction.correct(b)
     x = unscaled(scaled)
-    r = b - a.times(x)
+    r = a.residual(b, x)
     for _ in range(STEPS):
         step = reduction.correct(r)
         before = [_norm(xp, r)] if m < n else []
         x = taken(x + unscaled(step), x)
-        r = taken(b - a.times(x), r)
+        r = taken(a.residual(b, x), r)
         scaled = x if reduction.scale is None else taken(scaled + step, scaled)
         residual = _norm(xp, r)
         measured = [_norm(xp, step), _norm(xp, scaled), residual, *before, *size_b]
@@ -155,7 +155,7 @@ def solve(xp: Any, a: Matrix, b: Array, rcond: float, singular_values: bool, by:
     s = None
     if singular_values:
         s = reduction.singular_values(bounds, np.ones(b.shape[0], bool) if good is None else good)
-    return Certified(x, residual**2, good, s)
+    return Certified(x, residual * residual, good, s)
 
 
 class Judgement(NamedTuple):
@@ -218,7 +218,7 @@ def _reduce(xp: Any, a: Matrix, gram_and_additions: tuple[Array, int] | None = N
     gram, additions = gram_and_additions or a.gram()
     size = min(m, n)
     squares = _diagonal(xp, gram)  # Of the norms.
-    scale = squares**-0.5
+    scale = lacking.one_over_root(xp, squares)
     down, across = scale[:, :, None], scale[:, None, :]
     g = gram * down * across
     identity = lacking.identity(xp, g)
@@ -235,7 +235,7 @@ def _reduce(xp: Any, a: Matrix, gram_and_additions: tuple[Array, int] | None = N
         image = lacking.matmul(xp, p, down * image)
         defect, in_defect = xp.sqrt(bound_of_square(xp, z - image)), 0.0
     else:
-        defect, in_defect = _norm_of_matrix(xp, identity - lacking.matmul(xp, p, g)), error
+        defect, in_defect = _norm_of_matrix(xp, lacking.minus_product(xp, identity, p, g)), error
     facts = [defect, _norm_of_matrix(xp, gram), diagonal_p, squares]
     of_unknowns = p * across
     if wide:
@@ -251,9 +251,9 @@ def _reduce(xp: Any, a: Matrix, gram_and_additions: tuple[Array, int] | None = N
         rho = defect + xp.sum(diagonal_p, axis=0) * in_defect
         # The square root of what is negative, where rho is beyond 1, is NaN, and so is what is made of it.
         inverse = xp.sqrt(xp.sum(diagonal_p / low[3], axis=0) / (1 - rho))
-        least_norm, condition = xp.sqrt(low[1]), xp.sqrt(xp.max(low[2], axis=0))
+        norm, least_norm, condition = xp.sqrt(norm), xp.sqrt(low[1]), xp.sqrt(xp.max(low[2], axis=0))
         shortest, longest = xp.sqrt(xp.min(low[3], axis=0)), xp.sqrt(xp.max(squares, axis=0))
-        return Bounds(rho, xp.sqrt(norm), inverse, least_norm, condition, shortest, longest, not wide)
+        return Bounds(rho, norm, inverse, least_norm, condition, shortest, longest, not wide)
 
     def singular_values(bounds: Bounds, good: Array) -> Array:
         on_device = lacking.to_device(xp, good, gram)[:, None, None]
@@ -296,14 +296,13 @@ def _decide(
     together, widths, where = xp.concat(numbers, axis=1), [part.shape[1] for part in numbers], xp
     if math.prod(together.shape) <= FEW:
         together, where = lacking.to_host(together), np
-    if together.shape[0] == 1:
-        ends = [lacking.to_host(together[0, :])] * 2
-    else:
-        ends = list(lacking.to_host(where.stack([reduce(together, axis=0) for reduce in (where.min, where.max)])))
+    ends = [reduce(together, axis=0) for reduce in (where.min, where.max)]
+    if where is not np:
+        ends = list(lacking.to_host(xp.stack(ends)))
     # One number is no array: NumPy computes ten times as fast with it.
     low, high = ([part if part.size > 1 else part[0] for part in _apart(end, widths)] for end in ends)
     judgement = judge(np, low, high)
-    if np.all(judgement.certain) and np.all(judgement.done):
+    if np.all(judgement.certain & judgement.done):
         return None, judgement
     where, each = _at_hand(xp, together, widths)
     return where, judge(where, each, each)

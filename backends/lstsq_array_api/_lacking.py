@@ -75,6 +75,14 @@ def matmul(xp: Any, a: Array, b: Array) -> Array:
     return xp.matmul(a, b)
 
 
+def minus_product(xp: Any, c: Array, a: Array, b: Array) -> Array:
+    """``c - a @ b``, for ``a (B, M, N)``, ``b (B, N, K)``, and ``c (B, M, K)`` or what broadcasts to it."""
+    if array_api_compat.is_torch_array(a):
+        difference: Array = c.baddbmm(a, b, alpha=-1)
+        return difference
+    return c - matmul(xp, a, b)
+
+
 def adds_in_pieces(a: Array) -> bool:
     """Whether products of pieces of a long matrix are as fast as that of all of it."""
     return not array_api_compat.is_cupy_array(a)
@@ -93,6 +101,14 @@ def cholesky(xp: Any, g: Array) -> Array:
         factor: Array = torch.linalg.cholesky_ex(g).L  # Does not wait for the device, as `cholesky` does.
         return factor
     return _each_alone(xp, xp.linalg.cholesky, g)
+
+
+def one_over_root(xp: Any, v: Array) -> Array:
+    """``v ** -0.5``."""
+    if array_api_compat.is_torch_array(v):
+        root: Array = v.rsqrt()
+        return root
+    return 1 / xp.sqrt(v)
 
 
 def divide(xp: Any, a: Array, l: Array) -> Array:

@@ -50,6 +50,12 @@ class Matrix:
         """``aᴴ @ r``."""
         return self._along_rows(r) if self.is_wide else self._over_rows(r)
 
+    def residual(self, b: Array, x: Array) -> Array:
+        """``b - a @ x``."""
+        if self._in_pieces:
+            return b - self.times(x)
+        return lacking.minus_product(self._xp, b, adjoint(self._xp, self._tall) if self.is_wide else self._tall, x)
+
     def gram(self) -> tuple[Array, int]:
         """``aᴴ a``, or ``a aᴴ`` of a wide one, and how many additions are behind an entry, one after the other."""
         if not self._in_pieces:
