@@ -141,7 +141,7 @@ def check_style(session: nox.Session) -> None:
     cpp = [
         str(path) for path in sorted(Path("backends/native/src").rglob("*")) if path.suffix in (".cpp", ".h", ".hpp")
     ]
-    cuda = ["backends/lstsq_array_api/kernels.cu", "tests/cuda_on_cpu.h"]
+    cuda = [*map(str, Path("backends/lstsq_array_api/kernels").iterdir()), "tests/cuda_on_cpu.h"]
     style = ["--style=file:backends/native/.clang-format", *(["-i"] if fix else ["--dry-run", "-Werror"])]
     session.run("clang-format", *style, *cpp, *cuda)
     workflows = map(str, sorted(Path(".github/workflows").iterdir()))

@@ -20,7 +20,7 @@ struct Index {
   int x;
 };
 
-inline thread_local Index threadIdx, blockIdx, blockDim;
+inline thread_local Index threadIdx, blockIdx, blockDim, gridDim;
 inline thread_local double* shared_memory;
 inline thread_local std::barrier<>* meeting;
 
@@ -46,7 +46,7 @@ void run(void (*kernel)(Argument...),
     std::vector<std::thread> started;
     for (int thread = 0; thread < threads; ++thread)
       started.emplace_back([&, thread] {
-        threadIdx.x = thread, blockIdx.x = block, blockDim.x = threads;
+        threadIdx.x = thread, blockIdx.x = block, blockDim.x = threads, gridDim.x = blocks;
         shared_memory = memory.data(), meeting = &all;
         kernel(*static_cast<Argument*>(arguments[Place])...);
         all.arrive_and_drop();

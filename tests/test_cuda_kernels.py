@@ -26,6 +26,10 @@ NAMES = (
     "core",
     "residual",
     "refine",
+    "reveal_batch",
+    "absorb_rows",
+    "absorb_parts",
+    "reveal_parts",
 )
 MAIN = """
 #include "kernels.cu"
@@ -43,7 +47,7 @@ class OnCpu(_cuda.Kernels):
     threads = most_threads = 16
 
     def __init__(self, folder: Path, real: str, shared_limit: int) -> None:
-        (folder / "kernels.cu").write_text(_cuda.source(), encoding="utf-8")
+        (folder / "kernels.cu").write_text(_cuda.source(*_cuda.FILES), encoding="utf-8")
         cases = "\n".join(
             f'  if (name == std::string("{name}")) return run({name}, blocks, threads, bytes, arguments), 0;'
             for name in NAMES
@@ -97,7 +101,7 @@ def by_operations(a, b, rcond, singular_values=True):
 
 
 def by_kernels(kernels, a, b, rcond, singular_values=True):
-    found = _fused.solve(np, kernels, a, b, float(rcond), singular_values)
+    found = _fused.solve(np, kernels, a, b, float(rcond), singular_values, reveal=False)
     good = np.ones(len(a), bool) if found.good is None else found.good
     np.testing.assert_array_equal(found.rank, np.where(good, a.shape[-1], -1))
     return found._replace(good=good)
@@ -165,3 +169,66 @@ def test_a_long_matrix_is_solved_as_by_operations(kernels, dtype, monkeypatch, m
         assert np.linalg.norm(found.x - expected) <= 10 * kappa * np.finfo(dtype).eps * np.linalg.norm(expected)
         np.testing.assert_allclose(found.squares, np.asarray(theirs.squares), rtol=1e-6)
         np.testing.assert_allclose(found.s, np.asarray(theirs.s), rtol=0, atol=8 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize(("m", "n", "k"), [(70, 5, 2), (12, 4, 1), (6, 6, 3), (1, 1, 16), (33, 16, 1), (40, 1, 1)])
+def test_a_rank_in_doubt_is_revealed(kernels, dtype, m, n, k):
+    a, b = problem(dtype, 7, m, n, k, 10 if n > 1 else 1)
+    a[1, :, -1] = a[1, :, 0] if n > 1 else 0
+    a[2], b[5, 0, -1] = 0, np.inf
+    a[3, :, n // 2 :] *= dtype == "float32" and np.float32(1e-30)
+    a[4, -1, 0] = np.nan
+    rcond = float(16 * np.finfo(dtype).eps)
+    certified = _fused.solve(np, kernels, a, b, rcond, True, reveal=False)
+    found = _fused.solve(np, kernels, a, b, rcond, True, reveal=True)
+    if dtype == "float64":  # There is no kernel for it, and this is said.
+        np.testing.assert_array_equal(found.good, certified.good)
+        return
+    assert found.good is None
+    assert list(certified.good) == [found.rank[i] == n and i not in (4, 5) for i in range(7)]
+    for ours, before in zip(found, certified):
+        if ours is not None:
+            np.testing.assert_array_equal(ours[certified.good], before[certified.good])
+    for i in range(7):
+        if i == 4:
+            assert found.rank[i] == 0
+            assert np.all(np.isnan(found.x[i]))
+            assert np.all(np.isnan(found.squares[i]))
+            assert np.all(np.isnan(found.s[i]))
+            continue
+        right = b[i].astype(float)
+        lost = ~np.isfinite(right).all(axis=0)
+        expected, _, rank, s = np.linalg.lstsq(a[i].astype(float), np.where(lost, 0, right), rcond)
+        assert found.rank[i] == rank
+        assert np.all(np.isnan(found.x[i][:, lost]))
+        assert np.all(np.isnan(found.squares[i][lost]))
+        size = np.linalg.norm(expected, axis=0)[~lost]
+        assert np.all(np.linalg.norm((found.x[i] - expected)[:, ~lost], axis=0) <= 8 * np.finfo(dtype).eps * size)
+        squares = np.sum((np.where(lost, 0, right) - a[i].astype(float) @ expected) ** 2, axis=0)[~lost]
+        np.testing.assert_allclose(found.squares[i][~lost], squares, rtol=1e-6, atol=1e-12)
+        np.testing.assert_allclose(found.s[i], s, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("dtype", ["float32"], indirect=True)
+def test_a_long_matrix_without_a_proof_is_reduced_by_all_blocks(kernels, dtype):
+    a, b = problem(dtype, 1, 700, 6, 3, 10)
+    a, b = a[0], b[0]
+    a[:, 5] = a[:, 1] - a[:, 2]
+    (m, n), k, blocks, fewer, height = a.shape, 3, 5, 2, _fused.HEIGHT
+    size = n * (n + k) + k
+    shared = 8 * (size + height * (n + k | 1) + 2 * n * (n | 1) + n + 3 * 16)
+    parts, second = np.full((blocks, size), np.nan), np.full((fewer, size), np.nan)
+    x, squares, rank = np.empty((n, k), np.float32), np.empty(k, np.float32), np.empty(1, np.int32)
+    found = np.full((n, k), 7, np.float32), np.full(k, 8, np.float32)
+    for given_up in (False, True):
+        status = np.full(1, 2 if given_up else 1, np.int32)
+        kernels.launch("absorb_rows", blocks, 16, shared, (a, b, status, parts, m, n, k, 150, height))
+        kernels.launch("absorb_parts", fewer, 16, shared, (parts, status, second, blocks, n, k, 3, height))
+        answers = (*found, x, squares, rank)
+        kernels.launch("reveal_parts", 1, 16, shared, (second, status, *answers, fewer, n, k, 1e-5, height))
+        assert rank[0] == (5 if given_up else 6)
+        assert np.all(x == 7) != given_up
+        assert np.all(squares == 8) != given_up
+    expected = np.linalg.lstsq(a.astype(float), b.astype(float), 1e-5)[0]
+    np.testing.assert_allclose(x, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
+    np.testing.assert_allclose(squares, np.sum((b - a.astype(float) @ expected) ** 2, axis=0), rtol=1e-6)

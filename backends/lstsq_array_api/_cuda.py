@@ -60,15 +60,24 @@ def _real(a: Array) -> str:
     return {"float32": "float", "float64": "double"}[dtype_name(a.dtype)]
 
 
-def source() -> str:
-    """The text of the kernels."""
-    return files("lstsq_array_api").joinpath("kernels.cu").read_text(encoding="utf-8")
+#: The files of kernels, in the folder of that name. Each is compiled alone, which takes the compiler a second or two.
+FILES = ("batch", "tiny", "singular_values", "long", "reveal")
 
 
-def _options(name: str, real: str) -> tuple[str, ...]:
-    """How this kernel is compiled, and those that are needed with it."""
-    part = name.removeprefix("solve_tiny_") if name.startswith("solve_tiny_") else "0" if "_batch" in name else "-1"
-    return f"-DLSTSQ_REAL={real}", f"-DLSTSQ_PART={part}", "--std=c++17"
+@cache
+def source(*parts: str) -> str:
+    """The text of these files of kernels, after what they have in common."""
+    folder = files("lstsq_array_api").joinpath("kernels")
+    return "\n".join(folder.joinpath(f"{part}.cu").read_text(encoding="utf-8") for part in ("common", *parts))
+
+
+def _file_and_options(name: str, real: str) -> tuple[str, tuple[str, ...]]:
+    """The file that this kernel is in, and how it is compiled."""
+    options = (f"-DLSTSQ_REAL={real}", "--std=c++17")
+    if name.startswith("solve_tiny_"):
+        return "tiny", (f"-DLSTSQ_COLUMNS={name.removeprefix('solve_tiny_')}", *options)
+    of_others = {"solve_batch": "batch", "singular_values_batch": "singular_values", "reveal_batch": "reveal"}
+    return of_others.get(name, "long"), options
 
 
 class _CupyKernels(Kernels):
@@ -76,7 +85,7 @@ class _CupyKernels(Kernels):
         import cupy
 
         self._real = real
-        self._modules: dict[tuple[str, ...], Any] = {}
+        self._modules: dict[tuple[str, tuple[str, ...]], Any] = {}
         attributes = cupy.cuda.Device().attributes
         self.shared_limit = int(attributes["MaxSharedMemoryPerBlockOptin"])
         self._functions: dict[str, Any] = {}
@@ -89,10 +98,10 @@ class _CupyKernels(Kernels):
     def _function(self, name: str) -> Any:
         import cupy
 
-        options = _options(name, self._real)
-        if options not in self._modules:
-            self._modules[options] = cupy.RawModule(code=source(), options=options)
-        function = self._functions[name] = self._modules[options].get_function(name)
+        key = file, options = _file_and_options(name, self._real)
+        if key not in self._modules:
+            self._modules[key] = cupy.RawModule(code=source(file), options=options)
+        function = self._functions[name] = self._modules[key].get_function(name)
         function.max_dynamic_shared_size_bytes = self.shared_limit
         return function
 
@@ -112,7 +121,7 @@ class _TorchKernels(Kernels):
 
         self._torch, self._driver, self._device = torch, driver, device
         self._nvrtc, self._real = nvrtc, real
-        self._modules: dict[tuple[str, ...], Any] = {}
+        self._modules: dict[tuple[str, tuple[str, ...]], Any] = {}
         self._thread = threading.local()
         self._require_context()
         attribute = driver.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
@@ -132,20 +141,20 @@ class _TorchKernels(Kernels):
         return int(self._torch.cuda.current_stream(device).cuda_stream)
 
     def _function(self, name: str) -> Any:
-        driver, options = self._driver, _options(name, self._real)
-        if options not in self._modules:
-            binary = self._compile(options)  # To outlive the loading, which is given its address.
-            self._modules[options] = _done(driver.cuModuleLoadData(binary.ctypes.data))
-        function = _done(driver.cuModuleGetFunction(self._modules[options], name.encode()))
+        driver, key = self._driver, _file_and_options(name, self._real)
+        if key not in self._modules:
+            binary = self._compile(*key)  # To outlive the loading, which is given its address.
+            self._modules[key] = _done(driver.cuModuleLoadData(binary.ctypes.data))
+        function = _done(driver.cuModuleGetFunction(self._modules[key], name.encode()))
         attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
         _done(driver.cuFuncSetAttribute(function, attribute, self.shared_limit))
         self._functions[name] = function
         return function
 
-    def _compile(self, options: tuple[str, ...]) -> np.ndarray[Any, Any]:
+    def _compile(self, file: str, options: tuple[str, ...]) -> np.ndarray[Any, Any]:
         nvrtc = self._nvrtc
         major, minor = self._torch.cuda.get_device_capability(self._device)
-        program = _done(nvrtc.nvrtcCreateProgram(source().encode(), b"kernels.cu", 0, [], []))
+        program = _done(nvrtc.nvrtcCreateProgram(source(file).encode(), f"{file}.cu".encode(), 0, [], []))
         given = [option.encode() for option in (*options, f"--gpu-architecture=sm_{major}{minor}")]
         _done(nvrtc.nvrtcCompileProgram(program, len(given), given))
         binary = b" " * _done(nvrtc.nvrtcGetCUBINSize(program))

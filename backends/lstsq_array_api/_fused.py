@@ -1,7 +1,7 @@
 """The certified way of `_certified`, on a GPU, for matrices of few columns: a few kernels in the place of fifty.
 
 On a GPU a small operation takes the time of its launch, so that fifty take longer than the arithmetic of many
-problems. Batches of small problems are solved by one kernel, a long matrix by a few (`kernels.cu`). The operations of
+problems. Batches of small problems are solved by one kernel, a long matrix by a few (the folder `kernels`). The operations of
 `_certified` do the same where there are no kernels, and the kernels are tested against them.
 """
 
@@ -32,27 +32,32 @@ TEAM = 32
 CROWDED = 96 * 1024
 #: Threads of a block that is alone are not fewer, or the block would take too long.
 FEWEST = 64
+#: Rows that are reduced at once where the rank is in doubt: not fewer, since the kernel has another use for their place.
+HEIGHT = 32
 #: Blocks that share a long matrix, and how many rows are worth a block.
 BLOCKS = 528
 ROWS = 256
 
 
-def solve(xp: Any, kernels: Kernels, a: Array, b: Array, rcond: float, singular_values: bool) -> Certified | None:
+def solve(
+    xp: Any, kernels: Kernels, a: Array, b: Array, rcond: float, singular_values: bool, reveal: bool
+) -> Certified | None:
     """Solve for ``a (B, M, N)``, ``b (B, M, K)``, contiguous and real, in the precision that they have.
 
-    None if there are no kernels for problems of this shape.
+    With `reveal` what has no certificate is solved as well, and found to be good, where there is a kernel for it. None
+    if there are no kernels for problems of this shape.
     """
     (count, m, n), k = a.shape, b.shape[-1]
     if not (m >= n and n <= COLUMNS and k <= RIGHT_HAND_SIDES and max(count, m) < 2**31):
         return None
     rcond = float(rcond)  # And no number of NumPy's.
     if m * n <= SMALL:
-        return _solve_batch(xp, kernels, a, b, rcond, singular_values)
+        return _solve_batch(xp, kernels, a, b, rcond, singular_values, reveal)
     return _solve_long(xp, kernels, a, b, rcond, singular_values) if count == 1 else None
 
 
 def _solve_batch(
-    xp: Any, kernels: Kernels, a: Array, b: Array, rcond: float, singular_values: bool
+    xp: Any, kernels: Kernels, a: Array, b: Array, rcond: float, singular_values: bool, reveal: bool
 ) -> Certified | None:
     (count, m, n), k = a.shape, b.shape[-1]
     threads = min(kernels.threads, 64 if n <= 16 else 128 if n <= 32 else 256)
@@ -80,7 +85,23 @@ def _solve_batch(
     if singular_values:
         s = xp.empty((count, n), dtype=dtype, device=where)
         kernels.launch("singular_values_batch", count, threads, shared_by_s, (a, s, m, n))
-    return Certified(x, squares, rank >= 0 if int(failures) else None, s, rank)
+    good = rank >= 0 if int(failures) else None
+    if good is not None and reveal and _reveal_batch(kernels, a, b, x, squares, rank, rcond):
+        good = None
+    return Certified(x, squares, good, s, rank)
+
+
+def _reveal_batch(kernels: Kernels, a: Array, b: Array, x: Array, squares: Array, rank: Array, rcond: float) -> bool:
+    """Solve the problems whose rank is unknown by orthogonal transformations. False if there is no kernel for them."""
+    (count, m, n), k = a.shape, b.shape[-1]
+    threads = min(kernels.threads, 64 if n <= 16 else 128 if n <= 32 else 256)
+    shared = 8 * (n * (n + k) + k + HEIGHT * (n + k | 1) + 2 * n * (n | 1) + n + 3 * threads)
+    if _bytes(a) != 4 or shared > kernels.shared_limit:
+        return False  # Squares of numbers in double precision may be beyond its range.
+    blocks = min(count, BLOCKS)
+    answers = (x, squares, rank)
+    kernels.launch("reveal_batch", blocks, threads, shared, (a, b, *answers, *answers, count, m, n, k, rcond, HEIGHT))
+    return True
 
 
 def _solve_long(xp: Any, kernels: Kernels, a: Array, b: Array, rcond: float, singular_values: bool) -> Certified | None:

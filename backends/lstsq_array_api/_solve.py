@@ -101,10 +101,11 @@ def _solve(a: Array, b: Array, request: _Request, reductions: tuple[str, ...]) -
 
 def _certify(a: Array, b: Array, request: _Request, reduction: str) -> _certified.Certified:
     """The certified way: by kernels where there are some, else by operations."""
-    xp, rcond, _, singular_values = request
+    xp, rcond, driver, singular_values = request
     kernels = None if is_complex(a) else kernels_for(a)
     if kernels is not None:
-        found = _fused.solve(xp, kernels, lacking.contiguous(a), lacking.contiguous(b), rcond, singular_values)
+        a_there, b_there = lacking.contiguous(a), lacking.contiguous(b)
+        found = _fused.solve(xp, kernels, a_there, b_there, rcond, singular_values, reveal=driver == "auto")
         if found is not None:
             return found
     working = working_dtype(xp, a)

@@ -15,6 +15,11 @@ from lstsq_native._lapack import load_lapack
 _BUILD = "from a clone of the project, run `pip install --force-reinstall . ./backends/native`"
 
 
+#: Kilobytes that the threads of a block may share, by the architecture of the GPU. Others have 99, or more (NVIDIA,
+#: CUDA C++ Programming Guide, "Technical Specifications per Compute Capability").
+_SHARED = {"sm_75": 64, "sm_80": 163, "sm_87": 163, "sm_90": 227, "sm_100": 227, "sm_103": 227}
+
+
 @cache
 def native() -> ModuleType:
     """The extension module, with LAPACK loaded.
@@ -42,6 +47,11 @@ def native() -> ModuleType:
             + _install_mlx(f"=={core.MLX_VERSION}")
         )
     load_lapack(core)
+    if core.has_cuda():
+        from lstsq_array_api._cuda import FILES, source
+
+        architecture = mx.device_info(mx.gpu).get("architecture", "")
+        core.set_sources({name: source(name) for name in FILES}, 1024 * _SHARED.get(architecture, 99))
     return core
 
 

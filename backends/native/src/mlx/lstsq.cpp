@@ -1,9 +1,12 @@
 #include "lstsq.h"
 
+#include <optional>
 #include <sstream>
 #include <stdexcept>
 
 #include "arrays.h"
+#include "gpu/launch.h"
+#include "gpu/lstsq.h"
 #include "lapack/certified.h"
 #include "mlx/ops.h"
 #include "on_cpu.h"
@@ -11,6 +14,7 @@
 #include "shapes.h"
 #include "side_by_side.h"
 #include "singular_values.h"
+#include "tracing.h"
 
 namespace lstsq_mlx {
 
@@ -30,14 +34,29 @@ mx::Stream cpu_stream(mx::StreamOrDevice stream) {
   const mx::Stream chosen = mx::to_stream(stream);
   if (chosen.device != mx::Device::cpu) {
     throw std::invalid_argument(
-        "[lstsq] got a stream of the GPU; expected one of the CPU, where LAPACK runs. Leave it out: the arrays may "
-        "live anywhere.");
+        "[lstsq] got a stream of the GPU, and there are no kernels for this problem; expected one of the CPU, where "
+        "LAPACK runs. Leave it out: the arrays may live anywhere.");
   }
   return chosen;
 }
 
 Problem problem_of(const mx::array& a, const mx::array& b) {
   return {a.shape(-2), a.shape(-1), b.ndim() == 1 ? 1 : b.shape(-1)};
+}
+
+/// The stream of the GPU, where the problem is to be solved there and can be: the stream asked for, or the default one.
+std::optional<mx::Stream> gpu_stream(const mx::array& a, const mx::array& b, Driver driver, mx::StreamOrDevice stream) {
+  if (driver != Driver::automatic || a.dtype() == mx::float64 || !gpu::is_available()) return std::nullopt;
+  const mx::Stream chosen = mx::to_stream(stream);
+  const bool of_one_batch =
+      b.ndim() == 1 ? a.ndim() == 2
+                    : a.ndim() == b.ndim() && std::equal(a.shape().begin(), a.shape().end() - 2, b.shape().begin());
+  // A graph without shapes would keep the kernels of those that it was traced with.
+  if (chosen.device != mx::Device::gpu || !of_one_batch || in_shapeless_trace()) return std::nullopt;
+  const Int parts = a.dtype() == mx::complex64 ? 2 : 1;
+  const auto [m, n, k] = problem_of(a, b);
+  const bool can = gpu::has_kernels({static_cast<Int>(a.size()) / (m * n), parts * m, parts * n, k});
+  return can ? std::optional(chosen) : std::nullopt;
 }
 
 /// Whether the batch dimensions are pairwise equal, from the right, or one of them is 1.
@@ -106,6 +125,31 @@ std::vector<mx::array> solve_broadcast(
           with_batch_of(right, 2, solved[3], 1, s)};
 }
 
+/// Solve where a and b have one batch, on the GPU. A complex problem is solved as the real one that it is isomorphic to
+/// (gradient.cpp). The singular values are found on the CPU, if they are read.
+std::vector<mx::array> solve_on_gpu(const mx::array& a, const mx::array& b, const Cutoff& cutoff, mx::Stream s) {
+  const bool is_vector = b.ndim() == 1, is_complex = a.dtype() == mx::complex64;
+  mx::array right = is_vector ? mx::expand_dims(b, -1, s) : b, matrix = a;
+  if (is_complex) {
+    const auto re = mx::real(a, s), im = mx::imag(a, s);
+    const auto above = mx::concatenate({re, mx::negative(im, s)}, -1, s), below = mx::concatenate({im, re}, -1, s);
+    matrix = mx::concatenate({above, below}, -2, s);
+    right = mx::concatenate({mx::real(right, s), mx::imag(right, s)}, -2, s);
+  }
+  auto solved = gpu::solve(matrix, right, is_complex ? cutoff.of_real_problem() : cutoff, s);
+  if (is_complex) {
+    const auto halves = mx::split(solved[0], 2, -2, s);
+    const auto i = mx::array(mx::complex64_t{0, 1});
+    const auto re = mx::astype(halves[0], mx::complex64, s), im = mx::astype(halves[1], mx::complex64, s);
+    solved[0] = mx::add(re, mx::multiply(im, i, s), s);
+    solved[2] = mx::floor_divide(solved[2], mx::array(2), s);
+  }
+  if (is_vector) solved[0] = mx::squeeze(solved[0], -1, s);
+  const mx::Stream of_cpu = mx::default_stream(mx::Device::cpu);
+  const auto values = lstsq_node(a, b, cutoff, Driver::automatic, of_cpu);
+  return {solved[0], solved[1], solved[2], singular_values_node(a, values, Driver::automatic, of_cpu)};
+}
+
 }  // namespace
 
 std::vector<mx::array> lstsq(const mx::array& a,
@@ -117,6 +161,7 @@ std::vector<mx::array> lstsq(const mx::array& a,
   const Cutoff cutoff{rcond, growth};
   check_operands(a, b, cutoff);
   const Driver driver = driver_named(driver_name);
+  if (const auto s = gpu_stream(a, b, driver, stream)) return solve_on_gpu(a, b, cutoff, *s);
   const mx::Stream s = cpu_stream(stream);
   if (b.ndim() == 1 && a.ndim() > 2) {
     auto solved = solve_broadcast(a, mx::expand_dims(b, -1, s), cutoff, driver, s);

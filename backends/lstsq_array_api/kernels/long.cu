@@ -1,0 +1,260 @@
+// The other kernels solve for one long matrix. W = [a b] has w = n + k columns.
+
+namespace {
+
+// What the kernels leave for each other, in double precision, and where: the bounds, the status and the steps taken;
+// one over the norms of the columns; P; x; the sizes of the last step and of that before it; W^T W; and the pieces of
+// sums.
+struct Work {
+  double *bounds, *status, *taken, *d, *p, *x, *last, *before, *gram, *pieces;
+  __device__ Work(double* memory, int n, int k) {
+    bounds = memory, status = memory + 6, taken = memory + 7;
+    d = memory + 8, p = d + n, x = p + n * n, last = x + n * k, before = last + k;
+    gram = before + k, pieces = gram + (n + k) * (n + k);
+  }
+};
+
+}  // namespace
+
+// Block blockIdx.x sums W^T W over its share of the rows. A thread has four columns and four more, `across` apart so
+// that neighbours read neighbours, for every groups-th row; the pieces are [block][4 x 4][tile], tiles of the lower
+// triangle.
+KERNEL(256)
+gram(const Real* a, const Real* b, double* work, int m, int n, int k, int rows_each) {
+  SHARED(shared);
+  double* pieces = Work(work, n, k).pieces;
+  int me = threadIdx.x, all = blockDim.x, w = n + k;
+  int across = (w + 3) / 4, stride = 4 * across, tiles = across * (across + 1) / 2, groups = all / tiles;
+  constexpr int height = 32;
+  double *tile = shared, *together = shared + height * stride;
+  long long first = (long long)blockIdx.x * rows_each, last = first + rows_each < m ? first + rows_each : m;
+  int mine = me % tiles, group = me / tiles, i, j;
+  bool works = group < groups;
+  place(mine, i, j);
+  double sums[16] = {0};
+  float one_over_n = 1.0f / n, one_over_k = 1.0f / k;
+  for (int e = me; e < height * stride; e += all) tile[e] = 0;
+  for (long long top = first; top < last; top += height) {
+    int rows = last - top < height ? int(last - top) : height;
+    __syncthreads();
+    for (int e = me; e < rows * n; e += all) {
+      int row = quotient(e, one_over_n);
+      tile[row * stride + e - row * n] = a[top * n + e];
+    }
+    for (int e = me; e < rows * k; e += all) {
+      int row = quotient(e, one_over_k);
+      tile[row * stride + n + e - row * k] = b[top * k + e];
+    }
+    __syncthreads();
+    if (works)
+      for (int row = group; row < rows; row += groups) {
+        double left[4], right[4];
+        for (int u = 0; u < 4; ++u) {
+          left[u] = tile[row * stride + i + u * across];
+          right[u] = tile[row * stride + j + u * across];
+        }
+        for (int u = 0; u < 4; ++u)
+          for (int v = 0; v < 4; ++v) sums[4 * u + v] += left[u] * right[v];
+      }
+  }
+  if (works)
+    for (int u = 0; u < 16; ++u) together[(group * 16 + u) * tiles + mine] = sums[u];
+  __syncthreads();
+  for (int e = me; e < 16 * tiles; e += all) {
+    double total = 0;
+    for (int other = 0; other < groups; ++other) total += together[other * 16 * tiles + e];
+    pieces[(long long)blockIdx.x * 16 * tiles + e] = total;
+  }
+}
+
+// The sum of the pieces, as a matrix w x w. A block sums sixteen entries, with a team of threads that share the pieces
+// of each.
+KERNEL(256)
+add_pieces(double* memory, int count, int n, int k) {
+  SHARED(sums);
+  Work work(memory, n, k);
+  int w = n + k, across = (w + 3) / 4, tiles = across * (across + 1) / 2;
+  int me = threadIdx.x, team = blockDim.x / 16, part = me / 16, e = blockIdx.x * 16 + me % 16;
+  double total = 0;
+  for (int piece = part; piece < count; piece += team) total += work.pieces[(long long)piece * 16 * tiles + e];
+  sums[me] = total;
+  __syncthreads();
+  if (part > 0) return;
+  for (int other = 1; other < team; ++other) total += sums[16 * other + me];
+  int i, j, u = e / tiles / 4, v = e / tiles % 4;
+  place(e % tiles, i, j);
+  i += u * across, j += v * across;
+  if (i < w && j < w) work.gram[i * w + j] = work.gram[j * w + i] = total;
+}
+
+// One block: what is to be known of the matrix, and the first solution. The status, and then the rank, are for the
+// host.
+KERNEL(1024)
+core(double* memory, int* status, int n, int k, double additions, double rcond) {
+  SHARED(shared);
+  int me = threadIdx.x, all = blockDim.x, w = n + k;
+  Work work(memory, n, k);
+  const double* gram = work.gram;
+  double *g = shared, *l = g + n * n, *t = l + n * n, *d = t + n * n, *scratch = d + n;
+  for (int e = me; e < n * n; e += all) g[e] = gram[e / n * w + e % n];
+  __syncthreads();
+  Bounds bounds = prove(g, l, t, l, d, scratch, n, additions);
+  bool sure = certain(bounds, rcond);
+  for (int e = me; e < n * n; e += all) work.p[e] = l[e];
+  for (int i = me; i < n; i += all) work.d[i] = d[i];
+  for (int e = me; e < n * k; e += all) {
+    int j = e / k, column = e % k;
+    double dot = 0;
+    for (int i = 0; i < n; ++i) dot += l[i * n + j] * gram[i * w + n + column];
+    work.x[e] = dot;
+  }
+  for (int c = me; c < k; c += all) work.last[c] = work.before[c] = 0;
+  if (me == 0) {
+    double* to = work.bounds;
+    to[0] = bounds.rho, to[1] = bounds.norm, to[2] = bounds.inverse;
+    to[3] = bounds.condition, to[4] = bounds.shortest, to[5] = bounds.longest;
+    *work.status = status[0] = sure ? unproven : given_up;
+    status[1] = unknown;
+    *work.taken = 0;
+  }
+}
+
+// Block blockIdx.x, for its share of the rows: r = b - a x, then a^T r (n x k), the sums of squares of r (k) and the
+// largest number of b (k), in pieces[block].
+KERNEL(256)
+residual(const Real* a, const Real* b, double* memory, int m, int n, int k, int rows_each) {
+  SHARED(shared);
+  int me = threadIdx.x, all = blockDim.x;
+  Work work(memory, n, k);
+  if (*work.status != unproven) return;
+  int height = all < 64 ? all : 64;
+  int stride = n | 1, outputs = n * k, groups = all / outputs < 1 ? 1 : all / outputs;
+  double *x = shared, *r = x + n * k, *sums = r + height * k, *scratch = sums + groups * outputs;
+  double *squares = scratch + all, *most = squares + k;
+  Real* tile = reinterpret_cast<Real*>(most + k);
+  long long first = (long long)blockIdx.x * rows_each, last = first + rows_each < m ? first + rows_each : m;
+  float one_over_n = 1.0f / n;
+  for (int e = me; e < n * k; e += all) x[e] = work.x[e];
+  for (int e = me; e < groups * outputs; e += all) sums[e] = 0;
+  for (int c = me; c < 2 * k; c += all) squares[c] = 0;
+  int team = all / height, part = me % team;
+  for (long long top = first; top < last; top += height) {
+    int rows = last - top < height ? int(last - top) : height;
+    __syncthreads();
+    for (int e = me; e < rows * n; e += all) {
+      int row = quotient(e, one_over_n);
+      tile[row * stride + e - row * n] = a[top * n + e];
+    }
+    __syncthreads();
+    // Each row by a team of threads, for one right-hand side after the other.
+    for (int column = 0; column < k; ++column) {
+      int row = me / team;
+      double dot = 0;
+      if (row < rows)
+        for (int j = part; j < n; j += team) dot += double(tile[row * stride + j]) * x[j * k + column];
+      scratch[me] = dot;
+      __syncthreads();
+      if (part == 0 && row < rows) {
+        for (int other = 1; other < team; ++other) dot += scratch[me + other];
+        r[row * k + column] = double(b[(top + row) * k + column]) - dot;
+      }
+      __syncthreads();
+    }
+    for (int e = me; e < groups * outputs; e += all) {
+      int output = e % outputs, j = output / k, column = output % k;
+      double dot = 0;
+      for (int row = e / outputs; row < rows; row += groups)
+        dot += double(tile[row * stride + j]) * r[row * k + column];
+      sums[e] += dot;
+    }
+    for (int column = me; column < k; column += all) {
+      double total = 0, size = most[column];
+      for (int row = 0; row < rows; ++row) {
+        total += r[row * k + column] * r[row * k + column];
+        if (!single) size = largest(size, fabs(double(b[(top + row) * k + column])));
+      }
+      squares[column] += total;
+      most[column] = size;
+    }
+  }
+  __syncthreads();
+  double* to = work.pieces + (long long)blockIdx.x * (outputs + 2 * k);
+  for (int e = me; e < outputs; e += all) {
+    double total = 0;
+    for (int group = 0; group < groups; ++group) total += sums[group * outputs + e];
+    to[e] = total;
+  }
+  for (int c = me; c < 2 * k; c += all) to[outputs + c] = squares[c];
+}
+
+// One block, with the pieces of `residual`: if the last step proves x, x is the answer; else one more step.
+KERNEL(1024)
+refine(double* memory, Real* x_out, Real* squares_out, int* status, int count, int m_is_n, int n, int k) {
+  SHARED(shared);
+  int me = threadIdx.x, all = blockDim.x;
+  Work work(memory, n, k);
+  if (*work.status != unproven) return;
+  int entries = n * k + 2 * k, groups = all / entries < 1 ? 1 : all / entries;
+  double *sums = shared, *c = sums + groups * entries, *step = c + entries, *scratch = step + n * k;
+  for (int e = me; e < groups * entries; e += all) {
+    bool is_size = e % entries >= n * k + k;
+    double total = 0;
+    for (int piece = e / entries; piece < count; piece += groups) {
+      double value = work.pieces[(long long)piece * entries + e % entries];
+      total = is_size ? largest(total, value) : total + value;
+    }
+    sums[e] = total;
+  }
+  __syncthreads();
+  for (int e = me; e < entries; e += all) {
+    double total = 0;
+    for (int group = 0; group < groups; ++group)
+      total = e >= n * k + k ? largest(total, sums[group * entries + e]) : total + sums[group * entries + e];
+    c[e] = total;
+  }
+  __syncthreads();
+  Bounds bounds = {work.bounds[0], work.bounds[1], work.bounds[2], work.bounds[3], work.bounds[4], work.bounds[5]};
+  int taken = int(*work.taken);
+  bool done = taken > 0, stuck = taken == max_steps;
+  for (int column = 0; column < k && taken > 0; ++column) {
+    double of_x = 0;
+    for (int j = me; j < n; j += all) {
+      double z = work.x[j * k + column] / work.d[j];
+      of_x += z * z;
+    }
+    of_x = sqrt(sum(of_x, scratch));
+    double last = work.last[column], left = sqrt(c[n * k + column]), size_b = c[n * k + k + column];
+    if (!solved(bounds, last, of_x, left, size_b, m_is_n ? n : n + 1, n)) {
+      done = false;
+      if (taken > 1 && !(last <= work.before[column] / 2)) stuck = true;
+    }
+  }
+  __syncthreads();
+  if (done || stuck) {
+    for (int e = me; e < n * k; e += all) x_out[e] = Real(work.x[e]);
+    for (int column = me; column < k; column += all) squares_out[column] = Real(c[n * k + column]);
+    if (me == 0) {
+      *work.status = status[0] = done ? proven : given_up;
+      status[1] = done ? n : unknown;
+    }
+    return;
+  }
+  for (int e = me; e < n * k; e += all) {
+    int j = e / k, column = e % k;
+    double dot = 0;
+    for (int i = 0; i < n; ++i) dot += work.p[i * n + j] * c[i * k + column];
+    step[e] = dot;
+  }
+  __syncthreads();
+  for (int e = me; e < n * k; e += all) work.x[e] += step[e];
+  for (int column = 0; column < k; ++column) {
+    double of_step = 0;
+    for (int j = me; j < n; j += all) {
+      double y = step[j * k + column] / work.d[j];
+      of_step += y * y;
+    }
+    of_step = sqrt(sum(of_step, scratch));
+    if (me == 0) work.before[column] = work.last[column], work.last[column] = of_step;
+  }
+  if (me == 0) *work.taken = taken + 1;
+}

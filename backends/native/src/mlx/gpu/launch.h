@@ -1,0 +1,49 @@
+// Launches of CUDA kernels on MLX's arrays, through MLX's own way for custom kernels: it compiles them when they are
+// first needed, and has them run in the order of what they read and write.
+
+#pragma once
+
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "../arrays.h"
+#include "mlx/array.h"
+#include "mlx/utils.h"
+
+namespace lstsq_mlx::gpu {
+
+/// Whether MLX has a GPU for CUDA, and the kernels are known.
+bool is_available();
+
+/// The text of the kernels, by the name of the file, and the bytes that the threads of a block may share on this GPU.
+/// Before the first launch.
+void set_sources(std::unordered_map<std::string, std::string> sources, Int shared_limit);
+Int shared_limit();
+
+/// A kernel, and how it is called.
+struct Kernel {
+  std::string name;                  ///< No other has it.
+  std::string file;                  ///< The text that it is in.
+  std::vector<std::string> inputs;   ///< As `body` calls them.
+  std::vector<std::string> outputs;  ///< As `body` calls them.
+  std::string body;                  ///< The call. It may use size(0), size(1), ... and the number `rcond`.
+  std::string definitions = "";      ///< Lines of the preprocessor, for the text.
+};
+
+struct Grid {
+  Int blocks, threads, shared;
+};
+
+/// Start the kernel. The outputs have no memory yet, and get it. The kernel runs after all that wrote to its inputs;
+/// what it writes to an input is seen by those alone that run after it for another reason. `sizes` are at most six
+/// numbers from 0 up.
+void launch(const Kernel& kernel,
+            const Grid& grid,
+            const std::vector<mx::array>& inputs,
+            std::vector<mx::array> outputs,
+            const std::vector<Int>& sizes,
+            double rcond,
+            mx::Stream stream);
+
+}  // namespace lstsq_mlx::gpu
