@@ -62,8 +62,6 @@ class Bounds(NamedTuple):
     #: At least ‖A‖ and ‖A⁺‖.
     norm: Array
     inverse: Array
-    #: The smallest of the bounds of ‖A‖: whatever may be large where A is large is measured by it.
-    least_norm: Array
     #: At most the condition number of A, its columns divided by their norms.
     condition: Array
     #: The smallest and the largest norm of a column (a row, of a wide matrix).
@@ -71,6 +69,8 @@ class Bounds(NamedTuple):
     longest: Array
     #: Whether errors are measured in the unknowns of a matrix whose columns have norm 1.
     scaled: bool
+    #: Where this is of all matrices, the smallest bound of ‖A‖ of one: what may be as large as A allows is held to it.
+    least_norm: Array | None = None
 
 
 class Reduction(NamedTuple):
@@ -78,14 +78,18 @@ class Reduction(NamedTuple):
 
     #: From right-hand sides ``(B, M, K)`` to about their solutions ``(B, N, K)``, in units where errors are measured.
     correct: Callable[[Array], Array]
-    #: Numbers ``(B, ...)``, and what they prove if each, its matrices last, is between two bounds. They are apart so
-    #: that the proof can be on the host, and be one proof for all matrices.
+    #: Numbers ``(B, ...)``, and what they prove, their axes reversed, by the functions of a library: they are apart so
+    #: that the proof can be on the host.
     facts: Sequence[Array]
-    bounds: Callable[[Any, Sequence[Array], Sequence[Array]], Bounds]
+    bounds: Callable[..., Bounds]
     #: By what the solutions are multiplied to be in the units of the caller: ``(B, N, 1)``.
     scale: Array | None
+    #: From ``Aᴴ b`` to what `correct` makes of b, of a tall matrix that is reduced to its Gram matrix; else None.
+    of_cross: Any
     #: The singular values, descending, ``(B, min(M, N))``, of the matrices that are certified.
     singular_values: Callable[[Bounds, Array], Array]
+    #: Whether `bounds` also takes the largest of all facts, and the smallest, for what they prove of all matrices.
+    of_all: bool = False
 
 
 class Certified(NamedTuple):
@@ -103,6 +107,14 @@ class Certified(NamedTuple):
     rank: Array | None = None
 
 
+def joined(xp: Any, parts: Sequence[Certified]) -> Certified:
+    """The answers for the parts of a batch, one after the other, as that for the batch."""
+    x, squares = (xp.concat([part[i] for part in parts]) for i in range(2))
+    known = [np.ones(part.x.shape[0], bool) if part.good is None else lacking.to_host(part.good) for part in parts]
+    good = None if all(part.good is None for part in parts) else np.concatenate(known)
+    return Certified(x, squares, good, None if parts[0].s is None else xp.concat([part.s for part in parts]))
+
+
 def solve(xp: Any, a: Matrix, b: Array, rcond: float, singular_values: bool, by: str = "gram") -> Certified:
     """Solve for ``a (B, M, N)``, ``b (B, M, K)`` in double precision, `by` the reduction "gram" or, if square, "lu".
 
@@ -110,74 +122,213 @@ def solve(xp: Any, a: Matrix, b: Array, rcond: float, singular_values: bool, by:
     """
     from lstsq_array_api import _square
 
-    (m, n), single = a.shape[-2:], a.single
-    reduction = _square.reduce(xp, a) if by == "lu" else _reduce(xp, a)
-    size_b = [] if single else [xp.linalg.vector_norm(b, axis=-2, ord=math.inf)]
+    m, n = a.shape[-2:]
+    if by == "gram" and a.single and n < m and n <= LARGE:
+        reduction, scaled, x, residual, found = _at_once(xp, a, b, rcond)
+    else:
+        reduction = _square.reduce(xp, a) if by == "lu" else _reduce(xp, a)
+        scaled, residual, found = reduction.correct(b), None, None
+    if found is None or found.proven is not None:
+        known = None if found is None else (found.proven, residual)
+        x, residual, found = _refine(xp, a, b, rcond, reduction, scaled, known)
+    s = None
+    if singular_values:
+        good = np.ones(b.shape[0], bool) if found.proven is None else found.proven
+        s = reduction.singular_values(found.bounds, good)
+    return Certified(x, residual * residual, found.proven, s)
 
-    def judge(where: Any, low: Sequence[Array], high: Sequence[Array]) -> Judgement:
-        facts = len(reduction.facts)
-        with np.errstate(all="ignore"):  # What is not certified may be anything.
-            bounds = reduction.bounds(where, low[:facts], high[:facts])
-            return _judge(bounds, low[facts:], high[facts:], (m, n), rcond, single)
+
+def _at_once(xp: Any, a: Matrix, b: Array, rcond: float) -> tuple[Reduction, Array, Array, Array, Judgement]:
+    """The first solution for tall matrices of single precision, the norm of its residual, and where it is proven.
+
+    In the unknowns y of A with columns of norm 1 it errs by ρ ‖y‖ and by what rounding does to Aᴴ b and its product
+    with P. If as many additions are behind Aᴴ b as behind the Gram matrix, that is at most ρ (‖y‖ + ‖r‖). To spare a
+    pass over A, the square of the residual is on a processor ‖b‖² − 2 Re xᴴ Aᴴ b + xᴴ G x. What rounding does to these
+    three changes it by less than 4 ρ ‖b‖².
+    """
+    gram, cross, additions, behind_cross = a.normal_equations(b)
+    reduction = _reduce(xp, a, (gram, additions))
+    scaled = reduction.of_cross(cross)
+    x = scaled * reduction.scale
+    if lacking.is_on_cpu(b):
+        products = cross + lacking.minus_product(xp, cross, gram, x)
+        products = xp.real(xp.conj(x) * products) if is_complex(x) else x * products
+        size_b = _norm(xp, b)
+        squares_b = size_b * size_b
+        squares = squares_b - xp.sum(products, axis=-2)
+        residual, measured = xp.sqrt(squares), [squares, squares_b]
+    else:
+        residual = _norm(xp, a.residual(b, x))
+        measured = [residual]
+    lost = 1 + max(1.0, behind_cross / additions)
+
+    def judge(bounds: Bounds, low: Sequence[Array], high: Sequence[Array]) -> tuple[Array, Array]:
+        left = lost * bounds.rho
+        exact = (left <= SINGLE * (1 - left)) & (high[0] < math.inf)
+        if len(high) > 1:
+            exact = exact & (2 * left * high[1] <= SINGLE * low[0])
+        return _has_full_rank(bounds, rcond), exact
+
+    return reduction, scaled, x, residual, _decide(xp, reduction, measured, judge)
+
+
+def _refine(
+    xp: Any,
+    a: Matrix,
+    b: Array,
+    rcond: float,
+    reduction: Reduction,
+    scaled: Array,
+    known: tuple[Array, Array] | None,
+) -> tuple[Array, Array, Judgement]:
+    """Refine the first solutions, except those that are `known` to be proven, and the norms of their residuals too."""
+    (m, n), single = a.shape[-2:], a.single
+    size_b = [] if single else [xp.linalg.vector_norm(b, axis=-2, ord=math.inf)]
+    proven, residual = known or (None, None)
+    # What is still to be refined, (B, 1, 1); None for all.
+    open_ = None if proven is None else lacking.to_device(xp, ~proven, b)[:, None, None]
+    previous = None
+
+    def still(new: Array, old: Array) -> Array:
+        """The new numbers of what is to be refined: what is done stays as it is, whatever its neighbours need."""
+        if open_ is None:
+            return new
+        return xp.where(open_ if new.ndim == 3 else open_[:, 0, :], new, old)
 
     def unscaled(unknowns: Array) -> Array:
         return unknowns if reduction.scale is None else unknowns * reduction.scale
 
-    def taken(new: Array, old: Array) -> Array:
-        # An element that is done stays as it is, whatever its neighbours need.
-        return new if open_ is None else xp.where(open_, new, old)
+    def decide(judge: Callable[..., tuple[Array, Array]], *measured: Array) -> Judgement:
+        def of_these(*at_hand: Any) -> tuple[Array, Array]:
+            return judge(*at_hand, (m, n), rcond, single)
 
-    open_ = previous = good = None
-    scaled = reduction.correct(b)
+        return _decide(xp, reduction, [*measured, *size_b], of_these, proven)
+
     x = unscaled(scaled)
     r = a.residual(b, x)
+    residual = still(_norm(xp, r), residual)
     for _ in range(STEPS):
         step = reduction.correct(r)
-        before = [_norm(xp, r)] if m < n else []
-        x = taken(x + unscaled(step), x)
-        r = taken(a.residual(b, x), r)
-        scaled = x if reduction.scale is None else taken(scaled + step, scaled)
-        residual = _norm(xp, r)
-        measured = [_norm(xp, step), _norm(xp, scaled), residual, *before, *size_b]
-        where, (bounds, certain, done, step_size) = _decide(xp, [*reduction.facts, *measured], judge)
-        if where is None:
-            good = None
+        before = [residual] if m < n else []
+        x = still(x + unscaled(step), x)
+        scaled = x if reduction.scale is None else still(scaled + step, scaled)
+        sizes = [_norm(xp, step), _norm(xp, scaled)]
+        if m > n and previous is None:
+            # The first step is most often so short that the residual keeps its length, which is then not found again.
+            found = decide(_judge_before_residual, *sizes, residual)
+            if found.proven is None:
+                break
+            proven = found.proven
+            open_ = lacking.to_device(xp, ~proven, b)[:, None, None]
+        r = still(a.residual(b, x), r)
+        residual = still(_norm(xp, r), residual)
+        found = decide(_judge, *sizes, residual, *before)
+        if found.proven is None:
             break
-        more = certain & ~done
+        proven, more = found.proven, found.more
         if previous is not None:
-            more = more & (step_size <= previous / 2)
-        good = where.all(certain & done, axis=0)
-        more = where.any(more, axis=0) & ~good
-        if not bool(where.any(more)):
+            more = more & (found.measured[0] <= previous / 2)
+        more = found.where.any(more, axis=0) & ~proven
+        if not bool(found.where.any(more)):
             break
-        previous = step_size
+        previous = found.measured[0]
         open_ = lacking.to_device(xp, more, b)[:, None, None]
-    s = None
-    if singular_values:
-        s = reduction.singular_values(bounds, np.ones(b.shape[0], bool) if good is None else good)
-    return Certified(x, residual * residual, good, s)
+    return x, residual, found
 
 
 class Judgement(NamedTuple):
-    """What is decided of each matrix, its axis the last, or of every one of them: then there is no such axis."""
+    """What is decided of the matrices."""
 
+    #: Of each, or of all.
     bounds: Bounds
-    #: Which matrices are certified, ``(1, B)``, and which of the right-hand sides are solved then, ``(K, B)``.
-    certain: Array
-    done: Array
-    #: The sizes of the last step, ``(K, B)``.
-    step: Array
+    #: Which are certified and solved, ``(B,)``, now or before; None for all, and then there is nothing else.
+    proven: Array | None
+    #: Functions for the following, which are where the decision was taken.
+    where: Any = None
+    #: What was measured, ``(K, B)`` each, and which right-hand sides of certified matrices are not solved, ``(K, B)``.
+    measured: Sequence[Array] = ()
+    more: Any = None
+
+
+def _decide(
+    xp: Any,
+    reduction: Reduction,
+    measured: Sequence[Array],
+    judge: Callable[[Bounds, Sequence[Array], Sequence[Array]], tuple[Array, Array]],
+    proven: Array | None = None,
+) -> Judgement:
+    """Decide by what was `measured`, ``(B, K)`` each: of all matrices at once, or of each if not all are solved.
+
+    `judge` tells which matrices are certified and which right-hand sides are solved, from the least and the largest of
+    all numbers, or from two times those of each. What was `proven` before stays so.
+    """
+    count = len(reduction.facts)
+    numbers = [*reduction.facts, *measured]
+    together, widths, where = xp.concat(numbers, axis=1), [part.shape[1] for part in numbers], xp
+    if math.prod(together.shape) <= FEW:
+        together, where = lacking.to_host(together), np
+    with np.errstate(all="ignore"):  # What is not certified may be anything.
+        if reduction.of_all:
+            ends = [reduce(together, axis=0) for reduce in (where.min, where.max)]
+            if where is not np:
+                ends = list(lacking.to_host(xp.stack(ends)))
+            # One number is no array: NumPy computes ten times as fast with it.
+            low, high = ([part if part.size > 1 else part[0] for part in _apart(end, widths)] for end in ends)
+            bounds = reduction.bounds(np, high[:count], low[:count])
+            certain, done = judge(bounds, low[count:], high[count:])
+            if np.all(certain & done):
+                return Judgement(bounds, None)
+        where, each = _at_hand(xp, together, widths, sum(widths[:count]))
+        bounds, measured = reduction.bounds(where, each[:count]), each[count:]
+        certain, done = judge(bounds, measured, measured)
+    solved = where.all(certain & done, axis=0)
+    proven = solved if proven is None else solved | proven
+    return Judgement(bounds, None if bool(where.all(proven)) else proven, where, measured, certain & ~done)
+
+
+def _at_hand(xp: Any, together: Array, widths: Sequence[int], facts: int) -> tuple[Any, list[Array]]:
+    """The numbers ``(B, ...)`` that a decision is about, on the host if the `facts` are few, and functions for them.
+
+    What was measured does not count: all decisions about a batch are taken in one place.
+    """
+    where = xp
+    if together.shape[0] * facts <= ON_HOST:
+        together, where = lacking.to_host(together), np
+    return where, _apart(together.T, widths)
+
+
+def _apart(together: Array, widths: Sequence[int]) -> list[Array]:
+    """The numbers that stand one after the other."""
+    ends = list(accumulate(widths))
+    return [together[start:end, ...] for start, end in zip([0, *ends], ends)]
+
+
+def _judge_before_residual(
+    bounds: Bounds, low: Sequence[Array], high: Sequence[Array], shape: tuple[int, int], rcond: float, single: bool
+) -> tuple[Array, Array]:
+    """Decide by the residual before the step: what is solved has it still, but for rounding.
+
+    The square of the residual is less by ‖A step‖², and by a part ρ of that more or less, since the residual after a
+    step is nearly normal to A.
+    """
+    certain, done = _judge(bounds, low, high, shape, rcond, single)
+    return certain, done & (math.sqrt(shape[1]) * high[0] <= (2.0**-14 if single else 2.0**-27) * low[2])
+
+
+def _has_full_rank(bounds: Bounds, rcond: float) -> Array:
+    # Twice, for the rounding errors of the bounds themselves.
+    return (bounds.rho < CONTRACTION) & (2 * rcond * bounds.norm * bounds.inverse < 1)
 
 
 def _judge(
     bounds: Bounds, low: Sequence[Array], high: Sequence[Array], shape: tuple[int, int], rcond: float, single: bool
-) -> Judgement:
-    """Decide by what was measured, which is between `low` and `high`."""
+) -> tuple[Array, Array]:
+    """Which matrices are certified, and which right-hand sides are solved, by what lies between `low` and `high`."""
     (m, n), rho = shape, bounds.rho
     # How much longer than an error of the unknowns the residual may be that it makes.
-    reach, least_reach = [math.sqrt(n)] * 2 if bounds.scaled else (bounds.norm, bounds.least_norm)
-    # Twice, for the rounding errors of the bounds themselves.
-    certain = (rho < CONTRACTION) & (2 * rcond * bounds.norm * bounds.inverse < 1)
+    reach = math.sqrt(n) if bounds.scaled else bounds.norm
+    least_norm = bounds.norm if bounds.least_norm is None else bounds.least_norm
+    certain = _has_full_rank(bounds, rcond)
     if not single:
         certain = certain & (bounds.shortest >= 2.0**-200) & (bounds.longest <= 2.0**200)
         certain = certain & ((high[-1] == 0) | ((low[-1] >= 2.0**-150) & (high[-1] <= 2.0**150)))
@@ -189,26 +340,26 @@ def _judge(
         if not single:
             # And the residual is right: what the error adds to it is nothing beside it or beside its own rounding
             # errors, or it is no more than these.
-            own = 8 * UNIT * least_reach * size
+            own = 8 * UNIT * (reach if bounds.scaled else least_norm) * size
             settled = (reach * left <= 2.0**-27 * (1 - rho) * residual) | (reach * left <= (1 - rho) * own)
             done = done & (settled | (high[2] <= own))
-        return Judgement(bounds, certain, done, step)
+        return certain, done
     # A wide matrix: y of x = Aᴴ y may be larger than x by the condition number, and each product loses of it.
     lost = rho + 8 * UNIT * bounds.norm * bounds.inverse
     done = lost * step <= (SINGLE if single else UNIT) * (1 - rho) * size
     if not single:
-        only_rounding = high[3] <= 8 * UNIT * bounds.least_norm * size
+        only_rounding = high[3] <= 8 * UNIT * least_norm * size
         done = done | (only_rounding & (rho * step <= enough * (1 - rho) * size))
-    return Judgement(bounds, certain, done, step)
+    return certain, done
 
 
 def singular_values(xp: Any, a: Matrix, gram: Array, additions: int, good: Array) -> Array:
     """The singular values of tall matrices ``a (B, M, N)`` that are certified, with their Gram matrices."""
     reduction = _reduce(xp, a, (gram, additions))
     facts = xp.concat(reduction.facts, axis=1)
-    where, each = _at_hand(xp, facts, [part.shape[1] for part in reduction.facts])
+    where, each = _at_hand(xp, facts, [part.shape[1] for part in reduction.facts], facts.shape[1])
     with np.errstate(all="ignore"):
-        bounds = reduction.bounds(where, each, each)
+        bounds = reduction.bounds(where, each)
     return reduction.singular_values(bounds, good)
 
 
@@ -242,18 +393,20 @@ def _reduce(xp: Any, a: Matrix, gram_and_additions: tuple[Array, int] | None = N
         of_unknowns = of_unknowns * down
 
     def correct(r: Array) -> Array:
-        if wide:
-            return a.adjoint_times(lacking.matmul(xp, of_unknowns, r))
-        return lacking.matmul(xp, of_unknowns, a.adjoint_times(r))
+        return a.adjoint_times(of_cross(r)) if wide else of_cross(a.adjoint_times(r))
 
-    def bounds(xp: Any, low: Sequence[Array], high: Sequence[Array]) -> Bounds:
-        defect, norm, diagonal_p, squares = high
+    def of_cross(cross: Array) -> Array:
+        return lacking.matmul(xp, of_unknowns, cross)
+
+    def bounds(xp: Any, facts: Sequence[Array], least: Sequence[Array] | None = None) -> Bounds:
+        low = facts if least is None else least
+        defect, norm, diagonal_p, squares = facts
         rho = defect + xp.sum(diagonal_p, axis=0) * in_defect
         # The square root of what is negative, where rho is beyond 1, is NaN, and so is what is made of it.
         inverse = xp.sqrt(xp.sum(diagonal_p / low[3], axis=0) / (1 - rho))
         norm, least_norm, condition = xp.sqrt(norm), xp.sqrt(low[1]), xp.sqrt(xp.max(low[2], axis=0))
         shortest, longest = xp.sqrt(xp.min(low[3], axis=0)), xp.sqrt(xp.max(squares, axis=0))
-        return Bounds(rho, norm, inverse, least_norm, condition, shortest, longest, not wide)
+        return Bounds(rho, norm, inverse, condition, shortest, longest, not wide, least_norm)
 
     def singular_values(bounds: Bounds, good: Array) -> Array:
         on_device = lacking.to_device(xp, good, gram)[:, None, None]
@@ -275,7 +428,7 @@ def _reduce(xp: Any, a: Matrix, gram_and_additions: tuple[Array, int] | None = N
         norms = xp.where(on_device, 1 / down, xp.ones_like(down))
         return of_square(xp, l * norms, bounds, good, False)
 
-    return Reduction(correct, facts, bounds, None if wide else down, singular_values)
+    return Reduction(correct, facts, bounds, None if wide else down, of_cross, singular_values, of_all=True)
 
 
 def _rounding(size: int, additions: int) -> float:
@@ -284,42 +437,6 @@ def _rounding(size: int, additions: int) -> float:
         return size * (additions + 3 * size + 10) * UNIT
     # As a sum of independent errors (Higham and Mary 2019).
     return 8 * math.sqrt(size) * (math.sqrt(additions) + 2 * math.sqrt(size)) * UNIT
-
-
-def _decide(
-    xp: Any, numbers: Sequence[Array], judge: Callable[[Any, Sequence[Array], Sequence[Array]], Judgement]
-) -> tuple[Any, Judgement]:
-    """Judge all matrices at once, by the extremes of their numbers ``(B, ...)``; or each, if not all are solved.
-
-    With the judgement of each come the functions to work on with, and with that of all None.
-    """
-    together, widths, where = xp.concat(numbers, axis=1), [part.shape[1] for part in numbers], xp
-    if math.prod(together.shape) <= FEW:
-        together, where = lacking.to_host(together), np
-    ends = [reduce(together, axis=0) for reduce in (where.min, where.max)]
-    if where is not np:
-        ends = list(lacking.to_host(xp.stack(ends)))
-    # One number is no array: NumPy computes ten times as fast with it.
-    low, high = ([part if part.size > 1 else part[0] for part in _apart(end, widths)] for end in ends)
-    judgement = judge(np, low, high)
-    if np.all(judgement.certain & judgement.done):
-        return None, judgement
-    where, each = _at_hand(xp, together, widths)
-    return where, judge(where, each, each)
-
-
-def _at_hand(xp: Any, together: Array, widths: Sequence[int]) -> tuple[Any, list[Array]]:
-    """The numbers ``(B, ...)`` that a decision is about, on the host if they are few, and functions to decide with."""
-    where = xp
-    if math.prod(together.shape) <= ON_HOST:
-        together, where = lacking.to_host(together), np
-    return where, _apart(together.T, widths)
-
-
-def _apart(together: Array, widths: Sequence[int]) -> list[Array]:
-    """The numbers that stand one after the other."""
-    ends = list(accumulate(widths))
-    return [together[start:end, ...] for start, end in zip([0, *ends], ends)]
 
 
 def _diagonal(xp: Any, g: Array) -> Array:

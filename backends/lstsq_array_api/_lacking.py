@@ -15,6 +15,9 @@ import numpy as np
 from lstsq._arithmetic import adjoint, device
 from lstsq._backend import Array
 
+#: Right-hand sides up to which a product with them is a few products with vectors, to a library.
+FEW = 16
+
 
 def is_eager(a: Array) -> bool:
     """Whether a question about the numbers of `a` can be answered now: they are there, and nobody traces them."""
@@ -67,20 +70,56 @@ def contiguous(array: Array) -> Array:
 
 def matmul(xp: Any, a: Array, b: Array) -> Array:
     """``a @ b``, for ``a (B, M, N)`` and ``b (B, N, K)``."""
+    if array_api_compat.is_torch_array(a):  # `bmm` is what `a @ b` ends in, after as long a time.
+        product: Array = b.mT.bmm(a.mT).mT if _is_better_transposed(a, b) else a.bmm(b)
+        return product
     if a.shape[0] == 1 and array_api_compat.is_cupy_array(a):
         return xp.matmul(a[0], b[0])[None]  # CuPy copies the adjoint of a batch, even of one matrix, and not this.
-    if array_api_compat.is_torch_array(a):
-        product: Array = a.bmm(b)  # What `matmul` ends in, after as long a time.
-        return product
     return xp.matmul(a, b)
 
 
 def minus_product(xp: Any, c: Array, a: Array, b: Array) -> Array:
     """``c - a @ b``, for ``a (B, M, N)``, ``b (B, N, K)``, and ``c (B, M, K)`` or what broadcasts to it."""
-    if array_api_compat.is_torch_array(a):
-        difference: Array = c.baddbmm(a, b, alpha=-1)
-        return difference
-    return c - matmul(xp, a, b)
+    if not array_api_compat.is_torch_array(a):
+        return c - matmul(xp, a, b)
+    if _is_better_transposed(a, b):
+        transposed: Array = c.mT.baddbmm(b.mT, a.mT, alpha=-1)
+        return transposed.mT
+    difference: Array = c.baddbmm(a, b, alpha=-1)
+    return difference
+
+
+def _is_better_transposed(a: Array, b: Array) -> bool:
+    # For few columns the product of the transposes is up to six times as fast on a processor.
+    return b.shape[-1] <= FEW and bool(a.is_cpu)
+
+
+def converter(xp: Any, dtype: Any) -> Callable[[Array], Array]:
+    """A function that converts an array to `dtype`. On torch each result is gone when the next is there.
+
+    It is then written to the same memory. Memory that is taken anew costs several times as much as to convert.
+    """
+    memory = None
+
+    def convert(array: Array) -> Array:
+        nonlocal memory
+        if array.dtype == dtype:
+            return array
+        if not array_api_compat.is_torch_array(array):
+            return xp.astype(array, dtype)
+        size = array.numel()
+        if memory is None or memory.numel() < size:
+            memory = array.new_empty((size,), dtype=dtype)
+        return memory[:size].view(array.shape).copy_(array)
+
+    return convert
+
+
+def by_columns(b: Array) -> Array:
+    """The same right-hand sides ``(B, M, K)``, each in one piece of the memory of a processor: sums are along them."""
+    if b.shape[-1] > 1 and array_api_compat.is_torch_array(b) and b.is_cpu:
+        return b.mT.contiguous().mT
+    return b
 
 
 def adds_in_pieces(a: Array) -> bool:

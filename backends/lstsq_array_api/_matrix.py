@@ -6,7 +6,7 @@ in double precision it would be read from memory several times, at twice the len
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from lstsq._arithmetic import adjoint
@@ -22,16 +22,17 @@ NUMBERS = 1 << 17
 class Matrix:
     """Matrices ``a (B, M, N)`` of any precision, whose products are computed in the precision `working`."""
 
-    def __init__(self, xp: Any, a: Array, working: Any) -> None:
+    def __init__(self, xp: Any, a: Array, working: Any, convert: Callable[[Array], Array] | None = None) -> None:
         self.shape = tuple(a.shape)
         self.single = working != a.dtype
         self._xp, self._working = xp, working
         self.is_wide = a.shape[-2] < a.shape[-1]
         tall = adjoint(xp, a) if self.is_wide else a
         length, n = tall.shape[-2:]
-        self._rows = max(2 * n, NUMBERS // max(n, 1))
+        self._rows = max(n, NUMBERS // max(n, 1))
         self._in_pieces = self.single and a.shape[0] == 1 and length >= 4 * self._rows and lacking.is_on_cpu(a)
-        self._tall = tall if self._in_pieces or not self.single else xp.astype(tall, working)
+        self._convert = convert or lacking.converter(xp, working)
+        self._given, self._converted = tall, None
 
     def whole(self) -> Array:
         """The matrices in the working precision."""
@@ -40,7 +41,13 @@ class Matrix:
 
     def tall(self) -> Array:
         """The matrices, or their adjoints where these are taller, in the working precision."""
-        return self._xp.astype(self._tall, self._working) if self._in_pieces else self._tall
+        if not self.single:
+            return self._given
+        if self._in_pieces:
+            return self._xp.astype(self._given, self._working)
+        if self._converted is None:
+            self._converted = self._convert(self._given)
+        return self._converted
 
     def times(self, x: Array) -> Array:
         """``a @ x``."""
@@ -54,36 +61,52 @@ class Matrix:
         """``b - a @ x``."""
         if self._in_pieces:
             return b - self.times(x)
-        return lacking.minus_product(self._xp, b, adjoint(self._xp, self._tall) if self.is_wide else self._tall, x)
+        return lacking.minus_product(self._xp, b, self.whole(), x)
 
     def gram(self) -> tuple[Array, int]:
         """``aᴴ a``, or ``a aᴴ`` of a wide one, and how many additions are behind an entry, one after the other."""
         if not self._in_pieces:
-            return gram_of(self._xp, self._tall)
+            return gram_of(self._xp, self.tall())
         total, count = 0.0, 0
         for piece in self._pieces():
             total, count = total + self._xp.matmul(adjoint(self._xp, piece), piece), count + 1
         return total, self._rows + count
 
+    def normal_equations(self, b: Array) -> tuple[Array, Array, int, int]:
+        """Of tall matrices ``aᴴ a`` and ``aᴴ b``, in one pass, and how many additions are behind an entry of each."""
+        if not self._in_pieces:
+            gram, additions = self.gram()
+            return gram, self.adjoint_times(b), additions, self.shape[-2]
+        gram = cross = 0.0
+        start = 0
+        for piece in self._pieces():
+            end = start + piece.shape[-2]
+            adjoint_piece = adjoint(self._xp, piece)
+            gram = gram + self._xp.matmul(adjoint_piece, piece)
+            cross = cross + lacking.matmul(self._xp, adjoint_piece, b[:, start:end, :])
+            start = end
+        additions = self._rows + self.shape[-2] // self._rows + 1
+        return gram, cross, additions, additions
+
     def _pieces(self) -> Iterator[Array]:
-        length = self._tall.shape[-2]
+        length = self._given.shape[-2]
         for start in range(0, length, self._rows):
-            yield self._xp.astype(self._tall[:, start : min(start + self._rows, length), :], self._working)
+            yield self._convert(self._given[:, start : min(start + self._rows, length), :])
 
     def _along_rows(self, x: Array) -> Array:
         """The taller one times `x`."""
         if not self._in_pieces:
-            return lacking.matmul(self._xp, self._tall, x)
-        return self._xp.concat([self._xp.matmul(piece, x) for piece in self._pieces()], axis=1)
+            return lacking.matmul(self._xp, self.tall(), x)
+        return self._xp.concat([lacking.matmul(self._xp, piece, x) for piece in self._pieces()], axis=1)
 
     def _over_rows(self, r: Array) -> Array:
         """The adjoint of the taller one times `r`."""
         if not self._in_pieces:
-            return lacking.matmul(self._xp, adjoint(self._xp, self._tall), r)
+            return lacking.matmul(self._xp, adjoint(self._xp, self.tall()), r)
         total, start = 0.0, 0
         for piece in self._pieces():
             end = start + piece.shape[-2]
-            total, start = total + self._xp.matmul(adjoint(self._xp, piece), r[:, start:end, :]), end
+            total, start = total + lacking.matmul(self._xp, adjoint(self._xp, piece), r[:, start:end, :]), end
         return total
 
 

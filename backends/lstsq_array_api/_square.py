@@ -43,15 +43,16 @@ def reduce(xp: Any, matrix: Matrix) -> Reduction:
         ]
     facts = [bound_of_square(xp, v) for v in (left, *powers)] + [size[:, :, 0]]
 
-    def bounds(xp: Any, low: Sequence[Array], high: Sequence[Array]) -> Bounds:
-        rho, root = xp.sqrt(high[0]), 1 / (4 * POWER)
-        inverse = high[1] ** root / (1 - rho)
-        # In the units of the caller.
-        least_norm, norm = (xp.minimum(v[2] ** root, xp.ones_like(rho)) * v[3] for v in (low, high))
-        # The condition number from below is at least 1, and no more is known for certain.
-        return Bounds(rho, norm, inverse / low[3], least_norm, xp.ones_like(rho), low[3], high[3], False)
+    def bounds(xp: Any, facts: Sequence[Array]) -> Bounds:
+        left, inverse, norm, size = facts
+        rho = xp.sqrt(left)
+        root = 1 / (4 * POWER)
+        inverse = inverse**root / (1 - rho)
+        norm = xp.minimum(norm**root, xp.ones_like(norm))
+        # In the units of the caller; the condition number from below is at least 1, and no more is known for certain.
+        return Bounds(rho, norm * size, inverse / size, xp.ones_like(rho), size, size, False)
 
     def singular_values(bounds: Bounds, good: Array) -> Array:
         return of_square(xp, a, bounds, good, matrix.single)
 
-    return Reduction(solve, facts, bounds, None, singular_values)
+    return Reduction(solve, facts, bounds, None, None, singular_values)
