@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from typing import ClassVar
+
+import array_api_compat
 import array_api_compat.numpy as xp
 import numpy as np
 import pytest
 from numpy.random import Generator
 
 from lstsq._backend import Solution
-from lstsq_array_api import ArrayApiBackend, _certified
+from lstsq_array_api import ArrayApiBackend, _certified, _solve
 from lstsq_array_api._matrix import Matrix
 
 BACKEND = ArrayApiBackend()
@@ -77,3 +81,24 @@ def test_a_batch_is_answered_as_its_halves_are(namespace, dtype, shape, monkeypa
     halves = [solved(namespace, a[half], b[half]) for half in (slice(20), slice(20, 40))]
     for found, *expected in zip(whole, *halves):
         np.testing.assert_allclose(found, np.concatenate(expected), rtol=1e-6 if dtype == "float32" else 1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_batch_takes_few_operations_of_torch(dtype):
+    """On a GPU each starts a kernel or more, and small problems take their time for that."""
+    pytest.importorskip("torch")
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Counting(TorchDispatchMode):
+        names: ClassVar[list[str]] = []
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            self.names += [] if function.is_view else [str(function)]
+            return function(*args, **(kwargs or {}))
+
+    a, b = np.ones((300, 9, 1), dtype), np.broadcast_to(np.arange(9, dtype=dtype)[:, None], (300, 9, 1))
+    a, b = (BACKEND.from_numpy(array, "torch") for array in (a, b))
+    for mode in (nullcontext(), Counting()):  # What is found once for a dtype is not counted.
+        with mode:
+            _solve.solve_certified(array_api_compat.array_namespace(a), a, b, 1e-6, "auto", False)
+    assert len(Counting.names) <= 36, Counting.names

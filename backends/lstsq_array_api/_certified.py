@@ -404,7 +404,10 @@ def _reduce(xp: Any, a: Matrix, gram_and_additions: tuple[Array, int] | None = N
         rho = defect + xp.sum(diagonal_p, axis=0) * in_defect
         # The square root of what is negative, where rho is beyond 1, is NaN, and so is what is made of it.
         inverse = xp.sqrt(xp.sum(diagonal_p / low[3], axis=0) / (1 - rho))
-        norm, least_norm, condition = xp.sqrt(norm), xp.sqrt(low[1]), xp.sqrt(xp.max(low[2], axis=0))
+        norm, least_norm = xp.sqrt(norm), xp.sqrt(low[1])
+        if single:  # No more is asked.
+            return Bounds(rho, norm, inverse, None, None, None, not wide, least_norm)
+        condition = xp.sqrt(xp.max(low[2], axis=0))
         shortest, longest = xp.sqrt(xp.min(low[3], axis=0)), xp.sqrt(xp.max(squares, axis=0))
         return Bounds(rho, norm, inverse, condition, shortest, longest, not wide, least_norm)
 

@@ -38,7 +38,8 @@ def to_host(array: Array) -> np.ndarray[Any, Any]:
     if isinstance(array, np.ndarray):
         return array
     if array_api_compat.is_torch_array(array):
-        return np.asarray(array.cpu())
+        numbers: np.ndarray[Any, Any] = array.cpu().numpy()
+        return numbers
     if array_api_compat.is_cupy_array(array):
         copied: np.ndarray[Any, Any] = array.get()  # CuPy makes no NumPy array of its own without being asked.
         return copied
