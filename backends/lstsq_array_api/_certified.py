@@ -134,7 +134,7 @@ def solve(xp: Any, a: Matrix, b: Array, rcond: float, singular_values: bool, by:
     s = None
     if singular_values:
         good = np.ones(b.shape[0], bool) if found.proven is None else found.proven
-        s = reduction.singular_values(found.bounds, good)
+        s = reduction.singular_values(_bounds_of_each(xp, reduction), good)
     return Certified(x, residual * residual, found.proven, s)
 
 
@@ -239,8 +239,6 @@ def _refine(
 class Judgement(NamedTuple):
     """What is decided of the matrices."""
 
-    #: Of each, or of all.
-    bounds: Bounds
     #: Which are certified and solved, ``(B,)``, now or before; None for all, and then there is nothing else.
     proven: Array | None
     #: Functions for the following, which are where the decision was taken.
@@ -277,13 +275,13 @@ def _decide(
             bounds = reduction.bounds(np, high[:count], low[:count])
             certain, done = judge(bounds, low[count:], high[count:])
             if np.all(certain & done):
-                return Judgement(bounds, None)
+                return Judgement(None)
         where, each = _at_hand(xp, together, widths, sum(widths[:count]))
         bounds, measured = reduction.bounds(where, each[:count]), each[count:]
         certain, done = judge(bounds, measured, measured)
     solved = where.all(certain & done, axis=0)
     proven = solved if proven is None else solved | proven
-    return Judgement(bounds, None if bool(where.all(proven)) else proven, where, measured, certain & ~done)
+    return Judgement(None if bool(where.all(proven)) else proven, where, measured, certain & ~done)
 
 
 def _at_hand(xp: Any, together: Array, widths: Sequence[int], facts: int) -> tuple[Any, list[Array]]:
@@ -356,11 +354,14 @@ def _judge(
 def singular_values(xp: Any, a: Matrix, gram: Array, additions: int, good: Array) -> Array:
     """The singular values of tall matrices ``a (B, M, N)`` that are certified, with their Gram matrices."""
     reduction = _reduce(xp, a, (gram, additions))
+    return reduction.singular_values(_bounds_of_each(xp, reduction), good)
+
+
+def _bounds_of_each(xp: Any, reduction: Reduction) -> Bounds:
     facts = xp.concat(reduction.facts, axis=1)
     where, each = _at_hand(xp, facts, [part.shape[1] for part in reduction.facts], facts.shape[1])
     with np.errstate(all="ignore"):
-        bounds = reduction.bounds(where, each)
-    return reduction.singular_values(bounds, good)
+        return reduction.bounds(where, each)
 
 
 def _reduce(xp: Any, a: Matrix, gram_and_additions: tuple[Array, int] | None = None) -> Reduction:
