@@ -10,7 +10,7 @@ import pytest
 from gpus import first_gpu
 
 from lstsq import lstsq
-from lstsq_array_api import ArrayApiBackend, _matrix, _values
+from lstsq_array_api import ArrayApiBackend, _certified, _lacking, _matrix, _solve, _values
 
 BACKEND = ArrayApiBackend()
 CUPY_HAS_A_GPU = first_gpu("array_api", "cupy") is not None
@@ -406,7 +406,135 @@ def test_products_of_a_long_matrix_are_those_of_all_of_it(namespace, dtype, is_w
         (along(x), tall @ BACKEND.to_numpy(x)),
         (over(r), tall.conj().mT @ BACKEND.to_numpy(r)),
         (gram, tall.conj().mT @ tall),
+        (matrix.norm(), np.linalg.norm(tall[0])[None, None]),
         (matrix.tall(), tall),
         (matrix.whole(), tall.conj().mT if is_wide else tall),
     ):
         np.testing.assert_allclose(BACKEND.to_numpy(found), expected, rtol=0, atol=1e-12 * np.abs(expected).max())
+    if not is_wide:
+        together, cross, _, _ = matrix.normal_equations(r)
+        below = np.tril(BACKEND.to_numpy(matrix.lower_gram(in_single=False))[0])
+        in_single = np.tril(BACKEND.to_numpy(matrix.lower_gram(in_single=True))[0])
+        expected = (tall.conj().mT @ tall)[0]
+        np.testing.assert_allclose(BACKEND.to_numpy(together)[0], expected, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(BACKEND.to_numpy(cross), tall.conj().mT @ BACKEND.to_numpy(r), rtol=0, atol=1e-9)
+        np.testing.assert_allclose(below, np.tril(expected), rtol=0, atol=1e-9)
+        np.testing.assert_allclose(in_single, np.tril(expected), rtol=0, atol=1e-2)
+
+
+#: The shape that each way of the certificate is for, and a condition number up to which it has an answer.
+WAYS = {
+    ("gram", "float32"): ((60, 20), 1e4),
+    ("gram", "float64"): ((60, 20), 1e4),
+    ("large in single", "float32"): ((400, 150), 30),
+    ("large in single", "complex64"): ((400, 150), 30),
+    ("large", "float32"): ((400, 150), 1e4),
+    ("large", "float64"): ((400, 150), 1e4),
+    ("large", "complex128"): ((400, 150), 1e4),
+    ("lu in single", "float32"): ((80, 80), 1e3),
+    ("lu in single", "complex64"): ((80, 80), 1e3),
+    ("lu", "float32"): ((80, 80), 1e4),
+    ("lu", "float64"): ((80, 80), 1e6),
+}
+
+
+def problems(shape, dtype, kappa, count=2):
+    """Matrices of this condition, right-hand sides that fit well and others that do not, and the exact solutions."""
+    (m, n), random = shape, np.random.default_rng(5)
+    double, is_complex = np.result_type(dtype, np.float64), np.dtype(dtype).kind == "c"
+
+    def normal(*sizes):
+        parts = random.standard_normal((2, count, *sizes))
+        return parts[0] + 1j * parts[1] if is_complex else parts[0]
+
+    u, v = (np.linalg.qr(normal(size, n))[0] for size in (m, n))
+    a = ((u * np.geomspace(1, 1 / kappa, n)) @ v.conj().mT).astype(dtype)
+    b = np.concatenate([a.astype(double) @ normal(n, 1), normal(m, 1)], axis=-1).astype(dtype)
+    x = np.stack([np.linalg.lstsq(one.astype(double), two.astype(double), rcond=0)[0] for one, two in zip(a, b)])
+    return a, b, x
+
+
+def certify(namespace, a, b, by, rcond=None):
+    there = BACKEND.from_numpy(a, namespace)
+    xp = array_api_compat.array_namespace(there)
+    right = BACKEND.from_numpy(b.astype(np.result_type(b, np.float64)), namespace)
+    eps = np.finfo(a.dtype).eps
+    found = _certified.solve(xp, _matrix.Matrix(xp, there, right.dtype), right, rcond or 16 * eps, False, by)
+    good = np.ones(len(a), bool) if found.good is None else _lacking.to_host(found.good)
+    return BACKEND.to_numpy(found.x), BACKEND.to_numpy(found.squares), good
+
+
+def require_right(a, b, exact, x, squares):
+    """x and the sums of squares to the digits of double precision, or so far that single precision loses nothing."""
+    enough = 2.0**-27 if np.finfo(a.dtype).eps > 1e-10 else 30 * 2.0**-52
+    a, b = (v.astype(np.result_type(v, np.float64)) for v in (a, b))
+    for one, right, expected, got, sums in zip(a, b, exact, x, squares):
+        s = np.linalg.svd(one, compute_uv=False)
+        r = right - one @ expected
+        rounding = np.finfo(float).eps * s[0] / s[-1]
+        size = np.linalg.norm(expected, axis=0) + s[0] / s[-1] * np.linalg.norm(r, axis=0) / s[0]
+        error = np.linalg.norm(got - expected, axis=0)
+        assert np.all(error <= (enough + 30 * rounding) * size), (error, size)
+        own = 30 * np.finfo(float).eps * s[0] * np.linalg.norm(got, axis=0)
+        off = np.abs(np.sqrt(sums) - np.linalg.norm(right - one @ got, axis=0))
+        assert np.all(off <= enough * np.sqrt(sums) + own), (off, sums)
+
+
+@pytest.mark.parametrize(("by", "dtype"), WAYS, ids=map("-".join, WAYS))
+def test_each_way_is_right_where_it_says_so(namespace, by, dtype):
+    shape, reach = WAYS[by, dtype]
+    for kappa in (2, reach, 1e5, 1e7, 1e12):
+        a, b, exact = problems(shape, dtype, kappa)
+        x, squares, good = certify(namespace, a, b, by)
+        assert good.all() if kappa <= reach else kappa < 1e12 or not good.any()
+        require_right(a[good], b[good], exact[good], x[good], squares[good])
+
+
+@pytest.mark.parametrize(("by", "dtype"), WAYS, ids=map("-".join, WAYS))
+def test_the_factors_are_not_trusted(namespace, by, dtype, monkeypatch):
+    shape, _ = WAYS[by, dtype]
+    a, b, exact = problems(shape, dtype, 2)
+    cholesky, factor_square = _lacking.cholesky, _lacking.factor_square
+    for error in (1e-4, 0.5):
+
+        def wrong(xp, g, *more, factor=1 + error, of=cholesky):
+            return of(xp, g * factor, *more)
+
+        def wrong_square(xp, g, *more, factor=1 + error):
+            return factor_square(xp, g * factor, *more)
+
+        monkeypatch.setattr(_lacking, "cholesky", wrong)
+        monkeypatch.setattr(_lacking, "factor_square", wrong_square)
+        x, squares, good = certify(namespace, a, b, by)
+        assert good.all() if error < 0.1 else not good.any()
+        require_right(a[good], b[good], exact[good], x[good], squares[good])
+
+
+@pytest.mark.parametrize("by", ["large in single", "lu in single"])
+@pytest.mark.parametrize("size", [2.0**70, 2.0**-70])
+def test_what_leaves_the_range_of_single_precision_has_no_certificate(namespace, by, size):
+    a, b, _ = problems(WAYS[by, "float32"][0], "float32", 2)
+    assert not certify(namespace, a * np.float32(size), b, by)[2].any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(60, 20), (200, 140), (70, 70)])
+def test_neighbours_change_no_bit(namespace, dtype, shape, monkeypatch):
+    a, b, _ = problems(shape, dtype, 3, count=6)
+    # Parts of four and of two.
+    monkeypatch.setattr(_solve, "CACHED", 4 * a[0].size)
+    worse, fits = a.copy(), b.copy()
+    worse[1, :, 0], fits[1] = worse[1, :, 1], np.nan  # Deficient.
+    worse[2] = problems(shape, dtype, 3e3)[0][0]
+    fits[4] = a[4] @ np.ones((shape[1], 2), dtype)  # The residual is all but zero.
+    healthy = [0, 3, 5]
+    answers = [
+        [BACKEND.to_numpy(part) for part in (found.x, found.residuals, found.rank)]
+        for found in (
+            lstsq(*(BACKEND.from_numpy(v, namespace) for v in pair), singular_values=False, backend="array_api")
+            for pair in ((a, b), (worse, fits))
+        )
+    ]
+    for before, after in zip(*answers):
+        np.testing.assert_array_equal(before[healthy], after[healthy])
+    assert answers[1][2].tolist() == [shape[1], shape[1] - 1, *[shape[1]] * 4]

@@ -76,16 +76,16 @@ class Bounds(NamedTuple):
 class Reduction(NamedTuple):
     """A batch of matrices ready to be solved with."""
 
-    #: From right-hand sides ``(B, M, K)`` to about their solutions ``(B, N, K)``, in units where errors are measured.
-    correct: Callable[[Array], Array]
+    #: From right-hand sides ``(B, M, K)``, or with `of_cross` from ``Aᴴ b``, to about their solutions ``(B, N, K)``, in
+    #: the units in which errors are measured.
+    step: Callable[[Array], Array]
+    of_cross: bool
     #: Numbers ``(B, ...)``, and what they prove, their axes reversed, by the functions of a library: they are apart so
     #: that the proof can be on the host.
     facts: Sequence[Array]
     bounds: Callable[..., Bounds]
     #: By what the solutions are multiplied to be in the units of the caller: ``(B, N, 1)``.
     scale: Array | None
-    #: From ``Aᴴ b`` to what `correct` makes of b, of a tall matrix that is reduced to its Gram matrix; else None.
-    of_cross: Any
     #: The singular values, descending, ``(B, min(M, N))``, of the matrices that are certified.
     singular_values: Callable[[Bounds, Array], Array]
     #: Whether `bounds` also takes the largest of all facts, and the smallest, for what they prove of all matrices.
@@ -116,18 +116,18 @@ def joined(xp: Any, parts: Sequence[Certified]) -> Certified:
 
 
 def solve(xp: Any, a: Matrix, b: Array, rcond: float, singular_values: bool, by: str = "gram") -> Certified:
-    """Solve for ``a (B, M, N)``, ``b (B, M, K)`` in double precision, `by` the reduction "gram" or, if square, "lu".
+    """Solve for ``a (B, M, N)``, ``b (B, M, K)`` in double precision.
+
+    `by` names the reduction; see `_reduction`.
 
     If `a` is of single precision, so are the answers to be; they are still in double here.
     """
-    from lstsq_array_api import _square
-
     m, n = a.shape[-2:]
     if by == "gram" and a.single and n < m and n <= LARGE:
         reduction, scaled, x, residual, found = _at_once(xp, a, b, rcond)
     else:
-        reduction = _square.reduce(xp, a) if by == "lu" else _reduce(xp, a)
-        scaled, residual, found = reduction.correct(b), None, None
+        reduction = _reduction(xp, a, by)
+        scaled, residual, found = reduction.step(a.adjoint_times(b) if reduction.of_cross else b), None, None
     if found is None or found.proven is not None:
         known = None if found is None else (found.proven, residual)
         x, residual, found = _refine(xp, a, b, rcond, reduction, scaled, known)
@@ -136,6 +136,19 @@ def solve(xp: Any, a: Matrix, b: Array, rcond: float, singular_values: bool, by:
         good = np.ones(b.shape[0], bool) if found.proven is None else found.proven
         s = reduction.singular_values(_bounds_of_each(xp, reduction), good)
     return Certified(x, residual * residual, found.proven, s)
+
+
+def _reduction(xp: Any, a: Matrix, by: str) -> Reduction:
+    """The reduction of this name: "gram"; "large" for tall matrices of many columns, "lu" for square ones.
+
+    The last two are followed by " in single" where matrices of single precision are factorised as they are.
+    """
+    from lstsq_array_api import _large, _square
+
+    if by == "gram":
+        return _reduce(xp, a)
+    in_single = by.endswith(" in single")
+    return _large.reduce(xp, a, in_single) if by.startswith("large") else _square.reduce(xp, a, in_single)
 
 
 def _at_once(xp: Any, a: Matrix, b: Array, rcond: float) -> tuple[Reduction, Array, Array, Array, Judgement]:
@@ -148,14 +161,13 @@ def _at_once(xp: Any, a: Matrix, b: Array, rcond: float) -> tuple[Reduction, Arr
     """
     gram, cross, additions, behind_cross = a.normal_equations(b)
     reduction = _reduce(xp, a, (gram, additions))
-    scaled = reduction.of_cross(cross)
+    scaled = reduction.step(cross)
     x = scaled * reduction.scale
     if lacking.is_on_cpu(b):
         products = cross + lacking.minus_product(xp, cross, gram, x)
-        products = xp.real(xp.conj(x) * products) if is_complex(x) else x * products
         size_b = _norm(xp, b)
         squares_b = size_b * size_b
-        squares = squares_b - xp.sum(products, axis=-2)
+        squares = squares_b - _products(xp, x, products)
         residual, measured = xp.sqrt(squares), [squares, squares_b]
     else:
         residual = _norm(xp, a.residual(b, x))
@@ -208,14 +220,17 @@ def _refine(
     r = a.residual(b, x)
     residual = still(_norm(xp, r), residual)
     for _ in range(STEPS):
-        step = reduction.correct(r)
+        cross = a.adjoint_times(r) if reduction.of_cross else r
+        step = reduction.step(cross)
         before = [residual] if m < n else []
-        x = still(x + unscaled(step), x)
+        change = unscaled(step)
+        x = still(x + change, x)
         scaled = x if reduction.scale is None else still(scaled + step, scaled)
         sizes = [_norm(xp, step), _norm(xp, scaled)]
         if m > n and previous is None:
             # The first step is most often so short that the residual keeps its length, which is then not found again.
-            found = decide(_judge_before_residual, *sizes, residual)
+            moved = [] if reduction.of_all else [_products(xp, change, cross)]
+            found = decide(_judge_before_residual, *sizes, residual, *moved)
             if found.proven is None:
                 break
             proven = found.proven
@@ -306,11 +321,12 @@ def _judge_before_residual(
 ) -> tuple[Array, Array]:
     """Decide by the residual before the step: what is solved has it still, but for rounding.
 
-    The square of the residual is less by ‖A step‖², and by a part ρ of that more or less, since the residual after a
-    step is nearly normal to A.
+    Its square has become less by ‖A step‖², but for a part ρ of that. Where stepᴴ Aᴴ r was measured, too, that is this
+    square, but for a part ρ; else a bound of it is enough.
     """
     certain, done = _judge(bounds, low, high, shape, rcond, single)
-    return certain, done & (math.sqrt(shape[1]) * high[0] <= (2.0**-14 if single else 2.0**-27) * low[2])
+    moved = high[3] if len(high) > (3 if single else 4) else shape[1] * high[0] ** 2
+    return certain, done & (moved <= (SINGLE if single else UNIT / 2) * low[2] ** 2)
 
 
 def _has_full_rank(bounds: Bounds, rcond: float) -> Array:
@@ -393,11 +409,9 @@ def _reduce(xp: Any, a: Matrix, gram_and_additions: tuple[Array, int] | None = N
     if wide:
         of_unknowns = of_unknowns * down
 
-    def correct(r: Array) -> Array:
-        return a.adjoint_times(of_cross(r)) if wide else of_cross(a.adjoint_times(r))
-
-    def of_cross(cross: Array) -> Array:
-        return lacking.matmul(xp, of_unknowns, cross)
+    def step(r: Array) -> Array:
+        y = lacking.matmul(xp, of_unknowns, r)
+        return a.adjoint_times(y) if wide else y
 
     def bounds(xp: Any, facts: Sequence[Array], least: Sequence[Array] | None = None) -> Bounds:
         low = facts if least is None else least
@@ -432,7 +446,7 @@ def _reduce(xp: Any, a: Matrix, gram_and_additions: tuple[Array, int] | None = N
         norms = xp.where(on_device, 1 / down, xp.ones_like(down))
         return of_square(xp, l * norms, bounds, good, False)
 
-    return Reduction(correct, facts, bounds, None if wide else down, of_cross, singular_values, of_all=True)
+    return Reduction(step, not wide, facts, bounds, None if wide else down, singular_values, of_all=True)
 
 
 def _rounding(size: int, additions: int) -> float:
@@ -446,6 +460,11 @@ def _rounding(size: int, additions: int) -> float:
 def _diagonal(xp: Any, g: Array) -> Array:
     diagonal = xp.linalg.diagonal(g)
     return xp.real(diagonal) if is_complex(g) else diagonal
+
+
+def _products(xp: Any, x: Array, y: Array) -> Array:
+    """The real parts of ``xᴴ y`` of the columns: two ``(B, M, K)`` to ``(B, K)``."""
+    return xp.sum(xp.real(xp.conj(x) * y) if is_complex(x) else x * y, axis=-2)
 
 
 def _norm(xp: Any, columns: Array) -> Array:

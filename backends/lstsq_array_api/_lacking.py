@@ -15,9 +15,6 @@ import numpy as np
 from lstsq._arithmetic import adjoint, device
 from lstsq._backend import Array
 
-#: Right-hand sides up to which a product with them is a few products with vectors, to a library.
-FEW = 16
-
 
 def is_eager(a: Array) -> bool:
     """Whether a question about the numbers of `a` can be answered now: they are there, and nobody traces them."""
@@ -91,8 +88,8 @@ def minus_product(xp: Any, c: Array, a: Array, b: Array) -> Array:
 
 
 def _is_better_transposed(a: Array, b: Array) -> bool:
-    # For few columns the product of the transposes is up to six times as fast on a processor.
-    return b.shape[-1] <= FEW and bool(a.is_cpu)
+    # A tall matrix as the product of the transposes is up to six times as fast on a processor.
+    return bool(a.is_cpu) and 2 * b.shape[-1] <= min(a.shape[-2:])
 
 
 def converter(xp: Any, dtype: Any) -> Callable[[Array], Array]:
@@ -180,6 +177,20 @@ def inverse_of_triangle(xp: Any, l: Array, identity: Array) -> Array:
     return _each_alone(xp, xp.linalg.inv, l)
 
 
+def solver_of_definite(xp: Any, l: Array) -> Callable[[Array], Array]:
+    """A function that applies ``L⁻ᴴ L⁻¹``, for a lower triangle ``l (B, N, N)``."""
+    if array_api_compat.is_torch_array(l):
+        import torch
+
+        def solve(b: Array) -> Array:
+            solution: Array = torch.linalg.solve_triangular(l, b, upper=False)
+            return torch.linalg.solve_triangular(l.mH, solution, upper=True)
+
+        return solve
+    inverse = inverse_of_triangle(xp, l, identity(xp, l))
+    return lambda b: matmul(xp, adjoint(xp, inverse), matmul(xp, inverse, b))
+
+
 def eigenvalues(xp: Any, g: Array) -> Array:
     """The eigenvalues ``(B, N)``, ascending, of Hermitian ``g (B, N, N)``."""
     if g.shape[0] == 1:  # For one matrix some libraries have a better way than for a batch of one.
@@ -220,13 +231,17 @@ def _driver(a: Array) -> str | None:
     return None
 
 
-def factor_square(xp: Any, a: Array) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
-    """Two functions that apply about ``a⁻¹`` and about its adjoint, for ``a (B, N, N)``."""
+def factor_square(xp: Any, a: Array, working: Any) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+    """Two functions that apply about ``a⁻¹`` and about its adjoint, for ``a (B, N, N)``, with factors of its precision.
+
+    They are applied in the precision `working`, that of the right-hand sides.
+    """
     if array_api_compat.is_torch_array(a):
         import torch
 
         # Of the adjoint: LAPACK stores matrices by columns, and so there is nothing to transpose.
         lu, pivots, _ = torch.linalg.lu_factor_ex(a.mH)
+        lu = lu.to(working)
         return (
             lambda b: torch.linalg.lu_solve(lu, pivots, b, adjoint=True),
             lambda b: torch.linalg.lu_solve(lu, pivots, b),
@@ -234,12 +249,13 @@ def factor_square(xp: Any, a: Array) -> tuple[Callable[[Array], Array], Callable
     if array_api_compat.is_cupy_array(a) and a.shape[0] == 1:
         from cupyx.scipy.linalg import lu_factor, lu_solve
 
-        factors = lu_factor(a[0], check_finite=False)
+        factored, row = lu_factor(a[0], check_finite=False)
+        factors = (factored.astype(working, copy=False), row)
         return (
             lambda b: lu_solve(factors, b[0], check_finite=False)[None],
             lambda b: lu_solve(factors, b[0], trans=2, check_finite=False)[None],
         )
-    inverse = _each_alone(xp, xp.linalg.inv, a)
+    inverse = xp.astype(_each_alone(xp, xp.linalg.inv, a), working, copy=False)
     return lambda b: xp.matmul(inverse, b), lambda b: xp.matmul(adjoint(xp, inverse), b)
 
 

@@ -6,10 +6,10 @@ in double precision it would be read from memory several times, at twice the len
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from lstsq._arithmetic import adjoint
+from lstsq._arithmetic import adjoint, device
 from lstsq._backend import Array
 from lstsq_array_api import _lacking as lacking
 
@@ -17,6 +17,8 @@ from lstsq_array_api import _lacking as lacking
 ROWS = 1024
 #: Numbers that are converted at once: measured on two cores with 0.5 and 1 MB of cache each.
 NUMBERS = 1 << 17
+#: Columns of a block of a Gram matrix at least.
+BLOCK = 64
 
 
 class Matrix:
@@ -25,14 +27,18 @@ class Matrix:
     def __init__(self, xp: Any, a: Array, working: Any, convert: Callable[[Array], Array] | None = None) -> None:
         self.shape = tuple(a.shape)
         self.single = working != a.dtype
-        self._xp, self._working = xp, working
+        self._xp, self.working = xp, working
         self.is_wide = a.shape[-2] < a.shape[-1]
         tall = adjoint(xp, a) if self.is_wide else a
         length, n = tall.shape[-2:]
-        self._rows = max(n, NUMBERS // max(n, 1))
+        self._rows = max(64, NUMBERS // n)
         self._in_pieces = self.single and a.shape[0] == 1 and length >= 4 * self._rows and lacking.is_on_cpu(a)
         self._convert = convert or lacking.converter(xp, working)
         self._given, self._converted = tall, None
+
+    def given(self) -> Array:
+        """The matrices in the precision that they have."""
+        return adjoint(self._xp, self._given) if self.is_wide else self._given
 
     def whole(self) -> Array:
         """The matrices in the working precision."""
@@ -44,7 +50,7 @@ class Matrix:
         if not self.single:
             return self._given
         if self._in_pieces:
-            return self._xp.astype(self._given, self._working)
+            return self._xp.astype(self._given, self.working)
         if self._converted is None:
             self._converted = self._convert(self._given)
         return self._converted
@@ -68,9 +74,40 @@ class Matrix:
         if not self._in_pieces:
             return gram_of(self._xp, self.tall())
         total, count = 0.0, 0
-        for piece in self._pieces():
+        rows = self._rows_of_sum()
+        for piece in self._pieces(rows):
             total, count = total + self._xp.matmul(adjoint(self._xp, piece), piece), count + 1
-        return total, self._rows + count
+        return total, rows + count
+
+    def lower_gram(self, in_single: bool) -> Array:
+        """``aᴴ a`` of tall matrices, its blocks on and below the diagonal, and zeros; or that in single precision."""
+        xp, n = self._xp, self.shape[-1]
+        width = max(BLOCK, -(-n // 4))
+        if in_single:
+            pieces: Iterable[Array] = [self._given]
+        else:
+            pieces = self._pieces(self._rows_of_sum()) if self._in_pieces else [self.tall()]
+        sums: list[Any] = [0.0] * len(range(0, n, width))
+        for piece in pieces:
+            for i in range(len(sums)):
+                end = min((i + 1) * width, n)
+                block = xp.matmul(adjoint(xp, piece[:, :, i * width : end]), piece[:, :, :end])
+                sums[i] = sums[i] + block
+        rows = []
+        for block in sums:
+            above = xp.zeros(
+                (block.shape[0], block.shape[1], n - block.shape[2]), dtype=block.dtype, device=device(block)
+            )
+            rows.append(xp.concat([block, above], axis=2))
+        return xp.concat(rows, axis=1)
+
+    def norm(self) -> Array:
+        """The Frobenius norms ``(B, 1)``."""
+        xp = self._xp
+        if not self._in_pieces:
+            return xp.linalg.vector_norm(self.tall(), axis=(-2, -1))[:, None]
+        parts = [xp.linalg.vector_norm(piece, axis=(-2, -1))[:, None] for piece in self._pieces(self._rows)]
+        return xp.linalg.vector_norm(xp.concat(parts, axis=1), axis=1, keepdims=True)
 
     def normal_equations(self, b: Array) -> tuple[Array, Array, int, int]:
         """Of tall matrices ``aᴴ a`` and ``aᴴ b``, in one pass, and how many additions are behind an entry of each."""
@@ -78,33 +115,38 @@ class Matrix:
             gram, additions = self.gram()
             return gram, self.adjoint_times(b), additions, self.shape[-2]
         gram = cross = 0.0
-        start = 0
-        for piece in self._pieces():
+        start, rows = 0, self._rows_of_sum()
+        for piece in self._pieces(rows):
             end = start + piece.shape[-2]
             adjoint_piece = adjoint(self._xp, piece)
             gram = gram + self._xp.matmul(adjoint_piece, piece)
             cross = cross + lacking.matmul(self._xp, adjoint_piece, b[:, start:end, :])
             start = end
-        additions = self._rows + self.shape[-2] // self._rows + 1
+        additions = rows + self.shape[-2] // rows + 1
         return gram, cross, additions, additions
 
-    def _pieces(self) -> Iterator[Array]:
+    def _rows_of_sum(self) -> int:
+        # To add up two Gram matrices is then little work beside the product.
+        rows: int = max(self._rows, self._given.shape[-1])
+        return rows
+
+    def _pieces(self, rows: int) -> Iterator[Array]:
         length = self._given.shape[-2]
-        for start in range(0, length, self._rows):
-            yield self._convert(self._given[:, start : min(start + self._rows, length), :])
+        for start in range(0, length, rows):
+            yield self._convert(self._given[:, start : min(start + rows, length), :])
 
     def _along_rows(self, x: Array) -> Array:
         """The taller one times `x`."""
         if not self._in_pieces:
             return lacking.matmul(self._xp, self.tall(), x)
-        return self._xp.concat([lacking.matmul(self._xp, piece, x) for piece in self._pieces()], axis=1)
+        return self._xp.concat([lacking.matmul(self._xp, piece, x) for piece in self._pieces(self._rows)], axis=1)
 
     def _over_rows(self, r: Array) -> Array:
         """The adjoint of the taller one times `r`."""
         if not self._in_pieces:
             return lacking.matmul(self._xp, adjoint(self._xp, self.tall()), r)
         total, start = 0.0, 0
-        for piece in self._pieces():
+        for piece in self._pieces(self._rows):
             end = start + piece.shape[-2]
             total, start = total + lacking.matmul(self._xp, adjoint(self._xp, piece), r[:, start:end, :]), end
         return total

@@ -44,8 +44,8 @@ def solve_certified(xp: Any, a: Array, b: Array, rcond: float, driver: str, sing
     batch, (m, n), k = a.shape[:-2], a.shape[-2:], b.shape[-1]
     request = _Request(xp, rcond, driver, singular_values)
     if len(batch) == 1:
-        return _solve(a, b, request, _reductions(a))
-    flat = _solve(xp.reshape(a, (-1, m, n)), xp.reshape(b, (-1, m, k)), request, _reductions(a))
+        return _solve(a, b, request, _reductions(a, request))
+    flat = _solve(xp.reshape(a, (-1, m, n)), xp.reshape(b, (-1, m, k)), request, _reductions(a, request))
     return Solution(*(None if part is None else xp.reshape(part, (*batch, *part.shape[1:])) for part in flat))
 
 
@@ -66,13 +66,16 @@ class _Request(NamedTuple):
     singular_values: bool
 
 
-def _reductions(a: Array) -> tuple[str, ...]:
+def _reductions(a: Array, request: _Request) -> tuple[str, ...]:
     """The reductions to try, one after the other, for the certified way."""
-    m, n = a.shape[-2:]
-    if not m == n > _certified.SMALL_SQUARE:
-        return ("gram",)
-    # On a GPU products are so much faster than a factorisation with pivots that the Gram matrix is worth trying.
-    return ("lu",) if lacking.is_on_cpu(a) else ("gram", "lu")
+    (m, n), single = a.shape[-2:], working_dtype(request.xp, a) != a.dtype
+    on_cpu = lacking.is_on_cpu(a)
+    if m == n > _certified.SMALL_SQUARE:
+        # On a GPU products are so much faster than a factorisation with pivots that the Gram matrix is worth trying.
+        return (("lu in single",) if single else ()) + ("lu",) if on_cpu else ("gram", "lu")
+    if m > n > _certified.LARGE and on_cpu and not request.singular_values:
+        return (("large in single",) if single else ()) + ("large",)
+    return ("gram",)
 
 
 def _solve(a: Array, b: Array, request: _Request, reductions: tuple[str, ...]) -> Solution:
@@ -133,7 +136,7 @@ def _solve_uncertified(a: Array, b: Array, request: _Request, reductions: tuple[
     if not bool(xp.all(finite)):
         # Without the right-hand sides that are not finite there may be a certificate.
         b = xp.where(finite[:, None, :], b, xp.zeros_like(b))
-        x, squares, rank, s = _solve(a, b, request, _reductions(a))
+        x, squares, rank, s = _solve(a, b, request, _reductions(a, request))
         x, squares = (
             xp.where(lost, nan(xp, part), part) for lost, part in ((~finite[:, None, :], x), (~finite, squares))
         )
