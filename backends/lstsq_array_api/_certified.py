@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lstsq._arithmetic import adjoint, is_complex
+from lstsq._arithmetic import adjoint, is_complex, largest
 from lstsq._backend import Array
 from lstsq_array_api import _lacking as lacking
 from lstsq_array_api._matrix import Matrix, gram_of
@@ -129,8 +129,7 @@ def solve(xp: Any, a: Matrix, b: Array, rcond: float, singular_values: bool, by:
         reduction = _reduction(xp, a, by)
         scaled, residual, found = reduction.step(a.adjoint_times(b) if reduction.of_cross else b), None, None
     if found is None or found.proven is not None:
-        known = None if found is None else (found.proven, residual)
-        x, residual, found = _refine(xp, a, b, rcond, reduction, scaled, known)
+        x, residual, found = _refine(xp, a, b, rcond, reduction, scaled, residual, found)
     s = None
     if singular_values:
         good = np.ones(b.shape[0], bool) if found.proven is None else found.proven
@@ -191,14 +190,14 @@ def _refine(
     rcond: float,
     reduction: Reduction,
     scaled: Array,
-    known: tuple[Array, Array] | None,
+    residual: Array | None,
+    found: Any,
 ) -> tuple[Array, Array, Judgement]:
-    """Refine the first solutions, except those that are `known` to be proven, and the norms of their residuals too."""
+    """Refine the first solutions, but those that are `found` to be proven, of which the `residual` is known."""
     (m, n), single = a.shape[-2:], a.single
-    size_b = [] if single else [xp.linalg.vector_norm(b, axis=-2, ord=math.inf)]
-    proven, residual = known or (None, None)
+    size_b = [] if single else [xp.max(largest(xp, b), axis=-2)]
     # What is still to be refined, (B, 1, 1); None for all.
-    open_ = None if proven is None else lacking.to_device(xp, ~proven, b)[:, None, None]
+    open_ = None if found is None else found.open(xp, b)
     previous = None
 
     def still(new: Array, old: Array) -> Array:
@@ -214,7 +213,7 @@ def _refine(
         def of_these(*at_hand: Any) -> tuple[Array, Array]:
             return judge(*at_hand, (m, n), rcond, single)
 
-        return _decide(xp, reduction, [*measured, *size_b], of_these, proven)
+        return _decide(xp, reduction, [*measured, *size_b], of_these, found)
 
     x = unscaled(scaled)
     r = a.residual(b, x)
@@ -233,17 +232,16 @@ def _refine(
             found = decide(_judge_before_residual, *sizes, residual, *moved)
             if found.proven is None:
                 break
-            proven = found.proven
-            open_ = lacking.to_device(xp, ~proven, b)[:, None, None]
+            open_ = found.open(xp, b)
         r = still(a.residual(b, x), r)
         residual = still(_norm(xp, r), residual)
         found = decide(_judge, *sizes, residual, *before)
         if found.proven is None:
             break
-        proven, more = found.proven, found.more
+        more = found.more
         if previous is not None:
             more = more & (found.measured[0] <= previous / 2)
-        more = found.where.any(more, axis=0) & ~proven
+        more = found.where.any(more, axis=0) & ~found.proven
         if not bool(found.where.any(more)):
             break
         previous = found.measured[0]
@@ -255,12 +253,18 @@ class Judgement(NamedTuple):
     """What is decided of the matrices."""
 
     #: Which are certified and solved, ``(B,)``, now or before; None for all, and then there is nothing else.
-    proven: Array | None
+    proven: Any
     #: Functions for the following, which are where the decision was taken.
     where: Any = None
     #: What was measured, ``(K, B)`` each, and which right-hand sides of certified matrices are not solved, ``(K, B)``.
     measured: Sequence[Array] = ()
     more: Any = None
+    #: Whether all are certified.
+    certain: bool = True
+
+    def open(self, xp: Any, like: Array) -> Array:
+        """Those that are not proven, ``(B, 1, 1)``, on the device of `like`."""
+        return lacking.to_device(xp, ~self.proven, like)[:, None, None]
 
 
 def _decide(
@@ -268,12 +272,12 @@ def _decide(
     reduction: Reduction,
     measured: Sequence[Array],
     judge: Callable[[Bounds, Sequence[Array], Sequence[Array]], tuple[Array, Array]],
-    proven: Array | None = None,
+    before: Judgement | None = None,
 ) -> Judgement:
     """Decide by what was `measured`, ``(B, K)`` each: of all matrices at once, or of each if not all are solved.
 
     `judge` tells which matrices are certified and which right-hand sides are solved, from the least and the largest of
-    all numbers, or from two times those of each. What was `proven` before stays so.
+    all numbers, or from two times those of each. What was proven `before` stays so, and what was not certified, too.
     """
     count = len(reduction.facts)
     numbers = [*reduction.facts, *measured]
@@ -281,7 +285,7 @@ def _decide(
     if math.prod(together.shape) <= FEW:
         together, where = lacking.to_host(together), np
     with np.errstate(all="ignore"):  # What is not certified may be anything.
-        if reduction.of_all:
+        if reduction.of_all and (before is None or before.certain):
             ends = [reduce(together, axis=0) for reduce in (where.min, where.max)]
             if where is not np:
                 ends = list(lacking.to_host(xp.stack(ends)))
@@ -295,8 +299,10 @@ def _decide(
         bounds, measured = reduction.bounds(where, each[:count]), each[count:]
         certain, done = judge(bounds, measured, measured)
     solved = where.all(certain & done, axis=0)
-    proven = solved if proven is None else solved | proven
-    return Judgement(None if bool(where.all(proven)) else proven, where, measured, certain & ~done)
+    proven = solved if before is None else solved | before.proven
+    if bool(where.all(proven)):
+        return Judgement(None)
+    return Judgement(proven, where, measured, certain & ~done, bool(where.all(certain)))
 
 
 def _at_hand(xp: Any, together: Array, widths: Sequence[int], facts: int) -> tuple[Any, list[Array]]:
@@ -304,10 +310,9 @@ def _at_hand(xp: Any, together: Array, widths: Sequence[int], facts: int) -> tup
 
     What was measured does not count: all decisions about a batch are taken in one place.
     """
-    where = xp
-    if together.shape[0] * facts <= ON_HOST:
-        together, where = lacking.to_host(together), np
-    return where, _apart(together.T, widths)
+    if together.shape[0] * facts > ON_HOST:
+        return xp, _apart(together.T, widths)
+    return np, _apart(np.ascontiguousarray(lacking.to_host(together).T), widths)
 
 
 def _apart(together: Array, widths: Sequence[int]) -> list[Array]:
