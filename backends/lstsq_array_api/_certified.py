@@ -277,7 +277,7 @@ def _decide(
     """Decide by what was `measured`, ``(B, K)`` each: of all matrices at once, or of each if not all are solved.
 
     `judge` tells which matrices are certified and which right-hand sides are solved, from the least and the largest of
-    all numbers, or from two times those of each. What was proven `before` stays so, and what was not certified, too.
+    all numbers; for each matrix these are the same. What was proven `before` stays so, and what was not certified, too.
     """
     count = len(reduction.facts)
     numbers = [*reduction.facts, *measured]
