@@ -19,7 +19,7 @@ from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap  # noqa: E4
 from torch.fx.experimental.proxy_tensor import make_fx  # noqa: E402
 
 from lstsq_torch import _operations as ops  # noqa: E402
-from lstsq_torch import _solve  # noqa: E402
+from lstsq_torch import _small, _solve  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Dynamo detected a call to a `functools.lru_cache`", "ignore:.torch.jit.trace. is deprecated"
@@ -522,6 +522,80 @@ def test_each_element_of_a_batch_is_answered_as_it_is_alone(driver):
             torch.testing.assert_close(got[i], wanted, rtol=1e-13, atol=1e-13)
     assert together.rank.tolist() == [3, 0 if driver == "cholesky" else 2, 3, 0]
     assert together.x[3].isnan().all()
+
+
+class TestSmallProblems:
+    """Without the compiled core NumPy solves them: by the certified way where there is a proof, else by gelsd."""
+
+    @pytest.fixture(autouse=True)
+    def no_native(self, monkeypatch):
+        monkeypatch.setattr(_solve, "_native", lambda: None)
+
+    @staticmethod
+    def arrays(m, n, kappa, dtype):
+        """A matrix of this condition; a right-hand side that fits and one that does not."""
+        a, b = with_spectrum(n, m, n, np.geomspace(1, 1 / kappa, n).tolist())
+        b[:, 0] = a @ b[:n, 1]
+        return a.numpy().astype(dtype), b.numpy().astype(dtype)
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    @pytest.mark.parametrize("shape", [(10, 3), (60, 20), (12, 12), (5, 1)])
+    def test_are_right_where_there_is_a_proof(self, shape, dtype):
+        (m, n), eps = shape, np.finfo(dtype).eps
+        for kappa in (1, 30, 1e3, 1e5, 1e7, 1e12):
+            a, b = self.arrays(m, n, kappa, dtype)
+            found = _small.certify(a, b, 16 * eps)
+            proven = found is not None
+            assert proven if kappa <= 1e3 else n == 1 or kappa < 1e12 or not proven
+            if not proven:
+                continue
+            a, b = a.astype(float), b.astype(float)
+            x = np.linalg.lstsq(a, b, rcond=0)[0]
+            s, r = np.linalg.svd(a, compute_uv=False), np.linalg.norm(b - a @ x, axis=0)
+            size = np.linalg.norm(x, axis=0) + s[0] / s[-1] ** 2 * r
+            assert np.all(np.linalg.norm(found.x - x, axis=0) <= (eps + 30 * 2.0**-52 * s[0] / s[-1]) * size)
+            own = 30 * 2.0**-52 * np.linalg.norm(x, axis=0) * s[0]
+            assert np.all(np.abs(np.sqrt(found.residuals) - r) <= 4 * eps * r + own + eps / 32 * size)
+            assert found.rank == n
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_the_inverse_is_not_trusted(self, dtype, monkeypatch):
+        a, b = self.arrays(10, 3, 2, dtype)
+        inverse, x = np.linalg.inv, np.linalg.lstsq(a, b, rcond=None)[0]
+        monkeypatch.setattr(np.linalg, "inv", lambda g: inverse(g) * (1 + 1e-3))
+        np.testing.assert_allclose(
+            _small.certify(a, b, 1e-5).x, x, rtol=4 * np.finfo(dtype).eps, atol=1e-6 if dtype == "float32" else 1e-14
+        )
+        monkeypatch.setattr(np.linalg, "inv", lambda g: inverse(g) * 1.5)
+        assert _small.certify(a, b, 1e-5) is None
+
+    @pytest.mark.parametrize("size", [1e-170, 1e170])
+    def test_sizes_beyond_the_proof_have_none(self, size):
+        a, b = self.arrays(10, 3, 2, "float64")
+        assert _small.certify(a * size, b, 1e-14) is None
+        assert _small.certify(a, b * size, 1e-14) is None
+        x, _, rank, _ = lstsq(torch.tensor(a * size), torch.tensor(b * size), singular_values=False)
+        np.testing.assert_allclose(x, np.linalg.lstsq(a, b, rcond=None)[0], rtol=1e-12)
+        assert rank == 3
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.complex64, torch.complex128])
+    @pytest.mark.parametrize("shape", [(10, 3), (3, 10), (4, 4)])
+    def test_are_answered_as_the_others_are(self, shape, dtype):
+        rng = torch.Generator().manual_seed(3)
+        a, b = torch.randn(*shape, dtype=dtype, generator=rng), torch.randn(shape[0], 2, dtype=dtype, generator=rng)
+        deficient, spoilt, broken = a.clone(), b.clone(), a.clone()
+        deficient[:, 0], deficient[0] = deficient[:, 1], deficient[1]
+        spoilt[0, 1], broken[1, 1] = torch.nan, torch.inf
+        for matrix, right in ((a, b), (deficient, b), (a, spoilt), (broken, b), (a.mT.contiguous().mT, b)):
+            for singular_values in (True, False):
+                small = lstsq(matrix, right, singular_values=singular_values)
+                batched = lstsq(matrix[None], right[None], singular_values=singular_values)
+                assert small.rank == batched.rank[0]
+                for mine, theirs in zip(small, batched):
+                    assert (mine is None) == (theirs is None)
+                    if mine is not None:
+                        assert (mine.dtype, mine.device) == (theirs.dtype, theirs.device)
+                        torch.testing.assert_close(mine, theirs[0], equal_nan=True)
 
 
 def test_a_torch_that_lacks_something_is_told(monkeypatch):

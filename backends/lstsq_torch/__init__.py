@@ -1,9 +1,10 @@
 """The torch backend: every device, every transformation of torch, and derivatives of any order.
 
 Matrices that are certainly of full rank are solved by Cholesky and refined, all others by orthogonal factorisations. On
-the CPU the compiled core of ``lstsq-native`` does that where it is installed, and reads the tensors' own memory. To
-torch a solution is one operation (`_operations`), with a rule for derivatives that never mentions single singular
-vectors (`_gradient`): torch's own derivative of the singular value decomposition is NaN where values are equal.
+the CPU the compiled core of ``lstsq-native`` does that where it is installed, and reads the tensors' own memory. Where
+it is not, NumPy solves single problems that are small (`_small`). To torch a solution is one operation (`_operations`),
+with a rule for derivatives that never mentions single singular vectors (`_gradient`): torch's own derivative of the
+singular value decomposition is NaN where values are equal.
 
 References
 ----------
@@ -52,15 +53,15 @@ class TorchBackend(Backend):
 
     def solve(self, a: Array, b: Array, rcond: float, driver: str) -> Solution:
         """Solve by the driver. See `Backend.solve`."""
-        from lstsq_torch._gradient import solve
+        import lstsq_torch._gradient as operations
 
-        return Solution(*solve(a, b, rcond, driver, True))
+        return Solution(*operations.solve(a, b, rcond, driver, True))
 
     def solve_without_s(self, a: Array, b: Array, rcond: float, driver: str) -> Solution:
         """Solve and leave `s` None. See `Backend.solve_without_s`."""
-        from lstsq_torch._gradient import solve
+        import lstsq_torch._gradient as operations
 
-        x, residuals, rank, _ = solve(a, b, rcond, driver, False)
+        x, residuals, rank, _ = operations.solve(a, b, rcond, driver, False)
         return Solution(x, residuals, rank, None)
 
     def ran(self, a: Array, b: Array, rcond: float, driver: str, solution: Solution) -> tuple[str, ...]:
@@ -158,9 +159,10 @@ class TorchBackend(Backend):
         TypeError
             The tensor is one of these.
         """
-        from lstsq_array_api import require_dense
+        if str(array.layout) != "torch.strided":
+            from lstsq_array_api import require_dense
 
-        require_dense(array)
+            require_dense(array)
 
     def transform(self, name: str) -> Callable[..., Any]:
         """torch's function transformation, with the signature of its namesake in JAX; see `lstsq_torch._transforms`."""

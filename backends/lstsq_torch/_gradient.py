@@ -72,7 +72,7 @@ def solve(a: Tensor, b: Tensor, rcond: float, driver: str, with_s: bool) -> tupl
     """
     if not torch.compiler.is_compiling() and _is_plain(a, b) and not _is_differentiated(a, b):
         # Not by torch's dispatcher, whose way to an operation in Python takes as long as a small problem.
-        return tuple(numbers.solve(a.detach(), b.detach(), rcond, driver, with_s))
+        return numbers.solve(a.detach(), b.detach(), rcond, driver, with_s)
     found: tuple[Tensor, ...] = ops.solve(a, b, rcond, driver, with_s)
     return found
 
@@ -81,10 +81,15 @@ def solve(a: Tensor, b: Tensor, rcond: float, driver: str, with_s: bool) -> tupl
 _PLAIN = (torch._C.DispatchKey.AutogradCPU, torch._C.DispatchKey.AutogradCUDA)
 
 
+#: The classes that do no more than hold numbers.
+_CLASSES = (Tensor, torch.nn.Parameter)
+
+
 def _is_plain(a: Tensor, b: Tensor) -> bool:
+    if type(a) not in _CLASSES or type(b) not in _CLASSES:
+        return False
     keys = torch._C._dispatch_keys(a) | torch._C._dispatch_keys(b) | torch._C._dispatch_tls_local_include_set()
-    first = (keys - torch._C._dispatch_tls_local_exclude_set()).highestPriorityTypeId()
-    return first in _PLAIN and all(type(tensor) in (Tensor, torch.nn.Parameter) for tensor in (a, b))
+    return (keys - torch._C._dispatch_tls_local_exclude_set()).highestPriorityTypeId() in _PLAIN
 
 
 #: Whether torch records derivatives, of reverse and of forward mode.
@@ -392,8 +397,9 @@ def _nan_where(lost: Tensor, tensor: Tensor) -> Tensor:
 
 
 def _is_differentiated(*tensors: Tensor) -> bool:
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        return True
+    for tensor in tensors:
+        if tensor.requires_grad and torch.is_grad_enabled():
+            return True
     # In a compiled program that transforms, the level stays -1.
     may_have_tangents = forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
     return may_have_tangents and any(_dual(tensor).tangent is not None for tensor in tensors)

@@ -14,7 +14,13 @@ from torch import Tensor
 from lstsq._backend import Solution
 from lstsq_array_api import _solve as standard
 from lstsq_array_api import _svd
+from lstsq_numpy._solve import solve as by_numpy
 from lstsq_torch._drivers import by_gelsd, by_qr, by_qr_without_s
+from lstsq_torch._small import certify
+
+#: Numbers of a matrix that is solved with NumPy, and numbers times columns. NumPy's BLAS stays on one thread up to
+#: there: more threads of it would keep the processor's cores from torch's, for a tenth of a second after each call.
+SMALL, SMALL_PRODUCTS = 1 << 13, 1 << 18
 
 
 def solve(a: Tensor, b: Tensor, rcond: float, driver: str, singular_values: bool) -> Solution:
@@ -22,14 +28,23 @@ def solve(a: Tensor, b: Tensor, rcond: float, driver: str, singular_values: bool
 
     `s` is None where `singular_values` is False.
     """
+    if driver in ("auto", "cholesky") and a.is_cpu:
+        if _native() is not None:
+            solution = _by_native(a, b, rcond, driver, singular_values)
+        elif driver == "auto" and a.ndim == 2 and a.numel() <= SMALL and a.numel() * a.shape[1] <= SMALL_PRODUCTS:
+            solution = _by_numpy(a, b, rcond, singular_values)
+        else:
+            solution = None
+        if solution is not None:
+            return solution
     if torch.is_autocast_enabled(a.device.type):
         # It adds nothing to double precision, but to single on a device without double.
         with torch.autocast(a.device.type, enabled=False):
-            return solve(a, b, rcond, driver, singular_values)
-    if driver in ("auto", "cholesky") and a.device.type == "cpu" and _native() is not None:
-        solution = _by_native(a, b, rcond, driver, singular_values)
-        if solution is not None:
-            return solution
+            return _by_torch(a, b, rcond, driver, singular_values)
+    return _by_torch(a, b, rcond, driver, singular_values)
+
+
+def _by_torch(a: Tensor, b: Tensor, rcond: float, driver: str, singular_values: bool) -> Solution:
     if driver in ("auto", "cholesky") and a.device.type != "mps":
         return standard.solve_certified(xp, a, b, rcond, driver, singular_values)
     if driver == "qr":
@@ -62,6 +77,18 @@ def ran(a: Tensor, b: Tensor, rcond: float, driver: str) -> tuple[str, ...]:
     return found
 
 
+def _by_numpy(a: Tensor, b: Tensor, rcond: float, singular_values: bool) -> Solution | None:
+    """The answer for one small matrix, which NumPy finds in a fraction of the time; or None, where it is not finite."""
+    one, right = _in_numpy(a), _in_numpy(b)
+    answer = None if singular_values else certify(one, right, rcond)
+    if answer is None:
+        try:
+            answer = by_numpy(one, right, rcond, "gelsd")
+        except LinAlgError:
+            return None
+    return _in_torch(answer)
+
+
 def _by_native(a: Tensor, b: Tensor, rcond: float, driver: str, singular_values: bool) -> Solution | None:
     """The answer of the compiled core, which reads the tensors' memory; or None, where it does not converge."""
     native = _native()
@@ -79,10 +106,22 @@ def _by_native(a: Tensor, b: Tensor, rcond: float, driver: str, singular_values:
                 if part is not None:
                     part[~finite] = complex("nan+nanj") if part.is_complex() else torch.nan
         return solution
-    # `from_numpy` alone leaves them on the CPU, whatever the default device is.
-    return Solution(*(None if part is None else torch.from_numpy(np.asarray(part)) for part in answer))
+    return _in_torch(answer)
 
 
 def _in_numpy(tensor: Tensor) -> Any:
     """The numbers as they lie in memory; a copy only of what torch has not yet conjugated or negated."""
-    return tensor.resolve_conj().resolve_neg().numpy()
+    if tensor.is_conj() or tensor.is_neg():
+        tensor = tensor.resolve_conj().resolve_neg()
+    return tensor.numpy()
+
+
+def _in_torch(answer: Any) -> Solution:
+    """The arrays of NumPy as tensors. `from_numpy` alone leaves them on the CPU, whatever the default device is."""
+    x, residuals, rank, s = answer
+    return Solution(
+        torch.from_numpy(x),
+        torch.from_numpy(residuals),
+        torch.from_numpy(np.asarray(rank)),
+        None if s is None else torch.from_numpy(s),
+    )
