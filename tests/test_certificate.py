@@ -27,8 +27,8 @@ def near(random: Generator, size: tuple[int, ...], low: float, high: float) -> n
 def test_what_is_said_of_all_matrices_holds_for_each(shape, single):
     random, answers = np.random.default_rng(5), [0, 0]
     matrix = Matrix(xp, random.standard_normal((1, *shape)).astype("float32" if single else "float64"), xp.float64)
-    reduction, judges = _certified._reduce(xp, matrix), [_certified._judge]
-    judges += [_certified._judge_before_residual] if shape[0] > shape[1] else []
+    reduction, judges = _certified._reduce(xp, matrix), [_certified.judge]
+    judges += [_certified.judge_before_residual] if shape[0] > shape[1] else []
     for trial in range(1500):
         # Numbers with which all is proven, or nothing, or which are about as large as what they are compared with.
         rcond, spread = near(random, (), -16, -4), random.choice([0.0, 0.3, 1.0, 2.0])

@@ -173,14 +173,14 @@ def _at_once(xp: Any, a: Matrix, b: Array, rcond: float) -> tuple[Reduction, Arr
         measured = [residual]
     lost = 1 + max(1.0, behind_cross / additions)
 
-    def judge(bounds: Bounds, low: Sequence[Array], high: Sequence[Array]) -> tuple[Array, Array]:
+    def is_exact(bounds: Bounds, low: Sequence[Array], high: Sequence[Array]) -> tuple[Array, Array]:
         left = lost * bounds.rho
         exact = (left <= SINGLE * (1 - left)) & (high[0] < math.inf)
         if len(high) > 1:
             exact = exact & (2 * left * high[1] <= SINGLE * low[0])
-        return _has_full_rank(bounds, rcond), exact
+        return has_full_rank(bounds, rcond), exact
 
-    return reduction, scaled, x, residual, _decide(xp, reduction, measured, judge)
+    return reduction, scaled, x, residual, _decide(xp, reduction, measured, is_exact)
 
 
 def _refine(
@@ -209,9 +209,9 @@ def _refine(
     def unscaled(unknowns: Array) -> Array:
         return unknowns if reduction.scale is None else unknowns * reduction.scale
 
-    def decide(judge: Callable[..., tuple[Array, Array]], *measured: Array) -> Judgement:
+    def decide(by: Callable[..., tuple[Array, Array]], *measured: Array) -> Judgement:
         def of_these(*at_hand: Any) -> tuple[Array, Array]:
-            return judge(*at_hand, (m, n), rcond, single)
+            return by(*at_hand, (m, n), rcond, single)
 
         return _decide(xp, reduction, [*measured, *size_b], of_these, found)
 
@@ -229,13 +229,13 @@ def _refine(
         if m > n and previous is None:
             # The first step is most often so short that the residual keeps its length, which is then not found again.
             moved = [] if reduction.of_all else [_products(xp, change, cross)]
-            found = decide(_judge_before_residual, *sizes, residual, *moved)
+            found = decide(judge_before_residual, *sizes, residual, *moved)
             if found.proven is None:
                 break
             open_ = found.open(xp, b)
         r = still(a.residual(b, x), r)
         residual = still(_norm(xp, r), residual)
-        found = decide(_judge, *sizes, residual, *before)
+        found = decide(judge, *sizes, residual, *before)
         if found.proven is None:
             break
         more = found.more
@@ -321,7 +321,7 @@ def _apart(together: Array, widths: Sequence[int]) -> list[Array]:
     return [together[start:end, ...] for start, end in zip([0, *ends], ends)]
 
 
-def _judge_before_residual(
+def judge_before_residual(
     bounds: Bounds, low: Sequence[Array], high: Sequence[Array], shape: tuple[int, int], rcond: float, single: bool
 ) -> tuple[Array, Array]:
     """Decide by the residual before the step: what is solved has it still, but for rounding.
@@ -329,17 +329,18 @@ def _judge_before_residual(
     Its square has become less by ‖A step‖², but for a part ρ of that. Where stepᴴ Aᴴ r was measured, too, that is this
     square, but for a part ρ; else a bound of it is enough.
     """
-    certain, done = _judge(bounds, low, high, shape, rcond, single)
+    certain, done = judge(bounds, low, high, shape, rcond, single)
     moved = high[3] if len(high) > (3 if single else 4) else shape[1] * high[0] ** 2
     return certain, done & (moved <= (SINGLE if single else UNIT / 2) * low[2] ** 2)
 
 
-def _has_full_rank(bounds: Bounds, rcond: float) -> Array:
+def has_full_rank(bounds: Bounds, rcond: float) -> Array:
+    """Which matrices have a proven contraction, and all singular values above the cutoff."""
     # Twice, for the rounding errors of the bounds themselves.
     return (bounds.rho < CONTRACTION) & (2 * rcond * bounds.norm * bounds.inverse < 1)
 
 
-def _judge(
+def judge(
     bounds: Bounds, low: Sequence[Array], high: Sequence[Array], shape: tuple[int, int], rcond: float, single: bool
 ) -> tuple[Array, Array]:
     """Which matrices are certified, and which right-hand sides are solved, by what lies between `low` and `high`."""
@@ -347,7 +348,7 @@ def _judge(
     # How much longer than an error of the unknowns the residual may be that it makes.
     reach = math.sqrt(n) if bounds.scaled else bounds.norm
     least_norm = bounds.norm if bounds.least_norm is None else bounds.least_norm
-    certain = _has_full_rank(bounds, rcond)
+    certain = has_full_rank(bounds, rcond)
     if not single:
         certain = certain & (bounds.shortest >= 2.0**-200) & (bounds.longest <= 2.0**200)
         certain = certain & ((high[-1] == 0) | ((low[-1] >= 2.0**-150) & (high[-1] <= 2.0**150)))
