@@ -97,12 +97,13 @@ class Reduction:
             a, b = (_stack(xp, *pair) for pair in ((self.a, other.a), (self.b, other.b)))
             merged = home.reduce_rows(*_columns(a, b))
             left = _rows.norms(xp, xp.stack([self.left, other.left]))
-            return _reduction(
-                merged._replace(left=_rows.norms(xp, xp.stack([left, merged.left]))),
-                vector=self.b.ndim == 1,
-                count=self.rows + other.rows,
-                dtype=_contract.promote(self.dtype, other.dtype, "float64"),
-                backend=self.backend,
+            return Reduction(
+                merged.a,
+                merged.b[:, 0] if self.b.ndim == 1 else merged.b,
+                _rows.norms(xp, xp.stack([left, merged.left])),
+                self.rows + other.rows,
+                _contract.promote(self.dtype, other.dtype, "float64"),
+                self.backend,
             )
 
         with np.errstate(all="ignore"):
@@ -281,15 +282,12 @@ def reduce_rows(a: Array, b: Array, *, backend: str | None = None) -> Reduction:
             a = xp.astype(a, getattr(xp, plan.dtype))
         if plan.cast_b:
             b = xp.astype(b, getattr(xp, plan.dtype))
-        return solver.reduce_rows(*_columns(a, b))
+        rows = solver.reduce_rows(*_columns(a, b))
+        return rows._replace(b=rows.b[:, 0]) if plan.vector else rows
 
     with np.errstate(all="ignore"):
         rows = owner.backend.within(reduce, a, b)
-    return _reduction(rows, plan.vector, plan.m, plan.dtype, solver.name)
-
-
-def _reduction(rows: Rows, vector: bool, count: Any, dtype: str, backend: str) -> Reduction:
-    return Reduction(rows.a, rows.b[:, 0] if vector else rows.b, rows.left, count, dtype, backend)
+    return Reduction(*rows, plan.m, plan.dtype, solver.name)
 
 
 def _of_numpy(library: str, backend: str, rows: Rows, count: Any, dtype: str) -> Reduction:

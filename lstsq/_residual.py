@@ -64,11 +64,16 @@ def residual(a: Array, x: Array, b: Array, *, backend: str | None = None) -> Arr
     x = _api.beside("x", x, a, owner)
     home, xp = _api.solver_at_home(backend, owner), owner.xp
     vector = len(b.shape) == 1
-    _require_fitting(tuple(a.shape), tuple(x.shape), tuple(b.shape))
+    batch = _require_fitting(tuple(a.shape), tuple(x.shape), tuple(b.shape))
     dtypes = [dtype_name(array.dtype) for array in (a, x, b)]
     default_float = home.default_float(a) if any(map(_contract.needs_default_float, dtypes)) else "float64"
     of_a, of_x, of_b = (_contract.widen(name, dtype, default_float) for name, dtype in zip("axb", dtypes))
     dtype = _contract.promote(_contract.promote(of_a, of_x, default_float), of_b, default_float)
+
+    shape = (*batch, *b.shape[-1 if vector else -2 :])
+    if 0 in shape:
+        # Not every library computes with arrays without numbers: MLX's build for CUDA ends the process.
+        return home.zeros(shape, dtype, a)
 
     def compute(a: Array, b: Array, x: Array) -> Array:
         columns = (x[..., None], b[:, None]) if vector else (x, b)
@@ -81,7 +86,8 @@ def residual(a: Array, x: Array, b: Array, *, backend: str | None = None) -> Arr
     return found
 
 
-def _require_fitting(a: tuple[Any, ...], x: tuple[Any, ...], b: tuple[Any, ...]) -> None:
+def _require_fitting(a: tuple[Any, ...], x: tuple[Any, ...], b: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The batch of the residual; an error where the shapes do not fit."""
     _, n, k, vector, batch_a, batch_b = _contract.split(a, b, True)
     wanted = (n,) if vector else (n, k)
     if x[len(x) - len(wanted) :] != wanted or len(x) < len(wanted):
@@ -89,10 +95,11 @@ def _require_fitting(a: tuple[Any, ...], x: tuple[Any, ...], b: tuple[Any, ...])
             f"x has shape {x} beside a {a} and b {b}; expected {'(..., N)' if vector else '(..., N, K)'}, whose last "
             f"sizes are {wanted}. Pass the x that lstsq(a, b) returns."
         )
-    batch = reversed(_contract.broadcast(batch_a, batch_b, a, b))
-    of_x = reversed(x[: len(x) - len(wanted)])
-    if any(p != q and 1 not in (p, q) for p, q in zip(batch, of_x)):
+    batch = tuple(_contract.broadcast(batch_a, batch_b, a, b))
+    of_x = x[: len(x) - len(wanted)]
+    if any(p != q and 1 not in (p, q) for p, q in zip(reversed(batch), reversed(of_x))):
         raise LinAlgError(
             f"the batch dimensions of x (shape {x}) do not broadcast against those of a {a} and b {b}; expected each "
             "pair, from the right, to be equal or to contain a 1."
         )
+    return _contract.broadcast(batch, of_x, b, x)

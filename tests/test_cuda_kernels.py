@@ -22,11 +22,11 @@ NAMES = (
     "solve_batch",
     "singular_values_batch",
     "gram",
+    *(f"gram_by_warps_{eights}" for eights in ("1_1", "2_1", "1_2")),
     "add_pieces",
     "core",
     "residual",
     "refine",
-    "reveal_batch",
     "absorb_rows",
     "absorb_parts",
     "reveal_parts",
@@ -158,6 +158,7 @@ def test_a_large_cutoff_is_never_certified(kernels, dtype, rcond):
 @pytest.mark.parametrize("kappa", [2, 1e3, 1e7])
 def test_a_long_matrix_is_solved_as_by_operations(kernels, dtype, monkeypatch, m, n, k, kappa):
     a, b = problem(dtype, 1, m, n, k, kappa)
+    monkeypatch.setattr(_fused, "EIGHTS", 0)
     monkeypatch.setattr(_fused, "BLOCKS", 5)
     monkeypatch.setattr(_fused, "SMALL", 100)
     rcond = 16 * np.finfo(dtype).eps
@@ -232,3 +233,20 @@ def test_a_long_matrix_without_a_proof_is_reduced_by_all_blocks(kernels, dtype):
     expected = np.linalg.lstsq(a.astype(float), b.astype(float), 1e-5)[0]
     np.testing.assert_allclose(x, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
     np.testing.assert_allclose(squares, np.sum((b - a.astype(float) @ expected) ** 2, axis=0), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("n", "k"), [(3, 1), (8, 2), (10, 8), (7, 9)])
+def test_warps_form_the_gram_matrix(kernels, dtype, n, k):
+    m, rows, blocks = 101, 37, 3
+    a, b = problem(dtype, 1, m, n, k, 10)
+    a, b, w = a[0], b[0], n + k
+    before = 8 + n + n * n + n * k + 2 * k
+    work = np.full(before + w * w + blocks * w * w, np.nan)
+    eights = -(-n // 8), -(-k // 8)
+    shared = 8 * 32 * sum(eights) * (sum(eights) + 1)
+    name = f"gram_by_warps_{eights[0]}_{eights[1]}"
+    kernels.launch(name, blocks, 64, shared, (a, b, work, m, n, k, rows))
+    kernels.launch("add_pieces", -(-w * (w + 1) // 2 // 16), 16, 8 * 16, (work, blocks, n, k))
+    whole = np.concatenate([a, b], axis=1).astype(float)
+    found = work[before : before + w * w].reshape(w, w)
+    np.testing.assert_allclose(found, whole.T @ whole, rtol=0, atol=m * np.finfo(float).eps * np.max(whole.T @ whole))

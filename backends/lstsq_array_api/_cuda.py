@@ -60,15 +60,26 @@ def _real(a: Array) -> str:
     return {"float32": "float", "float64": "double"}[dtype_name(a.dtype)]
 
 
-#: The files of kernels, in the folder of that name. Each is compiled alone, which takes the compiler a second or two.
-FILES = ("batch", "tiny", "singular_values", "long", "reveal")
+#: The files of kernels, in the folder of that name, each with what it needs besides `common`. Each is compiled alone,
+#: which takes the compiler a second or two.
+FILES = {
+    "batch": ("reveal",),
+    "tiny": ("reveal",),
+    "singular_values": (),
+    "long": (),
+    "gram": (),
+    "parts": ("reveal",),
+}
 
 
 @cache
-def source(*parts: str) -> str:
-    """The text of these files of kernels, after what they have in common."""
+def source(*files_of_kernels: str) -> str:
+    """The text of these files of kernels, after what they need."""
+    needed = (name for file in files_of_kernels for name in (*FILES[file], file))
     folder = files("lstsq_array_api").joinpath("kernels")
-    return "\n".join(folder.joinpath(f"{part}.cu").read_text(encoding="utf-8") for part in ("common", *parts))
+    return "\n".join(
+        folder.joinpath(f"{name}.cu").read_text(encoding="utf-8") for name in dict.fromkeys(("common", *needed))
+    )
 
 
 def _file_and_options(name: str, real: str) -> tuple[str, tuple[str, ...]]:
@@ -76,7 +87,10 @@ def _file_and_options(name: str, real: str) -> tuple[str, tuple[str, ...]]:
     options = (f"-DLSTSQ_REAL={real}", "--std=c++17")
     if name.startswith("solve_tiny_"):
         return "tiny", (f"-DLSTSQ_COLUMNS={name.removeprefix('solve_tiny_')}", *options)
-    of_others = {"solve_batch": "batch", "singular_values_batch": "singular_values", "reveal_batch": "reveal"}
+    if name.startswith("gram_by_warps_"):
+        columns, right_sides = name.removeprefix("gram_by_warps_").split("_")
+        return "gram", (f"-DLSTSQ_COLUMNS={columns}", f"-DLSTSQ_RIGHT_SIDES={right_sides}", *options)
+    of_others = {"solve_batch": "batch", "singular_values_batch": "singular_values"}
     return of_others.get(name, "long"), options
 
 

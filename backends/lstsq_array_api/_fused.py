@@ -21,6 +21,8 @@ from lstsq_array_api._matrix import Matrix
 #: Columns of a matrix and right-hand sides up to which there are kernels: what is N x N fits into shared memory.
 COLUMNS = 64
 RIGHT_HAND_SIDES = 16
+#: Blocks of eight columns up to which a warp has room for the Gram matrix in its registers.
+EIGHTS = 9
 #: Numbers of a matrix up to which one block of threads reads it alone.
 SMALL = 65536
 #: Columns and rows of a matrix that one thread solves with alone, be it one or one of many: with the same bits.
@@ -68,40 +70,30 @@ def _solve_batch(
     shared_by_s = 8 * (3 * threads + n + m * (n | 1))
     if max(shared, shared_by_s if singular_values else 0) > kernels.shared_limit:
         return None
+    # Squares of numbers in double precision may be beyond its range, so that these are not revealed.
+    shared_by_reveal = 8 * (n * (n + k) + k + HEIGHT * (n + k | 1) + 2 * n * (n | 1) + n + 3 * threads)
+    reveal = reveal and _bytes(a) == 4 and shared_by_reveal <= kernels.shared_limit
     where, dtype = device(a), a.dtype
     x, squares = xp.empty((count, n, k), dtype=dtype, device=where), xp.empty((count, k), dtype=dtype, device=where)
     rank, failures = (xp.empty(shape, dtype=xp.int32, device=where) for shape in ((count,), ()))
-    kernels.clear(failures)
-    arrays = (a, b, x, squares, rank, failures)
+    if not reveal:
+        kernels.clear(failures)
+    arrays, height = (a, b, x, squares, rank, failures), HEIGHT if reveal else 0
     if n <= TINY and m <= SHORT:
         threads = min(kernels.threads, TEAM)
         of_all = _bytes(a) * threads * ((m * n | 1) + (m * k | 1))
         is_shared = of_all <= min(CROWDED, kernels.shared_limit)
-        sizes = (count, m, k, rcond, int(is_shared))
-        kernels.launch(f"solve_tiny_{n}", -(-count // threads), threads, of_all if is_shared else 0, (*arrays, *sizes))
+        shared = max(of_all if is_shared else 0, 8 * threads + shared_by_reveal if reveal else 0)
+        sizes = (count, m, k, rcond, int(is_shared), height)
+        kernels.launch(f"solve_tiny_{n}", -(-count // threads), threads, shared, (*arrays, *sizes))
     else:
-        kernels.launch("solve_batch", count, threads, shared, (*arrays, m, n, k, rcond, int(a_is_shared)))
+        shared = max(shared, shared_by_reveal if reveal else 0)
+        kernels.launch("solve_batch", count, threads, shared, (*arrays, m, n, k, rcond, int(a_is_shared), height))
     s = None
     if singular_values:
         s = xp.empty((count, n), dtype=dtype, device=where)
         kernels.launch("singular_values_batch", count, threads, shared_by_s, (a, s, m, n))
-    good = rank >= 0 if int(failures) else None
-    if good is not None and reveal and _reveal_batch(kernels, a, b, x, squares, rank, rcond):
-        good = None
-    return Certified(x, squares, good, s, rank)
-
-
-def _reveal_batch(kernels: Kernels, a: Array, b: Array, x: Array, squares: Array, rank: Array, rcond: float) -> bool:
-    """Solve the problems whose rank is unknown by orthogonal transformations. False if there is no kernel for them."""
-    (count, m, n), k = a.shape, b.shape[-1]
-    threads = min(kernels.threads, 64 if n <= 16 else 128 if n <= 32 else 256)
-    shared = 8 * (n * (n + k) + k + HEIGHT * (n + k | 1) + 2 * n * (n | 1) + n + 3 * threads)
-    if _bytes(a) != 4 or shared > kernels.shared_limit:
-        return False  # Squares of numbers in double precision may be beyond its range.
-    blocks = min(count, BLOCKS)
-    answers = (x, squares, rank)
-    kernels.launch("reveal_batch", blocks, threads, shared, (a, b, *answers, *answers, count, m, n, k, rcond, HEIGHT))
-    return True
+    return Certified(x, squares, rank >= 0 if not reveal and int(failures) else None, s, rank)
 
 
 def _solve_long(xp: Any, kernels: Kernels, a: Array, b: Array, rcond: float, singular_values: bool) -> Certified | None:
@@ -117,25 +109,32 @@ def _solve_long(xp: Any, kernels: Kernels, a: Array, b: Array, rcond: float, sin
     blocks = -(-m // rows)
     where, dtype = device(a), a.dtype
     before_gram = 8 + n + n * n + outputs + 2 * k
-    work = xp.empty((before_gram + w * w + blocks * max(16 * tiles, entries),), dtype=xp.float64, device=where)
+    work = xp.empty((before_gram + w * w + blocks * max(w * w, entries),), dtype=xp.float64, device=where)
     x, squares = xp.empty((1, n, k), dtype=dtype, device=where), xp.empty((1, k), dtype=dtype, device=where)
     status = xp.empty((2,), dtype=xp.int32, device=where)
 
-    shared = 8 * (32 * 4 * across + 16 * tiles * (threads // tiles))
-    kernels.launch("gram", blocks, threads, shared, (a, b, work, m, n, k, rows))
-    kernels.launch("add_pieces", tiles, threads, 8 * threads, (work, blocks, n, k))
+    eights = -(-n // 8), -(-k // 8)
+    if sum(eights) <= EIGHTS:
+        shared = 8 * 32 * sum(eights) * (sum(eights) + 1)
+        kernels.launch(f"gram_by_warps_{eights[0]}_{eights[1]}", blocks, threads, shared, (a, b, work, m, n, k, rows))
+    else:
+        shared = 8 * (32 * 4 * across + 16 * tiles * (threads // tiles))
+        kernels.launch("gram", blocks, threads, shared, (a, b, work, m, n, k, rows))
+    entries_of_gram = w * (w + 1) // 2
+    kernels.launch("add_pieces", -(-entries_of_gram // 16), threads, 8 * threads, (work, blocks, n, k))
     additions = rows + threads + blocks
     kernels.launch("core", 1, most, _shared_by_core(n, most), (work, status, n, k, float(additions), rcond))
 
     groups = max(1, threads // outputs)
     of_residual = 8 * (outputs + 64 * k + groups * outputs + threads + 2 * k) + _bytes(a) * 64 * (n | 1)
-    of_refine = 8 * (max(1, most // entries) * entries + entries + outputs + most)
+    of_refine = 8 * (max(1, most // entries) * entries + entries + outputs + 4 * most)
     for step in range(STEPS + 1):
         kernels.launch("residual", blocks, threads, of_residual, (a, b, work, m, n, k, rows))
-        kernels.launch("refine", 1, most, of_refine, (work, x, squares, status, blocks, int(m == n), n, k))
-        # One step is taken in any case; then the host looks whether another is needed.
+        sizes = (blocks, int(m == n), n, k, STEPS)
+        kernels.launch("refine", 1, most, of_refine, (work, x, squares, status, *sizes))
+        # In single precision one step is enough most of the time, and in double two; then the host looks.
         proven = 0
-        if step and (proven := int(status[0])):
+        if (step or _bytes(a) == 4) and (proven := int(status[0])):
             break
     good = None if proven == 1 else np.zeros(1, bool)
     s = None

@@ -32,9 +32,9 @@ constexpr double unit = 1.1102230246251565e-16;          // 2^-53
 constexpr double single_precision = 3.7252902984619e-9;  // 2^-28
 constexpr bool single = sizeof(Real) == 4;
 constexpr int max_steps = 6;
-constexpr int unknown = -1;                               // A rank.
-constexpr double is_done = 1, is_stuck = 2;               // Of a right-hand side after a step.
-constexpr double unproven = 0, proven = 1, given_up = 2;  // The status of a long matrix.
+constexpr int unknown = -1;                                  // A rank.
+constexpr double is_done = 1, is_stuck = 2, is_inexact = 3;  // Of a right-hand side after a step.
+constexpr double unproven = 0, proven = 1, given_up = 2;     // The status of a long matrix.
 
 __device__ double largest(double a, double b) {
   return a > b || a != a ? a : b;
@@ -70,6 +70,23 @@ __device__ double maximum(double mine, double* scratch) {
   double numbers[1] = {mine};
   put_together(numbers, 0, scratch);
   return numbers[0];
+}
+
+// C += A B^T for A and B (8 x 4), by the 32 threads of a warp: of A, and of B, a lane has the entry in row lane / 4 and
+// column lane % 4; of C it has two in row lane / 4, from column 2 (lane % 4) on.
+__device__ void multiply(double (&c)[2], double a, double b) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  asm("mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%0, %1}, {%2}, {%3}, {%0, %1};"
+      : "+d"(c[0]), "+d"(c[1])
+      : "d"(a), "d"(b));
+#else
+  int lane = threadIdx.x % 32, row = lane / 4, column = lane % 4 * 2;
+  for (int e = 0; e < 4; ++e) {
+    double left = __shfl_sync(~0u, a, 4 * row + e);
+    c[0] += left * __shfl_sync(~0u, b, 4 * column + e);
+    c[1] += left * __shfl_sync(~0u, b, 4 * column + 4 + e);
+  }
+#endif
 }
 
 // e / n, if both are small enough, as where n^2 and e are at most 2^16: a division of integers takes as long as thirty
@@ -239,5 +256,17 @@ __device__ bool orthogonalise(double* a, int m, int rows, int n, int stride, dou
   }
   return !turned;
 }
+
+// What the kernels for a long matrix leave for each other, in double precision, and where: the bounds, the status and
+// the steps taken; one over the norms of the columns; P; x; the sizes of the last step and of that before it; W^T W;
+// and the pieces of sums.
+struct Work {
+  double *bounds, *status, *taken, *d, *p, *x, *last, *before, *gram, *pieces;
+  __device__ Work(double* memory, int n, int k) {
+    bounds = memory, status = memory + 6, taken = memory + 7;
+    d = memory + 8, p = d + n, x = p + n * n, last = x + n * k, before = last + k;
+    gram = before + k, pieces = gram + (n + k) * (n + k);
+  }
+};
 
 }  // namespace

@@ -1,24 +1,8 @@
 // The other kernels solve for one long matrix. W = [a b] has w = n + k columns.
 
-namespace {
-
-// What the kernels leave for each other, in double precision, and where: the bounds, the status and the steps taken;
-// one over the norms of the columns; P; x; the sizes of the last step and of that before it; W^T W; and the pieces of
-// sums.
-struct Work {
-  double *bounds, *status, *taken, *d, *p, *x, *last, *before, *gram, *pieces;
-  __device__ Work(double* memory, int n, int k) {
-    bounds = memory, status = memory + 6, taken = memory + 7;
-    d = memory + 8, p = d + n, x = p + n * n, last = x + n * k, before = last + k;
-    gram = before + k, pieces = gram + (n + k) * (n + k);
-  }
-};
-
-}  // namespace
-
 // Block blockIdx.x sums W^T W over its share of the rows. A thread has four columns and four more, `across` apart so
-// that neighbours read neighbours, for every groups-th row; the pieces are [block][4 x 4][tile], tiles of the lower
-// triangle.
+// that neighbours read neighbours, for every groups-th row. The piece of a block is w x w, of which the lower triangle
+// is written.
 KERNEL(256)
 gram(const Real* a, const Real* b, double* work, int m, int n, int k, int rows_each) {
   SHARED(shared);
@@ -60,31 +44,32 @@ gram(const Real* a, const Real* b, double* work, int m, int n, int k, int rows_e
   if (works)
     for (int u = 0; u < 16; ++u) together[(group * 16 + u) * tiles + mine] = sums[u];
   __syncthreads();
+  double* piece = pieces + (long long)blockIdx.x * w * w;
   for (int e = me; e < 16 * tiles; e += all) {
     double total = 0;
     for (int other = 0; other < groups; ++other) total += together[other * 16 * tiles + e];
-    pieces[(long long)blockIdx.x * 16 * tiles + e] = total;
+    place(e % tiles, i, j);
+    i += e / tiles / 4 * across, j += e / tiles % 4 * across;
+    if (i < w && j < w) piece[(i > j ? i : j) * w + (i > j ? j : i)] = total;
   }
 }
 
-// The sum of the pieces, as a matrix w x w. A block sums sixteen entries, with a team of threads that share the pieces
-// of each.
+// The sum of the pieces. A block sums sixteen entries of the lower triangle, with a team of threads that share the
+// pieces of each.
 KERNEL(256)
 add_pieces(double* memory, int count, int n, int k) {
   SHARED(sums);
   Work work(memory, n, k);
-  int w = n + k, across = (w + 3) / 4, tiles = across * (across + 1) / 2;
-  int me = threadIdx.x, team = blockDim.x / 16, part = me / 16, e = blockIdx.x * 16 + me % 16;
+  int w = n + k, me = threadIdx.x, team = blockDim.x / 16, part = me / 16, e = blockIdx.x * 16 + me % 16, i, j;
+  place(e, i, j);
   double total = 0;
-  for (int piece = part; piece < count; piece += team) total += work.pieces[(long long)piece * 16 * tiles + e];
+  if (i < w)
+    for (int piece = part; piece < count; piece += team) total += work.pieces[((long long)piece * w + i) * w + j];
   sums[me] = total;
   __syncthreads();
-  if (part > 0) return;
+  if (part > 0 || i >= w) return;
   for (int other = 1; other < team; ++other) total += sums[16 * other + me];
-  int i, j, u = e / tiles / 4, v = e / tiles % 4;
-  place(e % tiles, i, j);
-  i += u * across, j += v * across;
-  if (i < w && j < w) work.gram[i * w + j] = work.gram[j * w + i] = total;
+  work.gram[i * w + j] = work.gram[j * w + i] = total;
 }
 
 // One block: what is to be known of the matrix, and the first solution. The status, and then the rank, are for the
@@ -187,11 +172,14 @@ residual(const Real* a, const Real* b, double* memory, int m, int n, int k, int 
   for (int c = me; c < 2 * k; c += all) to[outputs + c] = squares[c];
 }
 
-// One block, with the pieces of `residual`: if the last step proves x, x is the answer; else one more step.
+// One block, with the pieces of `residual`: if the last step proves x, x is the answer; else one more step, up to
+// `most_steps`. In single precision the step itself may prove what it leads to, without another pass over the rows: the
+// residual changes by less than its rounding, as the Gram matrix tells.
 KERNEL(1024)
-refine(double* memory, Real* x_out, Real* squares_out, int* status, int count, int m_is_n, int n, int k) {
+refine(
+    double* memory, Real* x_out, Real* squares_out, int* status, int count, int m_is_n, int n, int k, int most_steps) {
   SHARED(shared);
-  int me = threadIdx.x, all = blockDim.x;
+  int me = threadIdx.x, all = blockDim.x, w = n + k;
   Work work(memory, n, k);
   if (*work.status != unproven) return;
   int entries = n * k + 2 * k, groups = all / entries < 1 ? 1 : all / entries;
@@ -213,32 +201,6 @@ refine(double* memory, Real* x_out, Real* squares_out, int* status, int count, i
     c[e] = total;
   }
   __syncthreads();
-  Bounds bounds = {work.bounds[0], work.bounds[1], work.bounds[2], work.bounds[3], work.bounds[4], work.bounds[5]};
-  int taken = int(*work.taken);
-  bool done = taken > 0, stuck = taken == max_steps;
-  for (int column = 0; column < k && taken > 0; ++column) {
-    double of_x = 0;
-    for (int j = me; j < n; j += all) {
-      double z = work.x[j * k + column] / work.d[j];
-      of_x += z * z;
-    }
-    of_x = sqrt(sum(of_x, scratch));
-    double last = work.last[column], left = sqrt(c[n * k + column]), size_b = c[n * k + k + column];
-    if (!solved(bounds, last, of_x, left, size_b, m_is_n ? n : n + 1, n)) {
-      done = false;
-      if (taken > 1 && !(last <= work.before[column] / 2)) stuck = true;
-    }
-  }
-  __syncthreads();
-  if (done || stuck) {
-    for (int e = me; e < n * k; e += all) x_out[e] = Real(work.x[e]);
-    for (int column = me; column < k; column += all) squares_out[column] = Real(c[n * k + column]);
-    if (me == 0) {
-      *work.status = status[0] = done ? proven : given_up;
-      status[1] = done ? n : unknown;
-    }
-    return;
-  }
   for (int e = me; e < n * k; e += all) {
     int j = e / k, column = e % k;
     double dot = 0;
@@ -246,15 +208,47 @@ refine(double* memory, Real* x_out, Real* squares_out, int* status, int count, i
     step[e] = dot;
   }
   __syncthreads();
-  for (int e = me; e < n * k; e += all) work.x[e] += step[e];
+  Bounds bounds = {work.bounds[0], work.bounds[1], work.bounds[2], work.bounds[3], work.bounds[4], work.bounds[5]};
+  int taken = int(*work.taken), rows = m_is_n ? n : n + 1;
+  bool done = taken > 0, stuck = taken == most_steps, enough = single && !stuck;
   for (int column = 0; column < k; ++column) {
-    double of_step = 0;
+    double numbers[4] = {0}, &of_x = numbers[0], &of_next = numbers[1], &of_step = numbers[2], &change = numbers[3];
     for (int j = me; j < n; j += all) {
-      double y = step[j * k + column] / work.d[j];
-      of_step += y * y;
+      double over_d = 1 / work.d[j], x = work.x[j * k + column] * over_d, y = step[j * k + column] * over_d, dot = 0;
+      of_x += x * x, of_next += (x + y) * (x + y), of_step += y * y;
+      if (single)
+        for (int i = 0; i < n; ++i) dot += work.gram[i * w + j] * step[i * k + column];
+      change += step[j * k + column] * (dot - 2 * c[j * k + column]);
     }
-    of_step = sqrt(sum(of_step, scratch));
-    if (me == 0) work.before[column] = work.last[column], work.last[column] = of_step;
+    put_together(numbers, 4, scratch);
+    of_step = sqrt(of_step);
+    double last = work.last[column], square = c[n * k + column], size_b = c[n * k + k + column];
+    if (taken > 0 && !solved(bounds, last, sqrt(of_x), sqrt(square), size_b, rows, n)) {
+      done = false;
+      if (taken > 1 && !(last <= work.before[column] / 2)) stuck = true;
+    }
+    enough = enough && fabs(change) <= 1e-6 * square &&
+             solved(bounds, of_step, sqrt(of_next), sqrt(square), size_b, rows, n);
+    __syncthreads();
+    if (me == 0) {
+      work.before[column] = last, work.last[column] = of_step;
+      c[n * k + k + column] = change;
+    }
+  }
+  __syncthreads();
+  enough = enough && !done && !stuck;
+  if (!done && !stuck) {
+    for (int e = me; e < n * k; e += all) work.x[e] += step[e];
+    __syncthreads();
+  }
+  if (done || stuck || enough) {
+    for (int e = me; e < n * k; e += all) x_out[e] = Real(work.x[e]);
+    for (int column = me; column < k; column += all)
+      squares_out[column] = Real(c[n * k + column] + (enough ? c[n * k + k + column] : 0.0));
+    if (me == 0) {
+      *work.status = status[0] = done || enough ? proven : given_up;
+      status[1] = done || enough ? n : unknown;
+    }
   }
   if (me == 0) *work.taken = taken + 1;
 }

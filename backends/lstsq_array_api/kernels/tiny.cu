@@ -3,15 +3,8 @@ namespace {
 // The same for a matrix of N columns by one thread, which has all that is N x N to itself: a block would wait for its
 // barriers most of the time. The rows are read again in each pass.
 template <int N>
-__device__ void solve_alone(const Real* a,
-                            const Real* b,
-                            Real* x_out,
-                            Real* squares_out,
-                            int* rank,
-                            int* failures,
-                            int m,
-                            int k,
-                            double rcond) {
+__device__ bool solve_alone(
+    const Real* a, const Real* b, Real* x_out, Real* squares_out, int* rank, int m, int k, double rcond) {
   double g[N][N], l[N][N], t[N][N], p[N][N], d[N];
   for (int i = 0; i < N; ++i)
     for (int j = 0; j < N; ++j) g[i][j] = 0;
@@ -135,14 +128,15 @@ __device__ void solve_alone(const Real* a,
     for (int i = 0; i < N; ++i) x_out[i * k + column] = Real(x[i]);
   }
   *rank = all_done ? N : unknown;
-  if (!all_done && failures) atomicAdd(failures, 1);
+  return all_done;
 }
 
 // Each thread solves a problem. What they read is copied to shared memory first, if it fits (`is_shared`), by threads
-// that are neighbours and read what is side by side; alone each would read in a place far from the others'.
+// that are neighbours and read what is side by side; alone each would read in a place far from the others'. Where a
+// rank is not proven all reveal it, as in `solve_batch`.
 template <int N>
-__device__ void solve_tiny(const Real* a,
-                           const Real* b,
+__device__ void solve_tiny(const Real* a_in,
+                           const Real* b_in,
                            Real* x,
                            Real* squares,
                            int* rank,
@@ -151,12 +145,14 @@ __device__ void solve_tiny(const Real* a,
                            int m,
                            int k,
                            double rcond,
-                           int is_shared) {
+                           int is_shared,
+                           int height) {
   SHARED(shared);
   int me = threadIdx.x, all = blockDim.x, size_a = m * N, size_b = m * k;
-  long long first = (long long)blockIdx.x * all, problem = first + me;
+  long long first = (long long)blockIdx.x * all;
   int problems = count - first < all ? int(count - first) : all;
-  a += first * size_a, b += first * size_b;
+  a_in += first * size_a, b_in += first * size_b;
+  const Real *a = a_in, *b = b_in;
   if (is_shared) {
     int stride_a = size_a | 1, stride_b = size_b | 1;  // Odd, so that threads read from different banks.
     Real *copy_a = reinterpret_cast<Real*>(shared), *copy_b = copy_a + problems * stride_a;
@@ -165,27 +161,44 @@ __device__ void solve_tiny(const Real* a,
     __syncthreads();
     a = copy_a, b = copy_b, size_a = stride_a, size_b = stride_b;
   }
-  if (problem >= count) return;
-  x += problem * N * k, squares += problem * k, rank += problem;
-  solve_alone<N>(a + me * size_a, b + me * size_b, x, squares, rank, failures, m, k, rcond);
+  x += first * N * k, squares += first * k, rank += first;
+  bool done = true;
+  if (me < problems)
+    done = solve_alone<N>(a + me * size_a, b + me * size_b, x + me * N * k, squares + me * k, rank + me, m, k, rcond);
+  if (height == 0) {
+    if (!done) atomicAdd(failures, 1);
+    return;
+  }
+  __syncthreads();
+  double* open = shared;
+  open[me] = !done;
+  __syncthreads();
+  for (int other = 0; other < problems; ++other) {
+    if (open[other] == 0) continue;
+    Reduced reduced(shared + all, N, k, height);
+    reduced.clear();
+    reduced.absorb(a_in + other * m * N, b_in + other * m * k, N, k, m);
+    conclude_reduced(reduced, x + other * N * k, squares + other * k, rank + other, rcond);
+  }
 }
 
 }  // namespace
 
-#define SOLVE_TINY(n)                                                               \
-  KERNEL(32)                                                                        \
-  solve_tiny_##n(const Real* a,                                                     \
-                 const Real* b,                                                     \
-                 Real* x,                                                           \
-                 Real* squares,                                                     \
-                 int* rank,                                                         \
-                 int* failures,                                                     \
-                 int count,                                                         \
-                 int m,                                                             \
-                 int k,                                                             \
-                 double rcond,                                                      \
-                 int is_shared) {                                                   \
-    solve_tiny<n>(a, b, x, squares, rank, failures, count, m, k, rcond, is_shared); \
+#define SOLVE_TINY(n)                                                                       \
+  KERNEL(32)                                                                                \
+  solve_tiny_##n(const Real* a,                                                             \
+                 const Real* b,                                                             \
+                 Real* x,                                                                   \
+                 Real* squares,                                                             \
+                 int* rank,                                                                 \
+                 int* failures,                                                             \
+                 int count,                                                                 \
+                 int m,                                                                     \
+                 int k,                                                                     \
+                 double rcond,                                                              \
+                 int is_shared,                                                             \
+                 int height) {                                                              \
+    solve_tiny<n>(a, b, x, squares, rank, failures, count, m, k, rcond, is_shared, height); \
   }
 #define SOLVE(n) SOLVE_TINY(n)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from functools import cache
 from importlib import import_module, metadata
+from importlib.resources import files
 from importlib.util import find_spec
 from types import ModuleType
 
@@ -48,10 +49,8 @@ def native() -> ModuleType:
         )
     load_lapack(core)
     if core.has_cuda():
-        from lstsq_array_api._cuda import FILES, source
-
         architecture = mx.device_info(mx.gpu).get("architecture", "")
-        core.set_sources({name: source(name) for name in FILES}, 1024 * _SHARED.get(architecture, 99))
+        core.set_kernels(str(files("lstsq_array_api").joinpath("kernels")), 1024 * _SHARED.get(architecture, 99))
     return core
 
 

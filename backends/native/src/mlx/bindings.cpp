@@ -2,7 +2,6 @@
 
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/unordered_map.h>
 #include <nanobind/stl/vector.h>
 
 #include <string>
@@ -41,11 +40,11 @@ NB_MODULE(_core, module) {
              "Whether the array depends on an argument of a transformation that is being traced.");
   module.def("in_shapeless_trace", &lstsq_mlx::in_shapeless_trace, "Whether mx.compile(shapeless=True) is tracing.");
   module.def("has_cuda", &mlx::core::cu::is_available, "Whether MLX has a GPU for CUDA.");
-  module.def("set_sources",
-             &lstsq_mlx::gpu::set_sources,
-             "texts"_a,
+  module.def("set_kernels",
+             &lstsq_mlx::gpu::set_kernels,
+             "folder"_a,
              "shared_limit"_a,
-             "The kernels for CUDA, by the name of the file, and the bytes that the threads of a block may share.");
+             "The folder of the kernels for CUDA, and the bytes that the threads of a block may share.");
   module.def(
       "lstsq",
       &solve,

@@ -15,7 +15,7 @@ namespace {
 
 /// Of all threads that evaluate.
 std::mutex mutex;
-std::unordered_map<std::string, std::string> texts;
+std::string folder;
 Int limit = 0;
 
 /// A kernel of MLX takes arrays and no numbers, but it is told their shapes: the numbers are the shape of an array that
@@ -64,6 +64,13 @@ struct SharedMemory {
   static Int round_up(Int value, Int unit) { return (value + unit - 1) / unit * unit; }
 };
 
+/// MLX hashes the text of a kernel at each launch: lines for files take less time than their thousand lines.
+std::string text_of(const Kernel& kernel) {
+  std::string text = beginning + kernel.definitions;
+  for (const auto& file : kernel.files) text += "#include \"" + folder + "/" + file + ".cu\"\n";
+  return text + calls;
+}
+
 mx::fast::CustomKernelFunction make(const Kernel& kernel, const SharedMemory& shared) {
   auto inputs = kernel.inputs;
   inputs.push_back("sizes");
@@ -71,7 +78,7 @@ mx::fast::CustomKernelFunction make(const Kernel& kernel, const SharedMemory& sh
                                inputs,
                                kernel.outputs,
                                kernel.body + "  // sizes_shape",
-                               beginning + kernel.definitions + texts.at(kernel.file) + calls,
+                               text_of(kernel),
                                /*ensure_row_contiguous=*/true,
                                static_cast<int>(shared.bytes));
 }
@@ -87,12 +94,12 @@ mx::fast::CustomKernelFunction& function(const Kernel& kernel, const SharedMemor
 
 bool is_available() {
   static const bool has_gpu = mx::cu::is_available();
-  return has_gpu && !texts.empty();
+  return has_gpu && !folder.empty();
 }
 
-void set_sources(std::unordered_map<std::string, std::string> sources, Int shared_limit) {
+void set_kernels(std::string folder_of_kernels, Int shared_limit) {
   const std::lock_guard lock(mutex);
-  texts = std::move(sources);
+  folder = std::move(folder_of_kernels);
   limit = shared_limit;
 }
 

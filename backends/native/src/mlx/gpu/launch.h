@@ -4,7 +4,6 @@
 #pragma once
 
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "../arrays.h"
@@ -16,15 +15,14 @@ namespace lstsq_mlx::gpu {
 /// Whether MLX has a GPU for CUDA, and the kernels are known.
 bool is_available();
 
-/// The text of the kernels, by the name of the file, and the bytes that the threads of a block may share on this GPU.
-/// Before the first launch.
-void set_sources(std::unordered_map<std::string, std::string> sources, Int shared_limit);
+/// The folder of the kernels, and the bytes that the threads of a block may share on this GPU. Before the first launch.
+void set_kernels(std::string folder, Int shared_limit);
 Int shared_limit();
 
 /// A kernel, and how it is called.
 struct Kernel {
   std::string name;                  ///< No other has it.
-  std::string file;                  ///< The text that it is in.
+  std::vector<std::string> files;    ///< Its file in the folder, without the ending, after those that it needs.
   std::vector<std::string> inputs;   ///< As `body` calls them.
   std::vector<std::string> outputs;  ///< As `body` calls them.
   std::string body;                  ///< The call. It may use size(0), size(1), ... and the number `rcond`.

@@ -18,6 +18,8 @@ namespace {
 
 /// Columns of a matrix and right-hand sides up to which there are kernels: what is n x n fits into shared memory.
 constexpr Int most_columns = 64, most_right_sides = 16;
+/// Blocks of eight columns up to which a warp has room for the Gram matrix in its registers.
+constexpr Int most_eights = 9;
 /// Numbers of a matrix up to which one block of threads reads it alone.
 constexpr Int most_of_a_block = 65536;
 /// Columns and rows of a matrix that one thread solves with alone, and threads of a block of such.
@@ -30,8 +32,9 @@ constexpr Int height = 32;
 constexpr Int most_blocks = 528, rows_of_a_block = 256, most_parts = 132, parts_of_a_block = 12;
 /// Threads of a block that is alone on its processor. Kernels of MLX may have no more, whatever they do.
 constexpr Int most_threads = 256;
-/// Steps of refinement (common.cu).
-constexpr int steps = 6;
+/// Steps of refinement. Each is a pass over the matrix that is started before it is known whether it is needed. Where
+/// it takes more than these, the matrix is so ill-conditioned that the rank is in doubt, nearly.
+constexpr int steps = 2;
 
 struct Plan : Sizes {
   using Sizes::Sizes;
@@ -48,6 +51,7 @@ struct Plan : Sizes {
   // A long matrix.
   Int across() const { return (n + k + 3) / 4; }
   Int tiles() const { return across() * (across() + 1) / 2; }
+  Int eights() const { return (n + 7) / 8 + (k + 7) / 8; }
   Int entries() const { return n * k + 2 * k; }
   Int rows_each() const { return std::max(rows_of_a_block, (m + most_blocks - 1) / most_blocks); }
   Int blocks() const { return (m + rows_each() - 1) / rows_each(); }
@@ -58,7 +62,7 @@ struct Plan : Sizes {
     return 8 * (n * k + 64 * k + groups * n * k + most_threads + 2 * k) + 4 * 64 * (n | 1);
   }
   Int shared_by_refine() const {
-    return 8 * (std::max<Int>(1, most_threads / entries()) * entries() + entries() + n * k + most_threads);
+    return 8 * (std::max<Int>(1, most_threads / entries()) * entries() + entries() + n * k + 4 * most_threads);
   }
   Int part() const { return n * (n + k) + k; }
   /// Rows that a block reduces where there is no proof.
@@ -69,7 +73,7 @@ struct Plan : Sizes {
   Int work() const {
     const Int found = 1 + (n * k + k + 1) / 2;
     const Int before_pieces = 8 + n + n * n + n * k + 2 * k + (n + k) * (n + k);
-    const Int pieces = blocks() * std::max(16 * tiles(), entries());
+    const Int pieces = blocks() * std::max((n + k) * (n + k), entries());
     return found + before_pieces + std::max(pieces, (parts() + fewer_parts()) * part());
   }
   Int most_shared_by_long() const {
@@ -82,85 +86,90 @@ struct Plan : Sizes {
 // The kernels
 // ---------------------------------------------------------------------------------------------------------------------
 
-/// Where the answers of a batch are before the rank is known of all of them: x, the sums of squares, the rank.
-const std::string of_batch = R"(
-  int count = size(0), m = size(1), n = size(2), k = size(3);
-  float *x_found = const_cast<float*>(work), *squares_found = x_found + (long long)count * n * k;
-  int* rank_found = reinterpret_cast<int*>(squares_found + (long long)count * k);
-)";
-
+/// Where a Gram matrix proves nothing the kernels reveal the rank, `height` rows at a time: nothing is counted.
 const Kernel solve_batch{
     "solve_batch",
-    "batch",
+    {"common", "reveal", "batch"},
     {"a", "b"},
-    {"work"},
-    of_batch + "::solve_batch(a, b, x_found, squares_found, rank_found, nullptr, m, n, k, rcond, size(4));"};
-
-const Kernel reveal_batch{"reveal_batch",
-                          "reveal",
-                          {"a", "b", "work"},
-                          {"x", "squares", "rank"},
-                          of_batch +
-                              "::reveal_batch(a, b, x_found, squares_found, rank_found, x, squares, rank, "
-                              "count, m, n, k, rcond, size(4));"};
+    {"x", "squares", "rank"},
+    "::solve_batch(a, b, x, squares, rank, nullptr, size(0), size(1), size(2), rcond, size(3), size(4));"};
 
 Kernel solve_tiny(Int columns) {
   const std::string n = std::to_string(columns);
-  return {"solve_tiny_" + n,
-          "tiny",
-          {"a", "b"},
-          {"work"},
-          of_batch + "::solve_tiny_" + n +
-              "(a, b, x_found, squares_found, rank_found, nullptr, count, m, k, rcond, size(4));",
-          "#define LSTSQ_COLUMNS " + n + "\n"};
+  return {
+      "solve_tiny_" + n,
+      {"common", "reveal", "tiny"},
+      {"a", "b"},
+      {"x", "squares", "rank"},
+      "::solve_tiny_" + n + "(a, b, x, squares, rank, nullptr, size(0), size(1), size(2), rcond, size(3), size(4));",
+      "#define LSTSQ_COLUMNS " + n + "\n"};
 }
 
 /// What the kernels for a long matrix have of the memory that they share: the status; x and the sums of squares, as
 /// they are found; what long.cu calls work, and at its end pieces, or the parts of reveal.cu. A kernel that writes to
-/// it says so by its output, of which nothing is read: whoever reads what it wrote takes that for an input.
+/// it says so by its output, of which nothing is read: whoever reads what it wrote takes that for an input. It is in
+/// double precision, for which MLX has no array on a GPU.
 const std::string layout = R"(
   int m = size(0), n = size(1), k = size(2);
-  double* memory = const_cast<double*>(work);
+  double* memory = reinterpret_cast<double*>(const_cast<float*>(work));
   int* status = reinterpret_cast<int*>(memory);
   float *x_found = reinterpret_cast<float*>(memory + 1), *squares_found = x_found + n * k;
   memory += 1 + (n * k + k + 1) / 2;
 )";
 
-const Kernel gram{"gram", "long", {"a", "b"}, {"work"}, layout + "::gram(a, b, memory, m, n, k, size(3));"};
+const Kernel gram{"gram", {"common", "long"}, {"a", "b"}, {"work"}, layout + "::gram(a, b, memory, m, n, k, size(3));"};
+
+/// The same by warps, where a takes so many blocks of eight columns, and b so many.
+Kernel gram_by_warps(Int of_a, Int of_b) {
+  const std::string columns = std::to_string(of_a), right_sides = std::to_string(of_b);
+  const std::string name = "gram_by_warps_" + columns + "_" + right_sides;
+  return {name,
+          {"common", "gram"},
+          {"a", "b"},
+          {"work"},
+          layout + "::" + name + "(a, b, memory, m, n, k, size(3));",
+          "#define LSTSQ_COLUMNS " + columns + "\n#define LSTSQ_RIGHT_SIDES " + right_sides + "\n"};
+}
 
 const Kernel add_pieces{
-    "add_pieces", "long", {"work", "before"}, {"done"}, layout + "::add_pieces(memory, size(3), n, k);"};
+    "add_pieces", {"common", "long"}, {"work", "before"}, {"done"}, layout + "::add_pieces(memory, size(3), n, k);"};
 
-const Kernel core{
-    "core", "long", {"work", "before"}, {"done"}, layout + "::core(memory, status, n, k, double(size(3)), rcond);"};
+const Kernel core{"core",
+                  {"common", "long"},
+                  {"work", "before"},
+                  {"done"},
+                  layout + "::core(memory, status, n, k, double(size(3)), rcond);"};
 
-const Kernel residual{
-    "residual", "long", {"a", "b", "work", "before"}, {"done"}, layout + "::residual(a, b, memory, m, n, k, size(3));"};
+const Kernel residual{"residual",
+                      {"common", "long"},
+                      {"a", "b", "work", "before"},
+                      {"done"},
+                      layout + "::residual(a, b, memory, m, n, k, size(3));"};
 
 const Kernel refine{"refine",
-                    "long",
+                    {"common", "long"},
                     {"work", "before"},
                     {"done"},
-                    layout + "::refine(memory, x_found, squares_found, status, size(3), m == n, n, k);"};
+                    layout + "::refine(memory, x_found, squares_found, status, size(3), m == n, n, k, size(4));"};
 
 const std::string parts = layout + R"(
   double *parts = Work(memory, n, k).pieces, *fewer = parts + (long long)size(4) * (n * (n + k) + k);
 )";
 
 const Kernel absorb_rows{"absorb_rows",
-                         "reveal",
+                         {"common", "reveal", "parts"},
                          {"a", "b", "work", "before"},
                          {"done"},
                          parts + "::absorb_rows(a, b, status, parts, m, n, k, size(3), size(5));"};
 
 const Kernel absorb_parts{"absorb_parts",
-                          "reveal",
+                          {"common", "reveal", "parts"},
                           {"work", "before"},
                           {"done"},
                           parts + "::absorb_parts(parts, status, fewer, size(4), n, k, size(3), size(5));"};
 
 const Kernel reveal_parts{"reveal_parts",
-                          "reveal",
+                          {"common", "reveal", "parts"},
                           {"work", "before"},
                           {"x", "squares", "rank"},
                           parts +
@@ -172,35 +181,22 @@ void launch_batch(const Plan& p,
                   const std::vector<mx::array>& inputs,
                   const std::vector<mx::array>& out,
                   mx::Stream stream) {
-  const mx::array& work = out[Lstsq::work];
-  const Int wide_copy = 4 * p.m * (p.n | 1);
+  const Int wide_copy = 4 * p.m * (p.n | 1), most = std::min(crowded, shared_limit());
+  const auto start = [&](const Kernel& kernel, const Grid& grid, const std::vector<Int>& sizes) {
+    launch(kernel, grid, inputs, out, sizes, rcond, stream);
+  };
   if (p.n <= tiny_columns && p.m <= tiny_rows) {
     const Int of_team = 4 * tiny_team * ((p.m * p.n | 1) + (p.m * p.k | 1));
-    const bool is_shared = of_team <= std::min(crowded, shared_limit());
-    launch(solve_tiny(p.n),
-           {(p.count + tiny_team - 1) / tiny_team, tiny_team, is_shared ? of_team : 0},
-           inputs,
-           {work},
-           {p.count, p.m, p.n, p.k, is_shared},
-           rcond,
-           stream);
+    const bool is_shared = of_team <= most;
+    const Int shared = std::max(is_shared ? of_team : 0, 8 * tiny_team + p.shared_by_reveal());
+    start(solve_tiny(p.n),
+          {(p.count + tiny_team - 1) / tiny_team, tiny_team, shared},
+          {p.count, p.m, p.k, is_shared, height});
   } else {
-    const bool is_shared = p.shared_by_batch() + wide_copy <= std::min(crowded, shared_limit());
-    launch(solve_batch,
-           {p.count, p.threads(), p.shared_by_batch() + (is_shared ? wide_copy : 0)},
-           inputs,
-           {work},
-           {p.count, p.m, p.n, p.k, is_shared},
-           rcond,
-           stream);
+    const bool is_shared = p.shared_by_batch() + wide_copy <= most;
+    const Int shared = std::max(p.shared_by_batch() + (is_shared ? wide_copy : 0), p.shared_by_reveal());
+    start(solve_batch, {p.count, p.threads(), shared}, {p.m, p.n, p.k, is_shared, height});
   }
-  launch(reveal_batch,
-         {std::min(p.count, most_blocks), p.threads(), p.shared_by_reveal()},
-         {inputs[0], inputs[1], work},
-         {out[Lstsq::x], out[Lstsq::residuals], out[Lstsq::rank]},
-         {p.count, p.m, p.n, p.k, height},
-         rcond,
-         stream);
 }
 
 void launch_long(const Plan& p,
@@ -227,12 +223,17 @@ void launch_long(const Plan& p,
         start(kernel, grid, in, {done}, more);
         before = done;
       };
-  start(gram, {blocks, most_threads, p.shared_by_gram()}, {a, b}, {work}, {rows});
-  then(add_pieces, {p.tiles(), most_threads, 8 * most_threads}, {}, {blocks});
+  if (p.eights() <= most_eights) {
+    const Int shared = 8 * 32 * p.eights() * (p.eights() + 1);
+    start(gram_by_warps((p.n + 7) / 8, (p.k + 7) / 8), {blocks, most_threads, shared}, {a, b}, {work}, {rows});
+  } else {
+    start(gram, {blocks, most_threads, p.shared_by_gram()}, {a, b}, {work}, {rows});
+  }
+  then(add_pieces, {((p.n + p.k) * (p.n + p.k + 1) / 2 + 15) / 16, most_threads, 8 * most_threads}, {}, {blocks});
   then(core, {1, most_threads, p.shared_by_core()}, {}, {rows + most_threads + blocks});
   for (int step = 0; step <= steps; ++step) {
     then(residual, {blocks, most_threads, p.shared_by_residual()}, {a, b}, {rows});
-    then(refine, {1, most_threads, p.shared_by_refine()}, {}, {blocks});
+    then(refine, {1, most_threads, p.shared_by_refine()}, {}, {blocks, steps});
   }
   const Int shared = p.shared_by_reveal(), threads = p.threads();
   then(absorb_rows, {p.parts(), threads, shared}, {a, b}, {p.rows_of_part(), p.parts(), height});
@@ -264,12 +265,23 @@ bool has_kernels(const Sizes& sizes) {
   return p.is_small() || (p.count == 1 && p.most_shared_by_long() <= shared_limit());
 }
 
+namespace {
+
+/// Contiguous, in rows. What is known to be so needs no node.
+mx::array in_rows(const mx::array& array, mx::Stream stream) {
+  const bool is_known = array.status() == mx::array::Status::available && array.flags().row_contiguous;
+  return is_known ? array : mx::contiguous(array, /*allow_col_major=*/false, stream);
+}
+
+}  // namespace
+
 std::vector<mx::array> solve(const mx::array& a, const mx::array& b, const Cutoff& cutoff, mx::Stream stream) {
   const auto primitive = std::make_shared<Lstsq>(stream, cutoff);
-  const std::vector<mx::array> inputs{mx::contiguous(a, false, stream), mx::contiguous(b, false, stream)};
+  const std::vector<mx::array> inputs{in_rows(a, stream), in_rows(b, stream)};
   const auto shapes = primitive->output_shapes(inputs);
-  const auto of_work = shapes[Lstsq::work].size() == 1 ? mx::float32 : mx::float64;
-  return mx::array::make_arrays(shapes, {mx::float32, mx::float32, mx::int32, of_work}, primitive, inputs);
+  std::vector<mx::Dtype> dtypes{mx::float32, mx::float32, mx::int32};
+  dtypes.resize(shapes.size(), mx::float32);
+  return mx::array::make_arrays(shapes, dtypes, primitive, inputs);
 }
 
 std::vector<mx::Shape> Lstsq::output_shapes(const std::vector<mx::array>& inputs) {
@@ -279,9 +291,9 @@ std::vector<mx::Shape> Lstsq::output_shapes(const std::vector<mx::array>& inputs
     for (Int size : sizes) shape.push_back(mx::safe_cast(size, "lstsq"));
     return shape;
   };
-  const auto size = [](Int value) { return mx::safe_cast(value, "lstsq"); };
-  const mx::Shape of_batch{size(p.count * (p.n * p.k + p.k + 1))}, of_long{1, size(p.work())};
-  return {with({p.n, p.k}), with({p.k}), with({}), p.is_small() ? of_batch : of_long};
+  std::vector<mx::Shape> shapes{with({p.n, p.k}), with({p.k}), with({})};
+  if (!p.is_small()) shapes.push_back({mx::safe_cast(2 * p.work(), "lstsq")});
+  return shapes;
 }
 
 void Lstsq::eval_cpu(const std::vector<mx::array>&, std::vector<mx::array>&) {
@@ -312,9 +324,9 @@ std::vector<mx::array> Lstsq::jvp(const std::vector<mx::array>& primals,
                                   const std::vector<mx::array>& tangents,
                                   const std::vector<int>& argnums) {
   auto jvps = on_cpu(cutoff_).jvp(primals, tangents, argnums);
+  const auto shapes = output_shapes(primals);
   jvps.resize(work, jvps[rank]);
-  const auto shape = output_shapes(primals)[work];
-  jvps.push_back(mx::zeros(shape, shape.size() == 1 ? mx::float32 : mx::float64, mx::Device::cpu));
+  if (shapes.size() > work) jvps.push_back(mx::zeros(shapes[work], mx::float32, mx::Device::cpu));
   return jvps;
 }
 
@@ -328,14 +340,19 @@ std::vector<mx::array> Lstsq::vjp(const std::vector<mx::array>& primals,
 std::pair<std::vector<mx::array>, std::vector<int>> Lstsq::vmap(const std::vector<mx::array>& inputs,
                                                                 const std::vector<int>& axes) {
   const auto mapped = all_mapped(inputs, axes, stream());
+  std::vector<mx::array> outputs;
   if (axes[0] >= 0 && has_kernels({mapped[0], mapped[1]})) {
-    return {solve(mapped[0], mapped[1], cutoff_, stream()), {0, 0, 0, 0}};
+    outputs = solve(mapped[0], mapped[1], cutoff_, stream());
+  } else {
+    // Where there are no kernels for so many, and for one matrix of many right-hand sides, which is factorised once.
+    const mx::array a = axes[0] >= 0 ? mapped[0] : mx::expand_dims(inputs[0], 0, stream());
+    outputs = lstsq_mlx::lstsq(a, mapped[1], cutoff_.rcond, "auto", cutoff_.growth, mx::Device::cpu);
+    outputs.pop_back();  // s, which this node does not give.
   }
-  // Where there are no kernels for so many, and for one matrix of many right-hand sides, which is factorised once.
-  const mx::array a = axes[0] >= 0 ? mapped[0] : mx::expand_dims(inputs[0], 0, stream());
-  auto outputs = lstsq_mlx::lstsq(a, mapped[1], cutoff_.rcond, "auto", cutoff_.growth, mx::Device::cpu);
-  outputs[work] = mx::zeros_like(outputs[x], mx::Device::cpu);  // In the place of s. Nobody reads it.
-  return {outputs, {0, 0, 0, 0}};
+  // Nobody reads what a long matrix leaves besides; but a node has as many outputs after as before.
+  const std::size_t count = Plan(Sizes(mapped[0], mapped[1])).is_small() ? work : work + 1;
+  outputs.resize(count, outputs[rank]);
+  return {outputs, std::vector<int>(count, 0)};
 }
 
 }  // namespace lstsq_mlx::gpu
