@@ -128,11 +128,11 @@ def solve(xp: Any, a: Matrix, b: Array, rcond: float, singular_values: bool, by:
         x = reduction.step(a.adjoint_times(b) if reduction.of_cross else b)
     size_b = [] if single else [xp.max(largest(xp, b), axis=-2)]
 
-    def judge(*measured: Array) -> tuple[Any, Bounds, Sequence[Array], Array, Array]:
+    def look(*measured: Array) -> tuple[Any, Bounds, Sequence[Array], Array, Array]:
         where, facts, measured_at_hand = _at_hand(xp, reduction.facts, [*measured, *size_b])
         with np.errstate(all="ignore"):  # What is not certified may be anything.
             bounds = reduction.bounds(where, facts)
-            return where, bounds, measured_at_hand, *_judge(where, bounds, measured_at_hand, (m, n), rcond, single)
+            return where, bounds, measured_at_hand, *judge(where, bounds, measured_at_hand, (m, n), rcond, single)
 
     def still(new: Array, old: Array) -> Array:
         """The new numbers of what is to be refined: what is done stays as it is, whatever its neighbours need."""
@@ -152,7 +152,7 @@ def solve(xp: Any, a: Matrix, b: Array, rcond: float, singular_values: bool, by:
             # The first step is most often so short that the residual keeps its length, which is then not found again.
             # Its square is less by ‖A step‖², but for a part ρ of that, and that is stepᴴ Aᴴ r, but for a part ρ.
             moved = xp.sum(xp.real(xp.conj(step) * cross) if is_complex(step) else step * cross, axis=-2)
-            where, bounds, measured, certain, done = judge(*sizes, residual, moved)
+            where, bounds, measured, certain, done = look(*sizes, residual, moved)
             done = done & (measured[3] <= (SINGLE if single else UNIT / 2) * measured[2] ** 2)
             proven = where.all(certain & done, axis=1) | proven
             if bool(where.all(proven)):
@@ -160,7 +160,7 @@ def solve(xp: Any, a: Matrix, b: Array, rcond: float, singular_values: bool, by:
             open_ = lacking.to_device(xp, ~proven, b)[:, None, None]
         r = still(b - a.times(x), r)
         residual = still(_norm(xp, r), residual)
-        where, bounds, measured, certain, done = judge(*sizes, residual, *before)
+        where, bounds, measured, certain, done = look(*sizes, residual, *before)
         proven = where.all(certain & done, axis=1) | proven
         more, step_size = certain & ~done, measured[0]
         if previous is not None:
@@ -205,23 +205,24 @@ def _at_once(xp: Any, a: Matrix, b: Array, rcond: float) -> tuple[Reduction, Arr
     with np.errstate(all="ignore"):
         bounds = reduction.bounds(where, facts)
         exact = (bounds.rho <= SINGLE * (1 - bounds.rho)) & (4 * bounds.rho * squares_b <= SINGLE * at_hand)
-        proven = where.all(exact & _has_full_rank(bounds, rcond), axis=1)
+        proven = where.all(exact & has_full_rank(bounds, rcond), axis=1)
     return reduction, x, xp.sqrt(squares), where, bounds, proven
 
 
-def _has_full_rank(bounds: Bounds, rcond: float) -> Array:
+def has_full_rank(bounds: Bounds, rcond: float) -> Array:
+    """Which matrices, ``(B, 1)``, have a proven contraction and all singular values above the cutoff."""
     # Twice, for the rounding errors of the bounds themselves.
     return (bounds.rho < CONTRACTION) & (2 * rcond * bounds.norm * bounds.inverse < 1)
 
 
-def _judge(
+def judge(
     xp: Any, bounds: Bounds, measured: Sequence[Array], shape: tuple[int, int], rcond: float, single: bool
 ) -> tuple[Array, Array]:
     """Which matrices are certified, ``(B, 1)``, and which of the right-hand sides are solved then, ``(B, K)``."""
     (m, n), rho = shape, bounds.rho
     # How much longer than an error of the unknowns the residual may be that it makes.
     reach = math.sqrt(n) if bounds.scaled else bounds.norm
-    certain = _has_full_rank(bounds, rcond)
+    certain = has_full_rank(bounds, rcond)
     if not single:
         certain = certain & (bounds.shortest >= 2.0**-200) & (bounds.longest <= 2.0**200)
         size_b = measured[-1]
@@ -230,7 +231,9 @@ def _judge(
     enough = SINGLE if single else UNIT * (1 + bounds.condition / (8 * math.sqrt(min(m, n))))
     if m >= n:
         left = rho * step
-        done = left <= enough * (1 - rho) * (size + residual if m > n else size)
+        done = left <= enough * (1 - rho) * (
+            size + (residual if bounds.scaled else residual / bounds.norm) if m > n else size
+        )
         if not single:
             # And the residual is right: what the error adds to it is nothing beside it or beside its own rounding
             # errors, or it is no more than these.
