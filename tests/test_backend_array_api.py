@@ -518,11 +518,15 @@ def test_what_leaves_the_range_of_single_precision_has_no_certificate(namespace,
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("shape", [(60, 20), (200, 140), (70, 70)])
+@pytest.mark.parametrize("shape", [(60, 20), (20, 20), (200, 140), (70, 70)])
 def test_neighbours_change_no_bit(namespace, dtype, shape, monkeypatch):
     a, b, _ = problems(shape, dtype, 3, count=6)
     # Parts of four and of two.
     monkeypatch.setattr(_solve, "CACHED", 4 * a[0].size)
+    if namespace == "torch":
+        from lstsq_array_api import _batches
+
+        monkeypatch.setattr(_batches, "CACHED", 4 * (a[0].size + b[0].size))
     worse, fits = a.copy(), b.copy()
     worse[1, :, 0], fits[1] = worse[1, :, 1], np.nan  # Deficient.
     worse[2] = problems(shape, dtype, 3e3)[0][0]
@@ -538,3 +542,40 @@ def test_neighbours_change_no_bit(namespace, dtype, shape, monkeypatch):
     for before, after in zip(*answers):
         np.testing.assert_array_equal(before[healthy], after[healthy])
     assert answers[1][2].tolist() == [shape[1], shape[1] - 1, *[shape[1]] * 4]
+
+
+class TestBatchesInTorch:
+    @staticmethod
+    def solve(a, b, rcond):
+        torch = pytest.importorskip("torch")
+        from lstsq_array_api import _batches
+
+        found = _batches.solve(torch.from_numpy(a), torch.from_numpy(b), rcond)
+        good = np.ones(len(a), bool) if found.good is None else found.good
+        return found.x.numpy(), found.squares.numpy(), good
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    @pytest.mark.parametrize("shape", [(60, 20), (12, 12), (9, 1), (7, 3)])
+    def test_are_right_where_they_say_so(self, shape, dtype):
+        for kappa in (2, 10, 1e4, 1e7, 1e12):
+            a, b, exact = problems(shape, dtype, kappa, count=5)
+            x, squares, good = self.solve(a, b, 16 * np.finfo(dtype).eps)
+            assert good.all() if kappa <= 10 else kappa < 1e12 or shape[1] == 1 or not good.any()
+            require_right(a[good], b[good], exact[good], x[good], squares[good])
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_the_factors_are_not_trusted(self, dtype, monkeypatch):
+        torch = pytest.importorskip("torch")
+        a, b, exact = problems((60, 20), dtype, 2, count=5)
+        cholesky = torch.linalg.cholesky_ex
+        for error in (1e-14, 1e-9, 0.5):
+            monkeypatch.setattr(torch.linalg, "cholesky_ex", lambda g, out, by=1 + error: cholesky(g * by, out=out))
+            x, squares, good = self.solve(a, b, 1e-6)
+            assert good.all() if error < 1e-10 else error < 0.1 or not good.any()
+            require_right(a[good], b[good], exact[good], x[good], squares[good])
+
+    @pytest.mark.parametrize("size", [1e-170, 1e170])
+    def test_sizes_beyond_the_proof_have_none(self, size):
+        a, b, _ = problems((60, 20), "float64", 2, count=5)
+        assert not self.solve(a * size, b, 1e-14)[2].any()
+        assert not self.solve(a, b * size, 1e-14)[2].any()

@@ -356,7 +356,9 @@ def judge(
     enough = SINGLE if single else UNIT * (1 + bounds.condition / (8 * math.sqrt(min(m, n))))
     if m >= n:
         left = rho * step
-        done = left <= enough * (1 - rho) * (size + residual if m > n else size)
+        done = left <= enough * (1 - rho) * (
+            size + (residual if bounds.scaled else residual / bounds.norm) if m > n else size
+        )
         if not single:
             # And the residual is right: what the error adds to it is nothing beside it or beside its own rounding
             # errors, or it is no more than these.

@@ -130,6 +130,11 @@ class Matrix:
         rows: int = max(self._rows, self._given.shape[-1])
         return rows
 
+    def _rows_for(self, right: Array) -> int:
+        # A product with many right-hand sides wants more rows at once to be quick.
+        rows: int = max(self._rows, 5 * right.shape[-1])
+        return rows
+
     def _pieces(self, rows: int) -> Iterator[Array]:
         length = self._given.shape[-2]
         for start in range(0, length, rows):
@@ -139,14 +144,15 @@ class Matrix:
         """The taller one times `x`."""
         if not self._in_pieces:
             return lacking.matmul(self._xp, self.tall(), x)
-        return self._xp.concat([lacking.matmul(self._xp, piece, x) for piece in self._pieces(self._rows)], axis=1)
+        pieces = self._pieces(self._rows_for(x))
+        return self._xp.concat([lacking.matmul(self._xp, piece, x) for piece in pieces], axis=1)
 
     def _over_rows(self, r: Array) -> Array:
         """The adjoint of the taller one times `r`."""
         if not self._in_pieces:
             return lacking.matmul(self._xp, adjoint(self._xp, self.tall()), r)
         total, start = 0.0, 0
-        for piece in self._pieces(self._rows):
+        for piece in self._pieces(self._rows_for(r)):
             end = start + piece.shape[-2]
             total, start = total + lacking.matmul(self._xp, adjoint(self._xp, piece), r[:, start:end, :]), end
         return total

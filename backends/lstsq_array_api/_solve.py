@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import array_api_compat
 import numpy as np
 
 from lstsq._arithmetic import device, is_complex, nan, working_dtype
@@ -75,6 +76,10 @@ def _reductions(a: Array, request: _Request) -> tuple[str, ...]:
         return (("lu in single",) if single else ()) + ("lu",) if on_cpu else ("gram", "lu")
     if m > n > _certified.LARGE and on_cpu and not request.singular_values:
         return (("large in single",) if single else ()) + ("large",)
+    if on_cpu and not request.singular_values and array_api_compat.is_torch_array(a):
+        from lstsq_array_api import _batches
+
+        return (("batch",) if _batches.takes(a) else ()) + ("gram",)
     return ("gram",)
 
 
@@ -116,6 +121,10 @@ def _certify(a: Array, b: Array, request: _Request, reduction: str) -> _certifie
         found = _fused.solve(xp, kernels, a_there, b_there, rcond, singular_values, reveal=driver == "auto")
         if found is not None:
             return found
+    if reduction == "batch":
+        from lstsq_array_api import _batches
+
+        return _batches.solve(a, b, rcond)
     working, count = working_dtype(xp, a), a.shape[0]
     at_once = count if not lacking.is_on_cpu(a) else max(1, CACHED // math.prod(a.shape[1:]))
     parts, convert = [], lacking.converter(xp, working)
