@@ -104,3 +104,22 @@ def test_a_batch_takes_few_operations_of_torch(dtype, monkeypatch):
         with mode:
             _solve.solve_certified(array_api_compat.array_namespace(a), a, b, 1e-6, "auto", False)
     assert len(Counting.names) <= 36, Counting.names
+
+
+@pytest.mark.parametrize("on_cpu", [True, False], ids=["cpu", "gpu"])
+@pytest.mark.parametrize("count", [1, 8])
+@pytest.mark.parametrize("namespace", ["array_api_strict", "torch"])
+def test_a_right_hand_side_that_is_infinite_has_no_first_solution(namespace, count, on_cpu, monkeypatch):
+    pytest.importorskip(namespace)
+    if not on_cpu:
+        monkeypatch.setattr(_lacking, "is_on_cpu", lambda a: False)
+    a, b = np.ones((count, 5, 1), np.float32), np.ones((count, 5, 2), np.float32)
+    b[0, 1, 0] = np.inf
+    arrays = (BACKEND.from_numpy(array, namespace) for array in (a, b))
+    x, residuals, _, _ = (
+        part if part is None else BACKEND.to_numpy(part) for part in BACKEND.solve_without_s(*arrays, 1e-6, "auto")
+    )
+    expected = np.ones((count, 1, 2), np.float32)
+    expected[0, 0, 0] = np.nan
+    np.testing.assert_array_equal(x, expected)
+    np.testing.assert_array_equal(np.isnan(residuals), np.isnan(expected[:, 0]))

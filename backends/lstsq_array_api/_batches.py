@@ -91,7 +91,7 @@ def _solve_part(a: Tensor, b: Tensor, rcond: float, memory: _Memory, x: Tensor, 
         if not exact.all():
             r = right - torch.bmm(x, columns)
             squares.copy_(torch.where(torch.from_numpy(exact), squares, r.square_().sum(2)))
-        return at_once[:, 0]
+        return (at_once & np.isfinite(squares_b.numpy())).all(1)  # What is infinite would leave x so, and not NaN.
 
     r = right - torch.bmm(x, columns)
     cross = torch.bmm(r, columns.mT)
