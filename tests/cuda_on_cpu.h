@@ -1,14 +1,14 @@
-// Enough of CUDA to run a kernel on the processor, for the tests: a block's threads are threads, and its barrier is
-// one. So has each warp, of 32 threads, whose numbers are exchanged through memory.
+// Enough of CUDA to run a kernel on the processor, for the tests. The threads of a block take turns in one thread of
+// the system: one runs until it waits for the others, at the barrier of the block or that of its warp, of 32 threads.
+
+#include <ucontext.h>
 
 #include <algorithm>
-#include <atomic>
-#include <barrier>
 #include <cmath>
 #include <cstdlib>
+#include <functional>
 #include <memory>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -16,35 +16,118 @@
 #define __device__
 #define __launch_bounds__(threads, blocks)
 #define SHARED(name) double* name = shared_memory
-#define __syncthreads() meeting->arrive_and_wait()
+#define __syncthreads() turns->wait(turns->block)
 
 struct Index {
   int x;
 };
 
-inline thread_local Index threadIdx, blockIdx, blockDim, gridDim;
-inline thread_local double* shared_memory;
-inline thread_local std::barrier<>* meeting;
-
-struct Warp {
-  std::barrier<> meeting;
-  double numbers[32] = {};
-  explicit Warp(int threads) : meeting(threads) {}
-};
-inline thread_local Warp* warp;
+inline Index threadIdx, blockIdx, blockDim, gridDim;
+inline double* shared_memory;
 
 using std::fabs, std::sqrt, std::nan;
 
 inline void atomicAdd(int* to, int value) {
-  std::atomic_ref<int>(*to) += value;
+  *to += value;
+}
+
+// Threads that wait for each other.
+struct Group {
+  int alive = 0, waiting = 0;
+  long round = 0;
+  double numbers[2][32] = {};  // What a warp exchanges, and what it exchanged before.
+
+  void go_on_if_complete() {
+    if (waiting == alive) waiting = 0, ++round;
+  }
+};
+
+class Turns {
+ public:
+  Group block;
+
+  Turns(int threads, std::function<void()> work)
+      : work_(std::move(work)), fibers_(threads), warps_((threads + 31) / 32) {
+    block.alive = threads;
+    for (int i = 0; i < threads; ++i) ++warps_[i / 32].alive;
+  }
+
+  void run() {
+    for (auto& fiber : fibers_) {
+      fiber.stack = std::make_unique<char[]>(stack_size);
+      getcontext(&fiber.context);
+      fiber.context.uc_stack.ss_sp = fiber.stack.get();
+      fiber.context.uc_stack.ss_size = stack_size;
+      fiber.context.uc_link = nullptr;
+      makecontext(&fiber.context, begin, 0);
+    }
+    threadIdx.x = 0;
+    swapcontext(&outside_, &fibers_[0].context);
+  }
+
+  void wait(Group& group) {
+    long round = group.round;
+    ++group.waiting;
+    group.go_on_if_complete();
+    while (group.round == round) yield();
+  }
+
+  Group& warp() { return warps_[threadIdx.x / 32]; }
+
+ private:
+  static constexpr std::size_t stack_size = 1 << 17;
+  struct Fiber {
+    ucontext_t context;
+    std::unique_ptr<char[]> stack;
+    bool done = false;
+  };
+
+  static void begin();
+
+  int next() const {
+    int thread = threadIdx.x;
+    do thread = (thread + 1) % static_cast<int>(fibers_.size());
+    while (fibers_[thread].done);
+    return thread;
+  }
+
+  void yield() {
+    const int me = threadIdx.x, other = next();
+    if (other == me) std::abort();  // It waits for threads that have ended.
+    threadIdx.x = other;
+    swapcontext(&fibers_[me].context, &fibers_[other].context);
+    threadIdx.x = me;
+  }
+
+  void end() {
+    fibers_[threadIdx.x].done = true;
+    for (Group* group : {&block, &warp()}) {
+      if (--group->alive > 0) group->go_on_if_complete();
+    }
+    if (block.alive == 0) setcontext(&outside_);
+    threadIdx.x = next();
+    setcontext(&fibers_[threadIdx.x].context);
+  }
+
+  std::function<void()> work_;
+  std::vector<Fiber> fibers_;
+  std::vector<Group> warps_;
+  ucontext_t outside_;
+};
+
+inline Turns* turns;
+
+inline void Turns::begin() {
+  turns->work_();
+  turns->end();
 }
 
 inline double __shfl_sync(unsigned, double mine, int lane) {
-  warp->numbers[threadIdx.x % 32] = mine;
-  warp->meeting.arrive_and_wait();
-  double other = warp->numbers[lane % 32];
-  warp->meeting.arrive_and_wait();
-  return other;
+  Group& warp = turns->warp();
+  double* numbers = warp.numbers[warp.round % 2];
+  numbers[threadIdx.x % 32] = mine;
+  turns->wait(warp);
+  return numbers[lane % 32];
 }
 
 inline double __shfl_xor_sync(unsigned mask, double mine, int distance) {
@@ -63,19 +146,11 @@ void run(void (*kernel)(Argument...),
     // Shared memory holds what was there before, on a GPU; here, what nobody would take for a result. The end of it is
     // the end of an allocation, so that tools for memory see who goes beyond.
     std::vector<double> memory((bytes + 7) / 8, std::nan("7"));
-    std::barrier<> all(threads);
-    std::vector<std::unique_ptr<Warp>> warps;
-    for (int first = 0; first < threads; first += 32) warps.push_back(std::make_unique<Warp>(std::min(32, threads - first)));
-    std::vector<std::thread> started;
-    for (int thread = 0; thread < threads; ++thread)
-      started.emplace_back([&, thread] {
-        threadIdx.x = thread, blockIdx.x = block, blockDim.x = threads, gridDim.x = blocks;
-        shared_memory = memory.data(), meeting = &all, warp = warps[thread / 32].get();
-        kernel(*static_cast<Argument*>(arguments[Place])...);
-        warp->meeting.arrive_and_drop();
-        all.arrive_and_drop();
-      });
-    for (auto& thread : started) thread.join();
+    shared_memory = memory.data();
+    blockIdx.x = block, blockDim.x = threads, gridDim.x = blocks;
+    Turns all(threads, [&] { kernel(*static_cast<Argument*>(arguments[Place])...); });
+    turns = &all;
+    all.run();
   }
 }
 

@@ -1,4 +1,4 @@
-"""The kernels for CUDA, run on the processor: the same source, with threads for threads and a barrier for a barrier."""
+"""The kernels for CUDA, run on the processor: the same source, with threads that take turns at its barriers."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ from lstsq_array_api._matrix import Matrix
 # In one process of tests, so that each kind of kernels is compiled once.
 pytestmark = pytest.mark.xdist_group("CUDA kernels")
 
+DENSE = (
+    *("gram", "add", "norms", "scale", "diagonal", "panel", "trailing", "halves", "square", "defect", "prove"),
+    *("residual", "transposed", "sum", "step", "advance"),
+)
 NAMES = (
     *(f"solve_tiny_{n}" for n in range(1, _fused.TINY + 1)),
     "solve_batch",
@@ -27,6 +31,7 @@ NAMES = (
     "core",
     "residual",
     "refine",
+    *(f"dense_{step}" for step in DENSE),
     "absorb_rows",
     "absorb_parts",
     "reveal_parts",
@@ -43,7 +48,7 @@ extern "C" int launch(const char* name, int blocks, int threads, size_t bytes, v
 class OnCpu(_cuda.Kernels):
     """The kernels, compiled for this machine."""
 
-    #: Few, since each is one of the system's; sixteen is the fewest that `add_pieces` can do with.
+    #: Few, since they take turns; sixteen is the fewest that `add_pieces` can do with.
     threads = most_threads = 16
 
     def __init__(self, folder: Path, real: str, shared_limit: int) -> None:
@@ -57,7 +62,7 @@ class OnCpu(_cuda.Kernels):
         defined = [f"-DLSTSQ_REAL={real}", f'-DLSTSQ_ON_CPU="{header}"']
         library = folder / f"kernels_{real}.so"
         compiler = shutil.which("c++") or shutil.which("g++") or "c++"
-        options = ["-std=c++20", "-O1", "-shared", "-fPIC", "-Wl,-Bsymbolic", "-pthread"]
+        options = ["-std=c++20", "-O1", "-shared", "-fPIC", "-Wl,-Bsymbolic", "-D_XOPEN_SOURCE=700"]
         subprocess.run(
             [compiler, *options, *defined, "main.cpp", "-o", str(library)],
             cwd=folder,
@@ -250,3 +255,61 @@ def test_warps_form_the_gram_matrix(kernels, dtype, n, k):
     whole = np.concatenate([a, b], axis=1).astype(float)
     found = work[before : before + w * w].reshape(w, w)
     np.testing.assert_allclose(found, whole.T @ whole, rtol=0, atol=m * np.finfo(float).eps * np.max(whole.T @ whole))
+
+
+def solve_dense(kernels, a, b, rcond, *, shares=2, steps=2):
+    """What the host does for a matrix of many columns; the answer, and the status."""
+    (m, n), k = a.shape, b.shape[1]
+    edge, tiles = 16, -(-n // 16)  # Of tiles, as they are on a processor.
+    lower, head = tiles * (tiles + 1) // 2, 8 + 3 * n + 3 * n * k + 3 * k
+    memory = np.full(head + 3 * n * n + m * k + shares * lower * edge**2 + shares * n * k, np.nan)
+    status, x, squares = np.full(2, -1, np.int32), np.full((n, k), np.nan, np.float32), np.full(k, np.nan, np.float32)
+    sizes, tile = (m, n, k), 8 * 2 * 16 * (edge + 4)
+    rows = -(-m // shares)
+
+    def start(name, blocks, *arguments, shared=8 * 1024, threads=128):
+        kernels.launch(f"dense_{name}", blocks, threads, shared, arguments)
+
+    start("gram", lower * shares, a, memory, *sizes, rows, shared=tile)
+    start("add", lower * edge, memory, *sizes, shares)
+    start("norms", -(-n // 128), memory, *sizes)
+    start("scale", n, memory, *sizes)
+    for i in range(tiles):
+        left = tiles - i - 1
+        start("diagonal", 1, memory, *sizes, i, shared=8 * 2 * edge**2)
+        if left:
+            start("panel", left, memory, *sizes, i, shared=tile)
+            start("trailing", left * (left + 1) // 2, memory, *sizes, i, shared=tile)
+    size = edge
+    while size < n:
+        for second in (0, 1):
+            start("halves", -(-n // (2 * size)) * (size // edge) ** 2, memory, *sizes, size, second, shared=tile)
+        size *= 2
+    start("square", lower, memory, *sizes, shared=tile)
+    start("defect", tiles**2, memory, *sizes, shared=tile)
+    start("prove", 1, memory, status, *sizes, float(rows + shares), rcond)
+    of_shares = memory[head + 3 * n * n + m * k + shares * lower * edge**2 :]
+    blocks = 3
+    for step in range(steps + 1):
+        if step:
+            start("residual", blocks, a, b, memory, *sizes)
+        counted = blocks if step else 0
+        start("transposed", shares * -(-n // 128), a, b, memory, of_shares, *sizes, rows, counted)
+        start("sum", -(-n * k // 128), memory, of_shares, *sizes, shares)
+        start("step", -(-n // 4), memory, *sizes)
+        start("advance", 1, memory, x, squares, status, *sizes, steps)
+    return x, squares, status[0]
+
+
+@pytest.mark.parametrize("dtype", ["float32"], indirect=True)
+@pytest.mark.parametrize(("m", "n", "k", "kappa"), [(80, 18, 2, 100), (70, 70, 1, 1e3), (90, 40, 1, 1e8)])
+def test_a_matrix_of_many_columns_is_solved_by_tiles(kernels, dtype, m, n, k, kappa):
+    a, b = problem(dtype, 1, m, n, k, kappa)
+    a, b = a[0], b[0]
+    x, squares, status = solve_dense(kernels, a, b, 16 * float(np.finfo(dtype).eps))
+    assert status == (1 if kappa < 1e5 else 2)
+    if kappa < 1e5:
+        expected = np.linalg.lstsq(a.astype(float), b.astype(float), None)[0]
+        assert np.linalg.norm(x - expected) <= 4 * np.finfo(dtype).eps * np.linalg.norm(expected)
+        exact = np.sum((b - a.astype(float) @ expected) ** 2, axis=0)
+        np.testing.assert_allclose(squares, exact, rtol=1e-6, atol=1e-12)

@@ -118,6 +118,20 @@ __device__ Bounds conclude(int n,
   return {rho, sqrt(sqrt(frobenius)), sqrt(inverse / (1 - rho)), sqrt(most), sqrt(shortest), sqrt(longest)};
 }
 
+// A step of L D L^T, and of the inverse of L with it: column j of l (n x n), and row j of the inverse t, are taken out
+// of what is below. D is what is left of the diagonal.
+__device__ void eliminate(double* l, double* t, int n, int j) {
+  double over_pivot = 1 / l[j * n + j];
+  float one_over_n = 1.0f / n;
+  for (int e = threadIdx.x; e < (n - j - 1) * n; e += blockDim.x) {
+    int below = quotient(e, one_over_n), i = j + 1 + below, c = e - below * n;
+    // All of l is kept up to date, so that a row serves as the column: its numbers are in different banks.
+    double factor = l[i * n + j] * over_pivot, above = c <= j ? t[j * n + c] : l[j * n + c];
+    (c <= j ? t : l)[i * n + c] -= factor * above;
+  }
+  __syncthreads();
+}
+
 // From the Gram matrix g (n x n), which is scaled here: p, about its inverse, and the bounds. `additions` are behind
 // each entry of g. l and t are n x n, d is n; p may be l. `scratch` holds four numbers for each thread.
 __device__ Bounds
@@ -139,18 +153,7 @@ prove(double* g, double* l, double* t, double* p, double* d, double* scratch, in
     t[e] = i == j;
   }
   __syncthreads();
-  // L D L^T, and the inverse of L with it: column j, and row j of the inverse, are taken out of what is below. D is
-  // what is left of the diagonal.
-  for (int j = 0; j < n; ++j) {
-    double over_pivot = 1 / l[j * n + j];
-    for (int e = me; e < (n - j - 1) * n; e += all) {
-      int below = quotient(e, one_over_n), i = j + 1 + below, c = e - below * n;
-      // All of l is kept up to date, so that a row serves as the column: its numbers are in different banks.
-      double factor = l[i * n + j] * over_pivot, above = c <= j ? t[j * n + c] : l[j * n + c];
-      (c <= j ? t : l)[i * n + c] -= factor * above;
-    }
-    __syncthreads();
-  }
+  for (int j = 0; j < n; ++j) eliminate(l, t, n, j);
   for (int e = me; e < n * n; e += all) {
     int i = quotient(e, one_over_n);
     t[e] /= sqrt(l[i * n + i]);
