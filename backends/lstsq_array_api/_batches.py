@@ -84,7 +84,8 @@ def _solve_part(a: Tensor, b: Tensor, rcond: float, memory: _Memory, x: Tensor, 
     cross = torch.bmm(right, columns.mT)
     torch.bmm(cross, p, out=x)
     if single:
-        at_once = has_full_rank(bounds, rcond) & (rho <= SINGLE * (1 - rho))
+        # ρ once for G, and once for what rounding does to Aᵀ b.
+        at_once = has_full_rank(bounds, rcond) & (2 * rho <= SINGLE * (1 - 2 * rho))
         squares_b = torch.linalg.vector_norm(right, dim=2).square_()
         torch.sub(squares_b, (x * (2 * cross - torch.bmm(x, gram))).sum(2), out=squares)
         exact = at_once & (4 * rho * squares_b.numpy() <= SINGLE * squares.numpy())
