@@ -125,7 +125,9 @@ def solve(xp: Any, a: Matrix, b: Array, rcond: float, singular_values: bool, by:
         open_ = lacking.to_device(xp, ~proven, b)[:, None, None]
     else:
         reduction = _reduction(xp, a, by)
-        x = reduction.step(a.adjoint_times(b) if reduction.of_cross else b)
+        # What refinement starts from may be in single precision, too.
+        multiply = a.adjoint_times_in_single if by == "large in single" else a.adjoint_times
+        x = reduction.step(multiply(b) if reduction.of_cross else b)
     size_b = [] if single else [xp.max(largest(xp, b), axis=-2)]
 
     def look(*measured: Array) -> tuple[Any, Bounds, Sequence[Array], Array, Array]:
