@@ -127,7 +127,9 @@ def solve(xp: Any, a: Matrix, b: Array, rcond: float, singular_values: bool, by:
         reduction, scaled, x, residual, found = _at_once(xp, a, b, rcond)
     else:
         reduction = _reduction(xp, a, by)
-        scaled, residual, found = reduction.step(a.adjoint_times(b) if reduction.of_cross else b), None, None
+        # What refinement starts from may be in single precision, too.
+        multiply = a.adjoint_times_in_single if by == "large in single" else a.adjoint_times
+        scaled, residual, found = reduction.step(multiply(b) if reduction.of_cross else b), None, None
     if found is None or found.proven is not None:
         x, residual, found = _refine(xp, a, b, rcond, reduction, scaled, residual, found)
     s = None

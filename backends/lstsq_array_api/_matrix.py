@@ -63,6 +63,11 @@ class Matrix:
         """``aᴴ @ r``."""
         return self._along_rows(r) if self.is_wide else self._over_rows(r)
 
+    def adjoint_times_in_single(self, r: Array) -> Array:
+        """``aᴴ @ r`` of tall matrices of single precision, with its rounding errors."""
+        product = lacking.matmul(self._xp, adjoint(self._xp, self._given), self._xp.astype(r, self._given.dtype))
+        return self._xp.astype(product, self.working)
+
     def residual(self, b: Array, x: Array) -> Array:
         """``b - a @ x``."""
         if self._in_pieces:
