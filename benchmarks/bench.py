@@ -24,7 +24,7 @@ from problems import ON_DEVICES, PROBLEMS, Problem
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from solvers import Call, Solver, installed, small_calls
+from solvers import Call, OnFreshArrays, Solver, installed, small_calls
 
 from lstsq_cli import timing
 
@@ -184,15 +184,27 @@ def _time(
     ]
 
 
-def _timed(call: Callable[[], Any]) -> tuple[Any, float]:
+def _timed(call: Call) -> tuple[Any, float]:
     """What the call returns, and the seconds that it takes."""
+    _prepare(call)
     start = time.perf_counter()
     answer = call()
     return answer, time.perf_counter() - start
 
 
 def _repeated(call: Call, count: int) -> Callable[[], timing.Seconds]:
-    return timing.whole(call if count == 1 else lambda: [call() for _ in range(count)])
+    timed = timing.whole(call if count == 1 else lambda: [call() for _ in range(count)])
+
+    def after_preparing() -> timing.Seconds:
+        _prepare(call)
+        return timed()
+
+    return after_preparing
+
+
+def _prepare(call: Call) -> None:
+    if isinstance(call, OnFreshArrays):
+        call.renew()
 
 
 def _truth(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> _Truth:
@@ -298,23 +310,24 @@ def _markdown(rows: list[Row]) -> str:
 
 
 def _device_markdown(rows: list[Row]) -> str:
-    """Ours on the arrays of each library beside the fastest of its own solvers, as tables for a page."""
+    """Ours on the arrays of each library beside its own solver, or the fastest of all others if it has none: tables."""
     libraries = list(dict.fromkeys(row["solver"].split()[1] for row in rows if row["ours"]))
     with_own = {row["solver"].split()[0] for row in rows if not row["ours"]}
     tables = []
     for dtype, outputs in dict.fromkeys((row["dtype"], row["outputs"]) for row in rows):
         some = [row for row in rows if (row["dtype"], row["outputs"]) == (dtype, outputs)]
         lines = [f"{dtype}, {'x' if outputs == 'x' else 'all four outputs'}, ms:", ""]
-        heads = [f"{name}: ours | its own | ratio" if name in with_own else f"{name}: ours" for name in libraries]
+        heads = [f"{name}: ours | {'its own' if name in with_own else 'best other'} | ratio" for name in libraries]
         lines.append(f"| | {' | '.join(heads)} |")
         lines.append("| --- |" + " ---: |" * " | ".join(heads).count("|") + " ---: |")
         for problem in dict.fromkeys(row["problem"] for row in some):
             line = [problem]
             for library in libraries:
                 ours = [row for row in some if (row["problem"], row["solver"]) == (problem, f"lstsq {library}")]
-                own = [row for row in some if row["problem"] == problem and row["solver"].split()[0] == library]
-                pair = _pair(*(min(found, key=lambda row: row["seconds"], default=None) for found in (ours, own)))
-                line += pair if library in with_own else pair[:1]
+                others = [row for row in some if row["problem"] == problem and not row["ours"]]
+                if library in with_own:
+                    others = [row for row in others if row["solver"].split()[0] == library]
+                line += _pair(*(min(found, key=lambda row: row["seconds"], default=None) for found in (ours, others)))
             lines.append(f"| {' | '.join(line)} |")
         tables.append("\n".join(lines) + "\n")
     return "\n".join(tables)

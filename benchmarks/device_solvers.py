@@ -9,7 +9,8 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from solvers import Call, NDArray, Prepare, Solver
+import numpy as np
+from solvers import Call, NDArray, OnFreshArrays, Prepare, Solver
 
 import lstsq
 from lstsq import Backend
@@ -39,14 +40,15 @@ def find(kind: str, only: Sequence[str] = ()) -> list[Solver]:
         if device is None:
             continue
         for solver, ours, solve, batches in _SOLVERS[library](kind):
-            prepare = _on_device(backend, namespace, device, solve, batches)
+            on_device = _mlx_on_device if library == "mlx" else _on_device
+            prepare = on_device(backend, namespace, device, solve, batches)
             found.append(Solver(solver, ours, prepare, backend.to_numpy))
     return [solver for solver in found if not only or solver.name in only]
 
 
 def described(kind: str) -> str:
-    """The name of the device, by torch or by CuPy, if one of them sees it."""
-    for library in ("torch", "cupy"):
+    """The name of the device, by torch, CuPy or MLX, if one of them sees it."""
+    for library in ("torch", "cupy", "mlx"):
         name, namespace = LIBRARIES[library]
         if kind != "gpu" or kind not in lstsq.get_backend(name).devices(namespace):
             continue
@@ -54,6 +56,10 @@ def described(kind: str) -> str:
             import torch
 
             return str(torch.cuda.get_device_name())
+        if library == "mlx":
+            import mlx.core as mx
+
+            return str(mx.device_info(mx.gpu).get("device_name", kind))
         import cupy
 
         return str(cupy.cuda.runtime.getDeviceProperties(0)["name"].decode())
@@ -72,6 +78,33 @@ def _on_device(backend: Backend, namespace: str | None, device: Any, solve: Solv
                 return solve(native_a, native_b, x_only)
 
         return call
+
+    return prepare
+
+
+def _mlx_on_device(backend: Backend, namespace: str | None, device: Any, solve: Solve, batches: bool) -> Prepare:
+    """Arrays that an operation on the device made for each call: what the processor reads moves to its memory."""
+    import mlx.core as mx
+
+    def prepare(a: NDArray, b: NDArray, x_only: bool) -> Call | None:
+        if a.dtype == np.float64 and device.type != mx.cpu:
+            return None  # MLX has it on the processor alone.
+
+        def copies(*arrays: Any) -> tuple[Any, Any]:
+            with mx.stream(device):
+                made = [array * mx.array(1, array.dtype) for array in arrays]
+                mx.eval(*made)
+                mx.synchronize()
+            return made[0], made[1]
+
+        # Copies of copies: what came from NumPy may lie in the processor's memory.
+        native_a, native_b = copies(*(backend.from_numpy(array) for array in (a, b)))
+
+        def on_device(a: Any, b: Any) -> Any:
+            with mx.stream(device):
+                return solve(a, b, x_only)
+
+        return OnFreshArrays(lambda: copies(native_a, native_b), on_device)
 
     return prepare
 

@@ -22,6 +22,24 @@ Call = Callable[[], Any]
 Prepare = Callable[[NDArray, NDArray, bool], "Call | None"]
 
 
+class OnFreshArrays:
+    """A call whose arrays are made anew before it, which takes none of its time.
+
+    For a solver that may leave its arrays somewhere else than it found them: the next call would have it easier.
+    """
+
+    def __init__(self, make: Callable[[], tuple[Any, Any]], solve: Callable[[Any, Any], Any]):
+        self._make, self._solve = make, solve
+
+    def renew(self) -> None:
+        """Make the arrays of the next call."""
+        self._arrays = self._make()
+
+    def __call__(self) -> Any:
+        """Solve what `renew` made."""
+        return self._solve(*self._arrays)
+
+
 @dataclass(frozen=True)
 class Solver:
     """One row of the table."""

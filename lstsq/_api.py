@@ -647,9 +647,14 @@ class _Listening:
 def _ran(a: Array, b: Array, plan: Plan, owner: Owner, solver: Backend) -> tuple[str, ...]:
     """Solve, and say which way that went."""
     listening: Any = _Listening(solver, plan.rcond)
+    direct = plan.direct and solver is owner.backend
     owner = owner if solver is not owner.backend else Owner(listening, owner.library, owner.xp)
     home = owner.backend
-    result = home.within(lambda a, b: _solve(a, b, plan, owner, listening, True), a, b)
+    # As `lstsq` does: what goes to the solver directly is solved outside of its context, maybe on another device.
+    if direct:
+        result = LstsqResult(*listening.solve(a, b, plan.backend_rcond, plan.driver))
+    else:
+        result = home.within(lambda a, b: _solve(a, b, plan, owner, listening, True), a, b)
     ranks, s = np.asarray(home.to_numpy(result.rank)), np.asarray(home.to_numpy(result.s))
     return (*listening.told, *_cut(ranks, s.astype(float), plan))
 

@@ -286,7 +286,7 @@ def reduce_rows(a: Array, b: Array, *, backend: str | None = None) -> Reduction:
         return rows._replace(b=rows.b[:, 0]) if plan.vector else rows
 
     with np.errstate(all="ignore"):
-        rows = owner.backend.within(reduce, a, b)
+        rows: Rows = owner.backend.within(reduce, a, b)
     return Reduction(*rows, plan.m, plan.dtype, solver.name)
 
 

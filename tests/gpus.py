@@ -13,3 +13,13 @@ def first_gpu(backend: str, library: str | None = None) -> Any:
     if library is not None and importlib.util.find_spec(library) is None:
         return None
     return get_backend(backend).devices(library).get("gpu")
+
+
+def mlx_gpu() -> Any:
+    """MLX's GPU, if it is one for CUDA: with one of Apple's the processor solves."""
+    gpu = first_gpu("mlx", "mlx")
+    if gpu is None:
+        return None
+    from lstsq_mlx._native import native
+
+    return gpu if native().has_cuda() else None

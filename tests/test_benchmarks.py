@@ -55,9 +55,9 @@ def test_table_of_a_device(benchmarks):
     assert benchmarks["bench"]._device_markdown(rows).splitlines() == [
         "float32, x, ms:",
         "",
-        "| | torch: ours | its own | ratio | mlx: ours |",
-        "| --- | ---: | ---: | ---: | ---: |",
-        "| 3×2 | 1 | 2 (wrong) | 2× | 3 |",
+        "| | torch: ours | its own | ratio | mlx: ours | best other | ratio |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| 3×2 | 1 | 2 (wrong) | 2× | 3 | 2 (wrong) | 0.667× |",
     ]
 
 
@@ -76,8 +76,22 @@ def test_solvers_of_each_library_on_the_processor(benchmarks):
     assert {"lstsq jax", "jax", "lstsq mlx"} <= {solver.name for solver in found}
     for solver in found:
         for x_only in (True, False):
-            x = solver.to_numpy(solver.prepare(a, b, x_only)())
+            x = solver.to_numpy(benchmarks["bench"]._timed(solver.prepare(a, b, x_only))[0])
             np.testing.assert_allclose(x, truth, rtol=1e-4, atol=1e-5, err_msg=solver.name)
+
+
+def test_arrays_are_fresh_in_each_call_and_made_before_the_clock_starts(benchmarks, monkeypatch):
+    events, clock = [], iter(range(100))
+    monkeypatch.setattr("time.perf_counter", lambda: (events.append("clock"), next(clock))[1])
+    call = sys.modules["solvers"].OnFreshArrays(
+        lambda: (events.append("make"), len(events))[::-1], lambda a, b: (events.append("solve"), a)[1]
+    )
+    assert benchmarks["bench"]._timed(call) == (1, 1)
+    assert events == ["make", "clock", "solve", "clock"]
+    for count in (1, 2):
+        events.clear()
+        benchmarks["bench"]._repeated(call, count)()
+        assert events == ["make"] + count * ["solve"]
 
 
 @pytest.fixture(scope="module")

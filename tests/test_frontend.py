@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import warnings
+from contextlib import contextmanager
 from typing import ClassVar
 
 import array_api_strict
@@ -477,6 +478,33 @@ class TestDispatch:
         batch = explain(np.stack([a, 0 * a]), np.ones((3, 2)), 1e-6, backend="numpy", run=True)
         assert batch.ran == ("gelsd answered", "rank 0 to 2 of 3")
         assert explain(np.ones((0, 3)), np.ones(0), run=True).ran == ()
+
+    def test_explain_solves_where_lstsq_does(self, monkeypatch):
+        """What needs no work before it is solved outside of the backend's context: on another device, maybe."""
+        inside, places = [], []
+
+        class Placed(NumpyBackend):
+            @contextmanager
+            def context(self):
+                inside.append(True)
+                yield
+                inside.pop()
+
+            def solve(self, a, b, rcond, driver):
+                places.append(("solve", bool(inside)))
+                return super().solve(a, b, rcond, driver)
+
+            def ran(self, *arguments):
+                places.append(("ran", bool(inside)))
+                return super().ran(*arguments)
+
+        found = Placed()
+        monkeypatch.setattr(_registry, "get_backend", lambda name: found)
+        for a, within in ((np.eye(2), False), (np.eye(2, dtype=int), True)):
+            places.clear()
+            lstsq(a, np.ones((2, 1)), backend="placed")
+            explain(a, np.ones((2, 1)), backend="placed", run=True)
+            assert places == [("solve", within), ("solve", within), ("ran", within)]
 
     def test_explain_raises_what_lstsq_raises(self):
         with pytest.raises(LinAlgError, match="a has 3 rows"):

@@ -1,8 +1,8 @@
 """The certified way of `_certified`, on a GPU, for matrices of few columns: a few kernels in the place of fifty.
 
 On a GPU a small operation takes the time of its launch, so that fifty take longer than the arithmetic of many
-problems. Batches of small problems are solved by one kernel, a long matrix by a few (the folder `kernels`). The operations of
-`_certified` do the same where there are no kernels, and the kernels are tested against them.
+problems. Batches of small problems are solved by one kernel, a long matrix by a few (the folder `kernels`). The
+operations of `_certified` do the same where there are no kernels, and the kernels are tested against them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TEAM = 32
 CROWDED = 96 * 1024
 #: Threads of a block that is alone are not fewer, or the block would take too long.
 FEWEST = 64
-#: Rows that are reduced at once where the rank is in doubt: not fewer, since the kernel has another use for their place.
+#: Rows that are reduced at once where the rank is in doubt: not fewer, since the kernel uses their place again.
 HEIGHT = 32
 #: Blocks that share a long matrix, and how many rows are worth a block.
 BLOCKS = 528

@@ -21,6 +21,11 @@ class MlxBackend(Backend):
     kernels alone: NaN and rank 0 where they decline. ``qr`` is an orthogonal reduction,
     ``gelsd`` and ``svd`` are LAPACK's.
 
+    All of this runs on the CPU, but for one thing: where the default device is a GPU for CUDA, ``auto`` solves problems
+    of few columns in single precision by kernels there, and their arrays stay there. `s`, if it is read, and all
+    derivatives are found on the CPU. ``with mx.stream(mx.cpu):`` around the call has the CPU solve. The page on GPUs
+    says which problems.
+
     The environment variable ``LSTSQ_NUM_THREADS`` bounds the threads of the kernels (by default every core that the
     process may run on, on Apple's processors every fast one; read once, at the first solve). LAPACK's are bounded by
     its own: ``OPENBLAS_NUM_THREADS``, and ``VECLIB_MAXIMUM_THREADS`` for Apple's Accelerate; the two do not compute at
@@ -64,9 +69,12 @@ class MlxBackend(Backend):
         return Solution(*native().lstsq(a, b, rcond, driver))
 
     def ran(self, a: Array, b: Array, rcond: float, driver: str, solution: Solution) -> tuple[str, ...]:
-        """Tell which way the compiled core went. See `Backend.ran`."""
+        """Tell which way the compiled core went, or that the kernels on the GPU did. See `Backend.ran`."""
+        from lstsq_mlx._native import native
         from lstsq_native._backend import ran
 
+        if native().runs_on_gpu(a, b, driver):
+            return _ran_on_gpu(self.to_numpy(solution.rank), a.shape[-1])
         return ran(self.to_numpy(a), self.to_numpy(b), rcond, driver)
 
     def reduce_rows(self, a: Array, b: Array) -> Rows:
@@ -135,7 +143,7 @@ class MlxBackend(Backend):
         return "float32"
 
     def context(self) -> AbstractContextManager[Any]:
-        """The CPU, where the solver computes and which alone has float64."""
+        """The CPU, which alone has float64, for what is done around a problem before and after it is solved."""
         mx = _mlx()
         context: AbstractContextManager[Any] = mx.stream(mx.cpu)
         return context
@@ -210,6 +218,16 @@ def _thin(a: Array) -> tuple[Array, Array, Array]:
     mx, k = _mlx(), min(a.shape[-2:])
     u, s, vh = mx.linalg.svd(a)
     return u[..., :, :k], s, vh[..., :k, :]
+
+
+def _ran_on_gpu(ranks: np.ndarray[Any, Any], full: int) -> tuple[str, ...]:
+    """What is known of it without asking again: the kernels do not tell whether a Gram matrix proved a full rank."""
+    by_both = "by a Gram matrix where it proved that the rank is full, and else by reflections and rotations"
+    lower = int(np.count_nonzero(ranks < full))
+    if lower == ranks.size:
+        return ("solved on the GPU, by CUDA kernels: reflections and rotations, since the rank is not full",)
+    rest = f", as for {lower} of {ranks.size} matrices, whose rank is not full" if lower else ""
+    return (f"solved on the GPU, by CUDA kernels: {by_both}{rest}",)
 
 
 def _mlx() -> Any:

@@ -27,6 +27,9 @@ from lstsq_mlx._native import native
 def test_refusals(a, b, rcond, driver, message):
     with pytest.raises(ValueError, match=message):
         native().lstsq(a, b, rcond, driver)
+    if rcond == 0.1:
+        with pytest.raises(ValueError, match=message):
+            native().runs_on_gpu(a, b, driver)
 
 
 @pytest.mark.skipif(native().lapack_integer_bits() == 64, reason="SciPy's LAPACK has 64-bit integers: no such limit")
@@ -105,6 +108,28 @@ def test_importing_is_light():
         backend = lstsq_mlx.MlxBackend()
         assert backend.capabilities.drivers
         assert not {"mlx.core", "scipy"} & set(sys.modules)
+        """
+    )
+
+
+@pytest.mark.skipif(native().has_cuda(), reason="for a machine without CUDA")
+def test_without_cuda_no_kernel_is_looked_for():
+    run_python(
+        """
+        import sys
+        opened = []
+        sys.addaudithook(lambda event, what: opened.append(str(what[0])) if event == "open" else None)
+        import mlx.core as mx
+        from lstsq import explain, lstsq
+        from lstsq_mlx._native import native
+        a, b = mx.random.normal((5, 8, 3)), mx.ones((5, 8, 2))
+        mx.eval(*lstsq(a, b), mx.grad(lambda a: lstsq(a, b).x.sum())(a))
+        assert not native().runs_on_gpu(a, b, "auto")
+        assert "GPU" not in str(explain(a, b, run=True))
+        assert any("lstsq_mlx" in name for name in opened)
+        # Of that package the class of the backend alone is loaded, as of every backend that is installed.
+        assert not [name for name in opened if name.endswith(".cu")]
+        assert not [name for name in sys.modules if name.startswith(("lstsq_array_api.", "cuda"))]
         """
     )
 

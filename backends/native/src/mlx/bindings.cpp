@@ -46,6 +46,15 @@ NB_MODULE(_core, module) {
              "shared_limit"_a,
              "The folder of the kernels for CUDA, and the bytes that the threads of a block may share.");
   module.def(
+      "runs_on_gpu",
+      [](const mlx::core::array& a, const mlx::core::array& b, const std::string& driver) {
+        return lstsq_mlx::runs_on_gpu(a, b, driver);
+      },
+      "a"_a,
+      "b"_a,
+      "driver"_a,
+      "Whether `lstsq` would solve this on the GPU, in the context of this call.");
+  module.def(
       "lstsq",
       &solve,
       "a"_a,

@@ -173,6 +173,11 @@ std::vector<mx::array> lstsq(const mx::array& a,
   return of_one_batch ? solve_of_one_batch(a, b, cutoff, driver, s) : solve_broadcast(a, b, cutoff, driver, s);
 }
 
+bool runs_on_gpu(const mx::array& a, const mx::array& b, const std::string& driver_name, mx::StreamOrDevice stream) {
+  check_operands(a, b, {.rcond = 0, .growth = 1});
+  return gpu_stream(a, b, driver_named(driver_name), stream).has_value();
+}
+
 std::vector<mx::array> lstsq_node(
     const mx::array& a, const mx::array& b, Cutoff cutoff, Driver driver, mx::Stream stream) {
   const auto primitive = std::make_shared<Lstsq>(stream, cutoff, driver);

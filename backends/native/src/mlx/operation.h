@@ -23,8 +23,9 @@ namespace lstsq_mlx {
 /// Returns x (..., n, k), or (..., n) where b is (m); residuals (..., k), real, the sums of squares of b - a x;
 /// rank (...), int32; and s (..., min(m, n)), real, descending. All are lazy. s, and of "auto" and "cholesky" the
 /// residuals, are nodes of their own: whoever does not read them does not pay for them. In double precision inside,
-/// whatever the dtype. Runs on a CPU stream: that of `stream`, or the default one of the CPU where the default device
-/// is another.
+/// whatever the dtype. Runs on the GPU where `stream`, or the default device, is one for CUDA and there are kernels for
+/// the problem (gpu/lstsq.h), but for s; elsewhere on a CPU stream: that of `stream`, or the default one of the CPU
+/// where the default device is another.
 ///
 /// Throws std::invalid_argument for shapes, dtypes, cutoffs and drivers other than these, and where the sizes exceed
 /// LAPACK's integers.
@@ -34,5 +35,8 @@ std::vector<mx::array> lstsq(const mx::array& a,
                              const std::string& driver,
                              std::int64_t growth = 1,
                              mx::StreamOrDevice stream = {});
+
+/// Whether `lstsq` would solve this on the GPU. Throws std::invalid_argument as it does.
+bool runs_on_gpu(const mx::array& a, const mx::array& b, const std::string& driver, mx::StreamOrDevice stream = {});
 
 }  // namespace lstsq_mlx

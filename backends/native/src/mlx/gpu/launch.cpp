@@ -137,4 +137,35 @@ void launch(const Kernel& kernel,
   nodes[0].primitive().eval_gpu(given, outputs);
 }
 
+std::vector<Int> Chain::with(const std::vector<Int>& more) const {
+  std::vector<Int> sizes = sizes_;
+  sizes.insert(sizes.end(), more.begin(), more.end());
+  return sizes;
+}
+
+void Chain::begin(const Kernel& kernel,
+                  const Grid& grid,
+                  const std::vector<mx::array>& inputs,
+                  const std::vector<Int>& more) {
+  launch(kernel, grid, inputs, {memory_}, with(more), rcond_, stream_);
+}
+
+void Chain::then(const Kernel& kernel,
+                 const Grid& grid,
+                 const std::vector<Int>& more,
+                 const std::vector<mx::array>& inputs) {
+  mx::array done({1}, mx::int32, nullptr, {});
+  auto given = inputs;
+  given.insert(given.end(), {memory_, before_});
+  launch(kernel, grid, given, {done}, with(more), rcond_, stream_);
+  before_ = done;
+}
+
+void Chain::end(const Kernel& kernel,
+                const Grid& grid,
+                const std::vector<Int>& more,
+                const std::vector<mx::array>& outputs) {
+  launch(kernel, grid, {memory_, before_}, outputs, with(more), rcond_, stream_);
+}
+
 }  // namespace lstsq_mlx::gpu

@@ -44,4 +44,32 @@ void launch(const Kernel& kernel,
             double rcond,
             mx::Stream stream);
 
+/// Kernels that work one after the other on one memory, an array. All are told the sizes of the problem first.
+class Chain {
+ public:
+  Chain(const std::vector<Int>& sizes, double rcond, const mx::array& memory, mx::Stream stream)
+      : sizes_(sizes), rcond_(rcond), memory_(memory), before_(memory), stream_(stream) {}
+
+  /// The first, which has the memory for its output.
+  void begin(const Kernel& kernel,
+             const Grid& grid,
+             const std::vector<mx::array>& inputs,
+             const std::vector<Int>& more);
+  /// Those that follow: their inputs end with the memory and what the kernel before said to be done; so they say.
+  void then(const Kernel& kernel,
+            const Grid& grid,
+            const std::vector<Int>& more = {},
+            const std::vector<mx::array>& inputs = {});
+  /// The last, which has outputs of its own.
+  void end(const Kernel& kernel, const Grid& grid, const std::vector<Int>& more, const std::vector<mx::array>& outputs);
+
+ private:
+  std::vector<Int> with(const std::vector<Int>& more) const;
+
+  std::vector<Int> sizes_;
+  double rcond_;
+  mx::array memory_, before_;
+  mx::Stream stream_;
+};
+
 }  // namespace lstsq_mlx::gpu

@@ -3,8 +3,8 @@
 #include <numeric>
 #include <stdexcept>
 
-#include "../lstsq.h"
 #include "../shapes.h"
+#include "dense.h"
 #include "launch.h"
 #include "mlx/ops.h"
 
@@ -46,7 +46,11 @@ struct Plan : Sizes {
   Int shared_by_reveal() const {
     return 8 * (n * (n + k) + k + height * ((n + k) | 1) + 2 * n * (n | 1) + n + 3 * threads());
   }
-  bool is_small() const { return m * n <= most_of_a_block && shared_by_batch() <= shared_limit(); }
+  bool is_small() const {
+    return n <= most_columns && m * n <= most_of_a_block &&
+           std::max(shared_by_batch(), shared_by_reveal()) <= shared_limit();
+  }
+  bool is_long() const { return count == 1 && n <= most_columns && most_shared_by_long() <= shared_limit(); }
 
   // A long matrix.
   Int across() const { return (n + k + 3) / 4; }
@@ -131,14 +135,16 @@ Kernel gram_by_warps(Int of_a, Int of_b) {
           "#define LSTSQ_COLUMNS " + columns + "\n#define LSTSQ_RIGHT_SIDES " + right_sides + "\n"};
 }
 
-const Kernel add_pieces{
-    "add_pieces", {"common", "long"}, {"work", "before"}, {"done"}, layout + "::add_pieces(memory, size(3), n, k);"};
+// Most of the time that a compiler takes for a kernel is spent on what MLX includes, so that several are one: size(5)
+// says which.
 
-const Kernel core{"core",
-                  {"common", "long"},
-                  {"work", "before"},
-                  {"done"},
-                  layout + "::core(memory, status, n, k, double(size(3)), rcond);"};
+enum Between { add_pieces, core, refine };
+const Kernel between{"between", {"common", "long"}, {"work", "before"}, {"done"}, layout + R"(
+  switch (size(5)) {
+    case 0: return ::add_pieces(memory, size(3), n, k);
+    case 1: return ::core(memory, status, n, k, double(size(3)), rcond);
+    default: return ::refine(memory, x_found, squares_found, status, size(3), m == n, n, k, size(4));
+  })"};
 
 const Kernel residual{"residual",
                       {"common", "long"},
@@ -146,27 +152,22 @@ const Kernel residual{"residual",
                       {"done"},
                       layout + "::residual(a, b, memory, m, n, k, size(3));"};
 
-const Kernel refine{"refine",
-                    {"common", "long"},
-                    {"work", "before"},
-                    {"done"},
-                    layout + "::refine(memory, x_found, squares_found, status, size(3), m == n, n, k, size(4));"};
-
 const std::string parts = layout + R"(
   double *parts = Work(memory, n, k).pieces, *fewer = parts + (long long)size(4) * (n * (n + k) + k);
 )";
 
-const Kernel absorb_rows{"absorb_rows",
-                         {"common", "reveal", "parts"},
-                         {"a", "b", "work", "before"},
-                         {"done"},
-                         parts + "::absorb_rows(a, b, status, parts, m, n, k, size(3), size(5));"};
-
-const Kernel absorb_parts{"absorb_parts",
-                          {"common", "reveal", "parts"},
-                          {"work", "before"},
-                          {"done"},
-                          parts + "::absorb_parts(parts, status, fewer, size(4), n, k, size(3), size(5));"};
+enum Absorb { absorb_rows, absorb_parts };
+const Kernel absorb{"absorb",
+                    {"common", "reveal", "parts"},
+                    {"a", "b", "work", "before"},
+                    {"done"},
+                    parts + R"(
+  switch (size(5)) {
+    case 0: return ::absorb_rows(a, b, status, parts, m, n, k, size(3), )" +
+                        std::to_string(height) + R"();
+    default: return ::absorb_parts(parts, status, fewer, size(4), n, k, size(3), )" +
+                        std::to_string(height) + R"();
+  })"};
 
 const Kernel reveal_parts{"reveal_parts",
                           {"common", "reveal", "parts"},
@@ -205,44 +206,31 @@ void launch_long(const Plan& p,
                  const std::vector<mx::array>& out,
                  mx::Stream stream) {
   const mx::array &a = inputs[0], &b = inputs[1], &work = out[Lstsq::work];
+  const std::vector<mx::array> matrix{a, b};
   const Int rows = p.rows_each(), blocks = p.blocks();
-  const auto start = [&](const Kernel& kernel,
-                         const Grid& grid,
-                         const std::vector<mx::array>& in,
-                         const std::vector<mx::array>& results,
-                         const std::vector<Int>& more) {
-    std::vector<Int> sizes{p.m, p.n, p.k};
-    sizes.insert(sizes.end(), more.begin(), more.end());
-    launch(kernel, grid, in, results, sizes, rcond, stream);
-  };
-  mx::array before = work;
-  const auto then =
-      [&](const Kernel& kernel, const Grid& grid, std::vector<mx::array> in, const std::vector<Int>& more) {
-        mx::array done({1}, mx::int32, nullptr, {});
-        in.insert(in.end(), {work, before});
-        start(kernel, grid, in, {done}, more);
-        before = done;
-      };
+  Chain chain({p.m, p.n, p.k}, rcond, work, stream);
   if (p.eights() <= most_eights) {
     const Int shared = 8 * 32 * p.eights() * (p.eights() + 1);
-    start(gram_by_warps((p.n + 7) / 8, (p.k + 7) / 8), {blocks, most_threads, shared}, {a, b}, {work}, {rows});
+    chain.begin(gram_by_warps((p.n + 7) / 8, (p.k + 7) / 8), {blocks, most_threads, shared}, matrix, {rows});
   } else {
-    start(gram, {blocks, most_threads, p.shared_by_gram()}, {a, b}, {work}, {rows});
+    chain.begin(gram, {blocks, most_threads, p.shared_by_gram()}, matrix, {rows});
   }
-  then(add_pieces, {((p.n + p.k) * (p.n + p.k + 1) / 2 + 15) / 16, most_threads, 8 * most_threads}, {}, {blocks});
-  then(core, {1, most_threads, p.shared_by_core()}, {}, {rows + most_threads + blocks});
+  // The most that one of them needs.
+  const Int scratch = std::max({p.shared_by_core(), p.shared_by_refine(), 8 * most_threads});
+  const Int sixteens = ((p.n + p.k) * (p.n + p.k + 1) / 2 + 15) / 16;
+  chain.then(between, {sixteens, most_threads, scratch}, {blocks, 0, add_pieces});
+  chain.then(between, {1, most_threads, scratch}, {rows + most_threads + blocks, 0, core});
   for (int step = 0; step <= steps; ++step) {
-    then(residual, {blocks, most_threads, p.shared_by_residual()}, {a, b}, {rows});
-    then(refine, {1, most_threads, p.shared_by_refine()}, {}, {blocks, steps});
+    chain.then(residual, {blocks, most_threads, p.shared_by_residual()}, {rows}, matrix);
+    chain.then(between, {1, most_threads, scratch}, {blocks, steps, refine});
   }
   const Int shared = p.shared_by_reveal(), threads = p.threads();
-  then(absorb_rows, {p.parts(), threads, shared}, {a, b}, {p.rows_of_part(), p.parts(), height});
-  then(absorb_parts, {p.fewer_parts(), threads, shared}, {}, {parts_of_a_block, p.parts(), height});
-  start(reveal_parts,
-        {1, threads, shared},
-        {work, before},
-        {out[Lstsq::x], out[Lstsq::residuals], out[Lstsq::rank]},
-        {p.fewer_parts(), p.parts(), height});
+  chain.then(absorb, {p.parts(), threads, shared}, {p.rows_of_part(), p.parts(), absorb_rows}, matrix);
+  chain.then(absorb, {p.fewer_parts(), threads, shared}, {parts_of_a_block, p.parts(), absorb_parts}, matrix);
+  chain.end(reveal_parts,
+            {1, threads, shared},
+            {p.fewer_parts(), p.parts(), height},
+            {out[Lstsq::x], out[Lstsq::residuals], out[Lstsq::rank]});
 }
 
 }  // namespace
@@ -260,9 +248,8 @@ Sizes::Sizes(const mx::array& a, const mx::array& b)
 bool has_kernels(const Sizes& sizes) {
   const Plan p(sizes);
   constexpr Int most = std::numeric_limits<std::int32_t>::max() / most_threads;
-  if (p.m < p.n || p.n > most_columns || p.k > most_right_sides || std::max(p.count, p.m) > most) return false;
-  if (p.shared_by_reveal() > shared_limit()) return false;
-  return p.is_small() || (p.count == 1 && p.most_shared_by_long() <= shared_limit());
+  if (p.m < p.n || p.k > most_right_sides || std::max(p.count, p.m) > most) return false;
+  return p.is_small() || p.is_long() || is_dense(sizes);
 }
 
 namespace {
@@ -276,8 +263,10 @@ mx::array in_rows(const mx::array& array, mx::Stream stream) {
 }  // namespace
 
 std::vector<mx::array> solve(const mx::array& a, const mx::array& b, const Cutoff& cutoff, mx::Stream stream) {
-  const auto primitive = std::make_shared<Lstsq>(stream, cutoff);
   const std::vector<mx::array> inputs{in_rows(a, stream), in_rows(b, stream)};
+  const Plan p(a, b);
+  if (!p.is_small() && !p.is_long()) return solve_dense(inputs[0], inputs[1], cutoff, stream);
+  const auto primitive = std::make_shared<Lstsq>(stream, cutoff);
   const auto shapes = primitive->output_shapes(inputs);
   std::vector<mx::Dtype> dtypes{mx::float32, mx::float32, mx::int32};
   dtypes.resize(shapes.size(), mx::float32);
@@ -310,20 +299,25 @@ void Lstsq::eval_gpu(const std::vector<mx::array>& inputs, std::vector<mx::array
 // Transformations
 // ---------------------------------------------------------------------------------------------------------------------
 
-// The rules are those of the operation on the CPU, in double precision: no product of them may be of TF32.
-
-namespace {
-
-lstsq_mlx::Lstsq on_cpu(const Cutoff& cutoff) {
+lstsq_mlx::Lstsq rules(const Cutoff& cutoff) {
   return {mx::default_stream(mx::Device::cpu), cutoff, Driver::automatic};
 }
 
-}  // namespace
+std::vector<mx::array> mapped_on_cpu(const std::vector<mx::array>& inputs,
+                                     const std::vector<int>& axes,
+                                     const Cutoff& cutoff) {
+  const mx::Stream s = mx::default_stream(mx::Device::cpu);
+  const auto mapped = all_mapped({inputs[0], inputs[1]}, {axes[0], axes[1]}, s);
+  const mx::array a = axes[0] >= 0 ? mapped[0] : mx::expand_dims(inputs[0], 0, s);
+  auto outputs = lstsq_mlx::lstsq(a, mapped[1], cutoff.rcond, "auto", cutoff.growth, s);
+  outputs.pop_back();  // s, which no node for the GPU gives.
+  return outputs;
+}
 
 std::vector<mx::array> Lstsq::jvp(const std::vector<mx::array>& primals,
                                   const std::vector<mx::array>& tangents,
                                   const std::vector<int>& argnums) {
-  auto jvps = on_cpu(cutoff_).jvp(primals, tangents, argnums);
+  auto jvps = rules(cutoff_).jvp(primals, tangents, argnums);
   const auto shapes = output_shapes(primals);
   jvps.resize(work, jvps[rank]);
   if (shapes.size() > work) jvps.push_back(mx::zeros(shapes[work], mx::float32, mx::Device::cpu));
@@ -334,23 +328,18 @@ std::vector<mx::array> Lstsq::vjp(const std::vector<mx::array>& primals,
                                   const std::vector<mx::array>& cotangents,
                                   const std::vector<int>& argnums,
                                   const std::vector<mx::array>& outputs) {
-  return on_cpu(cutoff_).vjp(primals, cotangents, argnums, outputs);
+  return rules(cutoff_).vjp(primals, cotangents, argnums, outputs);
 }
 
 std::pair<std::vector<mx::array>, std::vector<int>> Lstsq::vmap(const std::vector<mx::array>& inputs,
                                                                 const std::vector<int>& axes) {
   const auto mapped = all_mapped(inputs, axes, stream());
-  std::vector<mx::array> outputs;
-  if (axes[0] >= 0 && has_kernels({mapped[0], mapped[1]})) {
-    outputs = solve(mapped[0], mapped[1], cutoff_, stream());
-  } else {
-    // Where there are no kernels for so many, and for one matrix of many right-hand sides, which is factorised once.
-    const mx::array a = axes[0] >= 0 ? mapped[0] : mx::expand_dims(inputs[0], 0, stream());
-    outputs = lstsq_mlx::lstsq(a, mapped[1], cutoff_.rcond, "auto", cutoff_.growth, mx::Device::cpu);
-    outputs.pop_back();  // s, which this node does not give.
-  }
+  const Plan p(mapped[0], mapped[1]);
+  // One matrix of many right-hand sides is factorised once, on the CPU.
+  auto outputs = axes[0] >= 0 && p.is_small() ? solve(mapped[0], mapped[1], cutoff_, stream())
+                                              : mapped_on_cpu(inputs, axes, cutoff_);
   // Nobody reads what a long matrix leaves besides; but a node has as many outputs after as before.
-  const std::size_t count = Plan(Sizes(mapped[0], mapped[1])).is_small() ? work : work + 1;
+  const std::size_t count = p.is_small() ? work : work + 1;
   outputs.resize(count, outputs[rank]);
   return {outputs, std::vector<int>(count, 0)};
 }

@@ -3,8 +3,7 @@
 
 #pragma once
 
-#include "../cutoff.h"
-#include "mlx/primitives.h"
+#include "../lstsq.h"
 
 namespace lstsq_mlx::gpu {
 
@@ -22,6 +21,13 @@ bool has_kernels(const Sizes& sizes);
 /// x, residuals and rank, as nodes on this stream of a GPU, where there are kernels. a and b have one batch, and b has
 /// columns.
 std::vector<mx::array> solve(const mx::array& a, const mx::array& b, const Cutoff& cutoff, mx::Stream stream);
+
+/// What the nodes for the GPU have in common. Their rules are those of the operation on the CPU, in double precision:
+/// no product of them may be of TF32. Mapped, what has no kernels goes there too: this gives x, residuals and rank.
+lstsq_mlx::Lstsq rules(const Cutoff& cutoff);
+std::vector<mx::array> mapped_on_cpu(const std::vector<mx::array>& inputs,
+                                     const std::vector<int>& axes,
+                                     const Cutoff& cutoff);
 
 /// Inputs a (..., m, n) and b (..., m, k), float32. The kernels find out by themselves where a Gram matrix proves
 /// nothing, and solve there by orthogonal transformations: nobody waits for an answer.
