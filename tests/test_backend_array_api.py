@@ -412,7 +412,7 @@ def test_products_of_a_long_matrix_are_those_of_all_of_it(namespace, dtype, is_w
     ):
         np.testing.assert_allclose(BACKEND.to_numpy(found), expected, rtol=0, atol=1e-12 * np.abs(expected).max())
     if not is_wide:
-        together, cross, _ = matrix.normal_equations(r)
+        together, cross, _, _ = matrix.normal_equations(r)
         below = np.tril(BACKEND.to_numpy(matrix.lower_gram(in_single=False))[0])
         in_single = np.tril(BACKEND.to_numpy(matrix.lower_gram(in_single=True))[0])
         expected = (tall.conj().mT @ tall)[0]

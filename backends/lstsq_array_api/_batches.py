@@ -84,14 +84,15 @@ def _solve_part(a: Tensor, b: Tensor, rcond: float, memory: _Memory, x: Tensor, 
     cross = torch.bmm(right, columns.mT)
     torch.bmm(cross, p, out=x)
     if single:
-        at_once = has_full_rank(bounds, rcond) & (rho <= SINGLE * (1 - rho))
+        # ρ once for G, and once for what rounding does to Aᵀ b.
+        at_once = has_full_rank(bounds, rcond) & (2 * rho <= SINGLE * (1 - 2 * rho))
         squares_b = torch.linalg.vector_norm(right, dim=2).square_()
         torch.sub(squares_b, (x * (2 * cross - torch.bmm(x, gram))).sum(2), out=squares)
         exact = at_once & (4 * rho * squares_b.numpy() <= SINGLE * squares.numpy())
         if not exact.all():
             r = right - torch.bmm(x, columns)
             squares.copy_(torch.where(torch.from_numpy(exact), squares, r.square_().sum(2)))
-        return at_once[:, 0]
+        return (at_once & np.isfinite(squares_b.numpy())).all(1)  # What is infinite would leave x so, and not NaN.
 
     r = right - torch.bmm(x, columns)
     cross = torch.bmm(r, columns.mT)
@@ -102,12 +103,12 @@ def _solve_part(a: Tensor, b: Tensor, rcond: float, memory: _Memory, x: Tensor, 
     sizes = [torch.linalg.vector_norm(array, dim=2) for array in (step, x)]
     residual = torch.linalg.vector_norm(r, dim=2)
     at_hand = [array.numpy() for array in (*sizes, residual, moved, size_b)]
-    certain, done = judge(np, bounds, at_hand, (m, n), rcond, single)
+    certain, done = judge(bounds, at_hand, at_hand, (m, n), rcond, single)
     kept = done & (at_hand[3] <= UNIT / 2 * at_hand[2] ** 2) & (m > n)
     if not kept.all():
         r = right - torch.bmm(x, columns)
         residual = torch.where(torch.from_numpy(kept), residual, torch.linalg.vector_norm(r, dim=2))
         at_hand[2] = residual.numpy()
-        done = kept | judge(np, bounds, at_hand, (m, n), rcond, single)[1]
+        done = kept | judge(bounds, at_hand, at_hand, (m, n), rcond, single)[1]
     torch.mul(residual, residual, out=squares)
     return (certain & done).all(1)

@@ -32,8 +32,11 @@ def is_on_cpu(a: Array) -> bool:
 
 def to_host(array: Array) -> np.ndarray[Any, Any]:
     """The numbers of a small array as NumPy's: the caller waits for the device."""
+    if isinstance(array, np.ndarray):
+        return array
     if array_api_compat.is_torch_array(array):
-        return np.asarray(array.cpu())
+        numbers: np.ndarray[Any, Any] = array.cpu().numpy()
+        return numbers
     if array_api_compat.is_cupy_array(array):
         copied: np.ndarray[Any, Any] = array.get()  # CuPy makes no NumPy array of its own without being asked.
         return copied
@@ -65,12 +68,28 @@ def contiguous(array: Array) -> Array:
 
 def matmul(xp: Any, a: Array, b: Array) -> Array:
     """``a @ b``, for ``a (B, M, N)`` and ``b (B, N, K)``."""
-    if array_api_compat.is_torch_array(a):
-        # A tall matrix as the product of the transposes is up to six times as fast on a processor.
-        return (b.mT @ a.mT).mT if a.is_cpu and 2 * b.shape[-1] <= min(a.shape[-2:]) else a @ b
+    if array_api_compat.is_torch_array(a):  # `bmm` is what `a @ b` ends in, after as long a time.
+        product: Array = b.mT.bmm(a.mT).mT if _is_better_transposed(a, b) else a.bmm(b)
+        return product
     if a.shape[0] == 1 and array_api_compat.is_cupy_array(a):
         return xp.matmul(a[0], b[0])[None]  # CuPy copies the adjoint of a batch, even of one matrix, and not this.
     return xp.matmul(a, b)
+
+
+def minus_product(xp: Any, c: Array, a: Array, b: Array) -> Array:
+    """``c - a @ b``, for ``a (B, M, N)``, ``b (B, N, K)``, and ``c (B, M, K)`` or what broadcasts to it."""
+    if not array_api_compat.is_torch_array(a):
+        return c - matmul(xp, a, b)
+    if _is_better_transposed(a, b):
+        transposed: Array = c.mT.baddbmm(b.mT, a.mT, alpha=-1)
+        return transposed.mT
+    difference: Array = c.baddbmm(a, b, alpha=-1)
+    return difference
+
+
+def _is_better_transposed(a: Array, b: Array) -> bool:
+    # A tall matrix as the product of the transposes is up to six times as fast on a processor.
+    return bool(a.is_cpu) and 2 * b.shape[-1] <= min(a.shape[-2:])
 
 
 def converter(xp: Any, dtype: Any) -> Callable[[Array], Array]:
@@ -119,6 +138,14 @@ def cholesky(xp: Any, g: Array) -> Array:
         factor: Array = torch.linalg.cholesky_ex(g).L  # Does not wait for the device, as `cholesky` does.
         return factor
     return _each_alone(xp, xp.linalg.cholesky, g)
+
+
+def one_over_root(xp: Any, v: Array) -> Array:
+    """``v ** -0.5``."""
+    if array_api_compat.is_torch_array(v):
+        root: Array = v.rsqrt()
+        return root
+    return 1 / xp.sqrt(v)
 
 
 def divide(xp: Any, a: Array, l: Array) -> Array:

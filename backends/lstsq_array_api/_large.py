@@ -42,7 +42,7 @@ def reduce(xp: Any, matrix: Matrix, in_single: bool) -> Reduction:
     solve = lacking.solver_of_definite(xp, xp.astype(triangle, matrix.working, copy=False))
 
     def step(cross: Array) -> Array:
-        return scale * solve(scale * cross)
+        return solve(scale * cross)
 
     z = probes(xp, gram)
     defect = z - solve(scale * matrix.adjoint_times(matrix.times(scale * z)))
@@ -66,4 +66,4 @@ def reduce(xp: Any, matrix: Matrix, in_single: bool) -> Reduction:
     def singular_values(_: Bounds, good: Array) -> Array:
         return _certified.singular_values(xp, matrix, *matrix.gram(), good)
 
-    return Reduction(step, True, facts, bounds, 1 / scale, singular_values)
+    return Reduction(step, True, facts, bounds, scale, singular_values)

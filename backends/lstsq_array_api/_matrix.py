@@ -68,6 +68,12 @@ class Matrix:
         product = lacking.matmul(self._xp, adjoint(self._xp, self._given), self._xp.astype(r, self._given.dtype))
         return self._xp.astype(product, self.working)
 
+    def residual(self, b: Array, x: Array) -> Array:
+        """``b - a @ x``."""
+        if self._in_pieces:
+            return b - self.times(x)
+        return lacking.minus_product(self._xp, b, self.whole(), x)
+
     def gram(self) -> tuple[Array, int]:
         """``aᴴ a``, or ``a aᴴ`` of a wide one, and how many additions are behind an entry, one after the other."""
         if not self._in_pieces:
@@ -108,11 +114,11 @@ class Matrix:
         parts = [xp.linalg.vector_norm(piece, axis=(-2, -1))[:, None] for piece in self._pieces(self._rows)]
         return xp.linalg.vector_norm(xp.concat(parts, axis=1), axis=1, keepdims=True)
 
-    def normal_equations(self, b: Array) -> tuple[Array, Array, int]:
-        """Of tall matrices ``aᴴ a`` and ``aᴴ b``, in one pass, and how many additions are behind an entry."""
+    def normal_equations(self, b: Array) -> tuple[Array, Array, int, int]:
+        """Of tall matrices ``aᴴ a`` and ``aᴴ b``, in one pass, and how many additions are behind an entry of each."""
         if not self._in_pieces:
             gram, additions = self.gram()
-            return gram, self.adjoint_times(b), max(additions, self.shape[-2])
+            return gram, self.adjoint_times(b), additions, self.shape[-2]
         gram = cross = 0.0
         start, rows = 0, self._rows_of_sum()
         for piece in self._pieces(rows):
@@ -121,7 +127,8 @@ class Matrix:
             gram = gram + self._xp.matmul(adjoint_piece, piece)
             cross = cross + lacking.matmul(self._xp, adjoint_piece, b[:, start:end, :])
             start = end
-        return gram, cross, rows + self.shape[-2] // rows + 1
+        additions = rows + self.shape[-2] // rows + 1
+        return gram, cross, additions, additions
 
     def _rows_of_sum(self) -> int:
         # To add up two Gram matrices is then little work beside the product.

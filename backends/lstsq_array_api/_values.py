@@ -45,13 +45,15 @@ def of_square(xp: Any, a: Array, bounds: Any, good: Array, single: bool) -> Arra
 
     With `single` they go to single precision. `bounds` are those of `_certified`.
     """
-    certified = lacking.to_host(good)[:, None]
+    certified = lacking.to_host(good)
     identity = lacking.identity(xp, a)
-    a = xp.where(lacking.to_device(xp, certified, a)[:, :, None], a, identity)
+    a = xp.where(lacking.to_device(xp, certified, a)[:, None, None], a, identity)
     n = a.shape[-1]
     values = from_gram(xp, _product(xp, a, a), n, single) if n > SMALL and single else None
     if values is None and n > SMALL and not lacking.is_on_cpu(a):
-        norm, inverse = (np.where(certified, lacking.to_host(v), 1.0) for v in (bounds.norm, bounds.inverse))
+        norm, inverse = (
+            np.where(certified, lacking.to_host(v), 1.0).reshape(-1, 1) for v in (bounds.norm, bounds.inverse)
+        )
         values = from_polar(xp, a, norm, norm * inverse)
     return lacking.svdvals(xp, a) if values is None else values
 

@@ -56,7 +56,7 @@ def certify(a: NDArray, b: NDArray, rcond: float) -> Solution | None:
     x = p.dot(a.T.dot(b))
     r = b - a.dot(x)
     squares = _of_columns(r)
-    if not (single and rho <= SINGLE * (1 - rho)):
+    if not (single and 2 * rho <= SINGLE * (1 - 2 * rho)):  # Once for G, and once for what rounding does to Aᵀ b.
         before = [math.inf] * k
         for _ in range(STEPS):
             step = p.dot(a.T.dot(r))
