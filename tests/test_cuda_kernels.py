@@ -222,16 +222,16 @@ def test_a_long_matrix_without_a_proof_is_reduced_by_all_blocks(kernels, dtype):
     a[:, 5] = a[:, 1] - a[:, 2]
     (m, n), k, blocks, fewer, height = a.shape, 3, 5, 2, _fused.HEIGHT
     size = n * (n + k) + k
-    shared = 8 * (size + height * (n + k | 1) + 2 * n * (n | 1) + n + 3 * 16)
+    shared = 8 * (size + height * (n + k | 1) + 2 * n * (n | 1) + n + 3 * 32)
     parts, second = np.full((blocks, size), np.nan), np.full((fewer, size), np.nan)
     x, squares, rank = np.empty((n, k), np.float32), np.empty(k, np.float32), np.empty(1, np.int32)
     found = np.full((n, k), 7, np.float32), np.full(k, 8, np.float32)
     for given_up in (False, True):
         status = np.full(1, 2 if given_up else 1, np.int32)
-        kernels.launch("absorb_rows", blocks, 16, shared, (a, b, status, parts, m, n, k, 150, height))
-        kernels.launch("absorb_parts", fewer, 16, shared, (parts, status, second, blocks, n, k, 3, height))
+        kernels.launch("absorb_rows", blocks, 32, shared, (a, b, status, parts, m, n, k, 150, height))
+        kernels.launch("absorb_parts", fewer, 32, shared, (parts, status, second, blocks, n, k, 3, height))
         answers = (*found, x, squares, rank)
-        kernels.launch("reveal_parts", 1, 16, shared, (second, status, *answers, fewer, n, k, 1e-5, height))
+        kernels.launch("reveal_parts", 1, 32, shared, (second, status, *answers, fewer, n, k, 1e-5, height))
         assert rank[0] == (5 if given_up else 6)
         assert np.all(x == 7) != given_up
         assert np.all(squares == 8) != given_up

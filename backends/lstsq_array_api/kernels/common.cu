@@ -5,8 +5,7 @@
 // refine). All sums are in double precision and in a fixed order, so that an answer does not depend on its neighbours.
 //
 // Numbers are `Real`, which the compiler is told: float or double. Loops are strided by the number of threads, a power
-// of two from sixteen on, and threads meet at barriers alone: nothing here needs a warp, so that a CPU can run it for
-// the tests.
+// of two from 32 on. Threads meet at barriers, and those of a warp exchange numbers: a CPU can do both for the tests.
 
 #if defined(LSTSQ_ON_CPU)
 #include LSTSQ_ON_CPU
@@ -42,21 +41,23 @@ __device__ double largest(double a, double b) {
 
 // Numbers that each thread has, put together from all threads whose place modulo `lanes` is the same, for all of them:
 // the first `sums` of the numbers by their sum, the others by the largest. Numbers that are put together at once wait
-// at the same barriers. `lanes` is a power of two; `scratch` holds `count` numbers for each thread.
+// at the same barriers. `lanes` is a power of two up to 16, and the threads fill warps; `scratch` holds `count` numbers
+// for each thread.
 template <int count>
 __device__ void put_together(double (&mine)[count], int sums, double* scratch, int lanes = 1) {
-  int t = threadIdx.x, all = blockDim.x;
-  for (int u = 0; u < count; ++u) scratch[u * all + t] = mine[u];
-  for (int half = all / 2; half >= lanes; half /= 2) {
-    __syncthreads();
-    if (t < half)
-      for (int u = 0; u < count; ++u) {
-        double &to = scratch[u * all + t], other = scratch[u * all + t + half];
-        to = u < sums ? to + other : largest(to, other);
-      }
-  }
+  int t = threadIdx.x, lane = t % 32, warps = blockDim.x / 32;
+  auto join = [&](int u, double one, double other) { return u < sums ? one + other : largest(one, other); };
+  for (int distance = 16; distance >= lanes; distance /= 2)
+    for (int u = 0; u < count; ++u) mine[u] = join(u, mine[u], __shfl_xor_sync(~0u, mine[u], distance));
+  if (warps == 1) return __syncthreads();
+  if (lane < lanes)
+    for (int u = 0; u < count; ++u) scratch[(u * warps + t / 32) * lanes + lane] = mine[u];
   __syncthreads();
-  for (int u = 0; u < count; ++u) mine[u] = scratch[u * all + (t & (lanes - 1))];
+  for (int u = 0; u < count; ++u) {
+    mine[u] = scratch[u * warps * lanes + (lane & (lanes - 1))];
+    for (int warp = 1; warp < warps; ++warp)
+      mine[u] = join(u, mine[u], scratch[(u * warps + warp) * lanes + (lane & (lanes - 1))]);
+  }
   __syncthreads();
 }
 
