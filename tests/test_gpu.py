@@ -5,6 +5,7 @@ The conformance suite with ``--lstsq-device gpu`` tests the rest of the contract
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -417,10 +418,19 @@ if MLX is not None:
                 for i in range(count):
                     mx.eval(lstsq(*problems[2 if i % 100 == 0 else i % 2])[:3])
 
+            def settled(most):
+                # MLX gives back what a kernel has used in a thread of its own, a while after.
+                mx.synchronize()
+                for _ in range(500):
+                    if mx.get_active_memory() <= most:
+                        break
+                    time.sleep(0.01)
+                return mx.get_active_memory()
+
             solve(300)
-            before = mx.get_active_memory()
+            before = settled(0)
             solve(100_000)
-            assert mx.get_active_memory() == before
+            assert settled(before) <= before
 
         @pytest.mark.parametrize("deficient", [False, True])
         def test_what_ran_is_told(self, deficient):

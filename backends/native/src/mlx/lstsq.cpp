@@ -125,25 +125,34 @@ std::vector<mx::array> solve_broadcast(
           with_batch_of(right, 2, solved[3], 1, s)};
 }
 
-/// Solve where a and b have one batch, on the GPU. A complex problem is solved as the real one that it is isomorphic to
-/// (gradient.cpp). The singular values are found on the CPU, if they are read.
+/// A complex problem is solved as the real one that it is isomorphic to (gradient.cpp). It is differentiated as what it
+/// is: in a compiled graph MLX has no way back from complex numbers to real ones.
+std::vector<mx::array> solve_complex_on_gpu(const mx::array& a,
+                                            const mx::array& b,
+                                            const Cutoff& cutoff,
+                                            mx::Stream s) {
+  const auto parts_of = [s](const mx::array& array) {
+    const auto constant = mx::stop_gradient(array, s);
+    return std::pair{mx::real(constant, s), mx::imag(constant, s)};
+  };
+  const auto [a_re, a_im] = parts_of(a);
+  const auto [b_re, b_im] = parts_of(b);
+  const auto above = mx::concatenate({a_re, mx::negative(a_im, s)}, -1, s);
+  const auto matrix = mx::concatenate({above, mx::concatenate({a_im, a_re}, -1, s)}, -2, s);
+  auto solved = gpu::solve(matrix, mx::concatenate({b_re, b_im}, -2, s), cutoff.of_real_problem(), s);
+  const auto halves = mx::split(solved[0], 2, -2, s);
+  const auto i = mx::array(mx::complex64_t{0, 1});
+  const auto re = mx::astype(halves[0], mx::complex64, s), im = mx::astype(halves[1], mx::complex64, s);
+  const auto x = mx::add(re, mx::multiply(im, i, s), s);
+  return gpu::answered(a, b, {x, solved[1], mx::floor_divide(solved[2], mx::array(2), s)}, cutoff, s);
+}
+
+/// Solve where a and b have one batch, on the GPU. The singular values are found on the CPU, if they are read.
 std::vector<mx::array> solve_on_gpu(const mx::array& a, const mx::array& b, const Cutoff& cutoff, mx::Stream s) {
-  const bool is_vector = b.ndim() == 1, is_complex = a.dtype() == mx::complex64;
-  mx::array right = is_vector ? mx::expand_dims(b, -1, s) : b, matrix = a;
-  if (is_complex) {
-    const auto re = mx::real(a, s), im = mx::imag(a, s);
-    const auto above = mx::concatenate({re, mx::negative(im, s)}, -1, s), below = mx::concatenate({im, re}, -1, s);
-    matrix = mx::concatenate({above, below}, -2, s);
-    right = mx::concatenate({mx::real(right, s), mx::imag(right, s)}, -2, s);
-  }
-  auto solved = gpu::solve(matrix, right, is_complex ? cutoff.of_real_problem() : cutoff, s);
-  if (is_complex) {
-    const auto halves = mx::split(solved[0], 2, -2, s);
-    const auto i = mx::array(mx::complex64_t{0, 1});
-    const auto re = mx::astype(halves[0], mx::complex64, s), im = mx::astype(halves[1], mx::complex64, s);
-    solved[0] = mx::add(re, mx::multiply(im, i, s), s);
-    solved[2] = mx::floor_divide(solved[2], mx::array(2), s);
-  }
+  const bool is_vector = b.ndim() == 1;
+  const mx::array columns = is_vector ? mx::expand_dims(b, -1, s) : b;
+  auto solved =
+      a.dtype() == mx::complex64 ? solve_complex_on_gpu(a, columns, cutoff, s) : gpu::solve(a, columns, cutoff, s);
   if (is_vector) solved[0] = mx::squeeze(solved[0], -1, s);
   const mx::Stream of_cpu = mx::default_stream(mx::Device::cpu);
   const auto values = lstsq_node(a, b, cutoff, Driver::automatic, of_cpu);

@@ -344,4 +344,57 @@ std::pair<std::vector<mx::array>, std::vector<int>> Lstsq::vmap(const std::vecto
   return {outputs, std::vector<int>(count, 0)};
 }
 
+// ---------------------------------------------------------------------------------------------------------------------
+// An answer as a function of a and b
+// ---------------------------------------------------------------------------------------------------------------------
+
+std::vector<mx::array> answered(const mx::array& a,
+                                const mx::array& b,
+                                const std::vector<mx::array>& answer,
+                                const Cutoff& cutoff,
+                                mx::Stream stream) {
+  std::vector<mx::array> inputs{a, b};
+  std::vector<mx::Shape> shapes;
+  std::vector<mx::Dtype> dtypes;
+  for (const auto& part : answer) {
+    inputs.push_back(mx::stop_gradient(part, stream));
+    shapes.push_back(part.shape());
+    dtypes.push_back(part.dtype());
+  }
+  return mx::array::make_arrays(shapes, dtypes, std::make_shared<Answered>(stream, cutoff), inputs);
+}
+
+std::vector<mx::Shape> Answered::output_shapes(const std::vector<mx::array>& inputs) {
+  return {inputs[2].shape(), inputs[3].shape(), inputs[4].shape()};
+}
+
+void Answered::eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) {
+  for (std::size_t i = 0; i < outputs.size(); ++i) outputs[i].copy_shared_buffer(inputs[2 + i]);
+}
+
+void Answered::eval_gpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) {
+  eval_cpu(inputs, outputs);
+}
+
+std::vector<mx::array> Answered::jvp(const std::vector<mx::array>& primals,
+                                     const std::vector<mx::array>& tangents,
+                                     const std::vector<int>& argnums) {
+  auto jvps = rules(cutoff_).jvp({primals[0], primals[1]}, tangents, argnums);
+  jvps.resize(3, jvps[2]);
+  return jvps;
+}
+
+std::vector<mx::array> Answered::vjp(const std::vector<mx::array>& primals,
+                                     const std::vector<mx::array>& cotangents,
+                                     const std::vector<int>& argnums,
+                                     const std::vector<mx::array>& outputs) {
+  return rules(cutoff_).vjp({primals[0], primals[1]}, cotangents, argnums, outputs);
+}
+
+std::pair<std::vector<mx::array>, std::vector<int>> Answered::vmap(const std::vector<mx::array>& inputs,
+                                                                   const std::vector<int>& axes) {
+  const auto mapped = all_mapped(inputs, axes, stream());
+  return {answered(mapped[0], mapped[1], {mapped[2], mapped[3], mapped[4]}, cutoff_, stream()), {0, 0, 0}};
+}
+
 }  // namespace lstsq_mlx::gpu

@@ -49,4 +49,28 @@ class Lstsq final : public mx::Primitive {
   Cutoff cutoff_;
 };
 
+/// An answer that was found by other operations, as a function of a and b: no derivative goes through them.
+std::vector<mx::array> answered(const mx::array& a,
+                                const mx::array& b,
+                                const std::vector<mx::array>& answer,
+                                const Cutoff& cutoff,
+                                mx::Stream stream);
+
+/// Inputs a (..., m, n) and b (..., m, k), and x, residuals and rank, which are the outputs.
+class Answered final : public mx::Primitive {
+ public:
+  Answered(mx::Stream stream, Cutoff cutoff) : Primitive(stream), cutoff_(cutoff) {}
+
+  void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override;
+  void eval_gpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override;
+  DEFINE_GRADS()
+  DEFINE_VMAP()
+  bool is_equivalent(const mx::Primitive&) const override { return false; }
+  std::vector<mx::Shape> output_shapes(const std::vector<mx::array>& inputs) override;
+  DEFINE_NAME(LstsqAnswered)
+
+ private:
+  Cutoff cutoff_;
+};
+
 }  // namespace lstsq_mlx::gpu
