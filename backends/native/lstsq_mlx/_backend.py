@@ -22,7 +22,7 @@ class MlxBackend(Backend):
     ``gelsd`` and ``svd`` are LAPACK's.
 
     All of this runs on the CPU, but for one thing: where the default device is a GPU for CUDA, ``auto`` solves problems
-    of few columns in single precision by kernels there, and their arrays stay there. `s`, if it is read, and all
+    in single precision by kernels there, and their arrays stay there. `s`, if it is read, and all
     derivatives are found on the CPU. ``with mx.stream(mx.cpu):`` around the call has the CPU solve. The page on GPUs
     says which problems.
 
@@ -74,7 +74,10 @@ class MlxBackend(Backend):
         from lstsq_native._backend import ran
 
         if native().runs_on_gpu(a, b, driver):
-            return _ran_on_gpu(self.to_numpy(solution.rank), a.shape[-1])
+            columns = a.shape[-1] * (2 if dtype_name(a.dtype).startswith("complex") else 1)
+            told = _ran_on_gpu(self.to_numpy(solution.rank), a.shape[-1], columns)
+            if told is not None:
+                return (told,)
         return ran(self.to_numpy(a), self.to_numpy(b), rcond, driver)
 
     def reduce_rows(self, a: Array, b: Array) -> Rows:
@@ -220,14 +223,27 @@ def _thin(a: Array) -> tuple[Array, Array, Array]:
     return u[..., :, :k], s, vh[..., :k, :]
 
 
-def _ran_on_gpu(ranks: np.ndarray[Any, Any], full: int) -> tuple[str, ...]:
-    """What is known of it without asking again: the kernels do not tell whether a Gram matrix proved a full rank."""
-    by_both = "by a Gram matrix where it proved that the rank is full, and else by reflections and rotations"
+#: Columns of a real matrix up to which the kernels reveal a rank (lstsq.cpp, in src/mlx/gpu).
+_REVEALED = 64
+
+
+def _ran_on_gpu(ranks: np.ndarray[Any, Any], full: int, columns: int) -> str | None:
+    """What is known of it without asking again: the kernels do not tell whether a Gram matrix proved a full rank.
+
+    None where the processor solved in the end.
+    """
     lower = int(np.count_nonzero(ranks < full))
+    if columns > _REVEALED:
+        if lower:
+            return None
+        return (
+            "solved on the GPU, by CUDA kernels: by a Gram matrix, or by the processor where it did not prove the rank"
+        )
     if lower == ranks.size:
-        return ("solved on the GPU, by CUDA kernels: reflections and rotations, since the rank is not full",)
+        return "solved on the GPU, by CUDA kernels: reflections and rotations, since the rank is not full"
     rest = f", as for {lower} of {ranks.size} matrices, whose rank is not full" if lower else ""
-    return (f"solved on the GPU, by CUDA kernels: {by_both}{rest}",)
+    by_both = "by a Gram matrix where it proved that the rank is full, and else by reflections and rotations"
+    return f"solved on the GPU, by CUDA kernels: {by_both}{rest}"
 
 
 def _mlx() -> Any:
