@@ -133,38 +133,27 @@ def lstsq(
     >>> print(lstsq(a, b, weights=[1, 1, 1, 0], ridge=[1, 0]).x.round(3))
     [ 0.633 -0.6  ]
     """
-    if not isinstance(on_deficient, str) or on_deficient != "ignore":
+    is_reported = not isinstance(on_deficient, str) or on_deficient != "ignore"
+    if is_reported or weights is not None or ridge is not None:
+        options: dict[str, Any] = {
+            "weights": weights,
+            "ridge": ridge,
+            "driver": driver,
+            "numpy_resid": numpy_resid,
+            "singular_values": singular_values,
+            "backend": backend,
+        }
+        if not is_reported:
+            from lstsq import _weighted  # Which calls this function in its turn.
+
+            return _weighted.lstsq(a, b, rcond, **options)
         _deficient.require_way(on_deficient)
-        result = lstsq(
-            a,
-            b,
-            rcond,
-            weights=weights,
-            ridge=ridge,
-            driver=driver,
-            numpy_resid=numpy_resid,
-            singular_values=singular_values,
-            backend=backend,
-        )
+        result = lstsq(a, b, rcond, **options)
         owner = _registry.owner(result.rank) or _registry.numpy_owner()
         home = owner.backend if backend is None else named(backend, owner)[1].backend
         m, n = np.shape(a)[-2:]
         _deficient.report(result.rank, home, n if m != m else min(m, n), on_deficient, ridge is not None)
         return result
-    if weights is not None or ridge is not None:
-        from lstsq import _weighted  # Which calls this function in its turn.
-
-        return _weighted.lstsq(
-            a,
-            b,
-            rcond,
-            weights=weights,
-            ridge=ridge,
-            driver=driver,
-            numpy_resid=numpy_resid,
-            singular_values=singular_values,
-            backend=backend,
-        )
     a, b, owner = arrays(a, b)
     solver = owner.backend
     if backend is not None:

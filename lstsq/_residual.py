@@ -95,7 +95,7 @@ def _require_fitting(a: tuple[Any, ...], x: tuple[Any, ...], b: tuple[Any, ...])
             f"x has shape {x} beside a {a} and b {b}; expected {'(..., N)' if vector else '(..., N, K)'}, whose last "
             f"sizes are {wanted}. Pass the x that lstsq(a, b) returns."
         )
-    batch = tuple(_contract.broadcast(batch_a, batch_b, a, b))
+    batch = _contract.broadcast(batch_a, batch_b, a, b)
     of_x = x[: len(x) - len(wanted)]
     if any(p != q and 1 not in (p, q) for p, q in zip(reversed(batch), reversed(of_x))):
         raise LinAlgError(

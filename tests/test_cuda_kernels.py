@@ -261,7 +261,7 @@ def solve_dense(kernels, a, b, rcond, *, shares=2, steps=2):
     """What the host does for a matrix of many columns; the answer, and the status."""
     (m, n), k = a.shape, b.shape[1]
     edge, tiles = 16, -(-n // 16)  # Of tiles, as they are on a processor.
-    lower, head = tiles * (tiles + 1) // 2, 8 + 3 * n + 3 * n * k + 3 * k
+    lower, head = tiles * (tiles + 1) // 2, 8 + 2 * n + 3 * n * k + 3 * k
     memory = np.full(head + 3 * n * n + m * k + shares * lower * edge**2 + shares * n * k, np.nan)
     status, x, squares = np.full(2, -1, np.int32), np.full((n, k), np.nan, np.float32), np.full(k, np.nan, np.float32)
     sizes, tile = (m, n, k), 8 * 2 * 16 * (edge + 4)

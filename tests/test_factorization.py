@@ -6,12 +6,12 @@ What they solve and tell is in the conformance suite.
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import pickle
 import re
 
 import numpy as np
 import pytest
+from libraries import LIBRARIES
 
 import lstsq
 from lstsq import LinAlgError, _factors, factorize, get_backend, reduce_rows
@@ -19,10 +19,6 @@ from lstsq import LinAlgError, _factors, factorize, get_backend, reduce_rows
 RNG = np.random.default_rng(0)
 A, B = RNG.standard_normal((9, 3)), RNG.standard_normal((9, 2))
 EXPECTED = lstsq.lstsq(A, B)
-
-#: Libraries and the backends that serve them.
-LIBRARIES = {"numpy": "numpy", "array_api_strict": "array_api", "jax": "jax", "mlx": "mlx", "torch": "torch"}
-LIBRARIES = {name: backend for name, backend in LIBRARIES.items() if importlib.util.find_spec(name)}
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import pickle
 
 import numpy as np
 import pytest
+from libraries import LIBRARIES
 
 import lstsq
 from lstsq import LinAlgError, get_backend, reduce_rows
@@ -14,10 +14,6 @@ from lstsq import LinAlgError, get_backend, reduce_rows
 RNG = np.random.default_rng(0)
 A, B = RNG.standard_normal((9, 3)), RNG.standard_normal((9, 2))
 EXPECTED = lstsq.lstsq(A, B)
-
-#: Libraries and the backends that serve them.
-LIBRARIES = {"numpy": "numpy", "array_api_strict": "array_api", "jax": "jax", "mlx": "mlx", "torch": "torch"}
-LIBRARIES = {name: backend for name, backend in LIBRARIES.items() if importlib.util.find_spec(name)}
 
 
 @pytest.fixture

@@ -91,8 +91,6 @@ def _file_and_options(name: str, real: str) -> tuple[str, tuple[str, ...]]:
     if name.startswith("gram_by_warps_"):
         columns, right_sides = name.removeprefix("gram_by_warps_").split("_")
         return "gram", (f"-DLSTSQ_COLUMNS={columns}", f"-DLSTSQ_RIGHT_SIDES={right_sides}", *options)
-    if name.startswith("dense_"):
-        return "dense", options
     of_others = {"solve_batch": "batch", "singular_values_batch": "singular_values"}
     return of_others.get(name, "long"), options
 

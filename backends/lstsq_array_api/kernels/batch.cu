@@ -46,12 +46,7 @@ solve_batch(const Real* a_in,
   if (a_is_shared) {
     Real* in_rows = reinterpret_cast<Real*>(scratch + 4 * all);
     int wide = n | 1;  // An odd stride keeps the rows in different banks.
-    float one_over_n = 1.0f / n;
-    auto put = [&](int e, Real number) {
-      int row = quotient(e, one_over_n);
-      in_rows[row * wide + e - row * n] = number;
-    };
-    copy(m * n, [&](int e) { return a[e]; }, put);
+    copy_rows(a, m, n, in_rows, wide);
     a = in_rows;
     stride = wide;
   }

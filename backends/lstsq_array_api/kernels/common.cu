@@ -89,6 +89,23 @@ __device__ void copy(int count, Get get, Put put) {
   }
 }
 
+// e / n, if both are small enough, as where n^2 and e are at most 2^16: a division of integers takes as long as thirty
+// products.
+__device__ int quotient(int e, float one_over_n) {
+  return int((e + 0.5f) * one_over_n);
+}
+
+// Rows of n numbers, one after the other, to rows that are `stride` apart. There are at most 2^16 numbers.
+template <class To>
+__device__ void copy_rows(const Real* from, int rows, int n, To* to, int stride) {
+  float one_over_n = 1.0f / n;
+  auto put = [&](int e, Real number) {
+    int row = quotient(e, one_over_n);
+    to[row * stride + e - row * n] = number;
+  };
+  copy(rows * n, [&](int e) { return from[e]; }, put);
+}
+
 // C += A B^T for A and B (8 x 4), by the 32 threads of a warp: of A, and of B, a lane has the entry in row lane / 4 and
 // column lane % 4; of C it has two in row lane / 4, from column 2 (lane % 4) on.
 __device__ void multiply(double (&c)[2], double a, double b) {
@@ -104,12 +121,6 @@ __device__ void multiply(double (&c)[2], double a, double b) {
     c[1] += left * __shfl_sync(~0u, b, 4 * column + 4 + e);
   }
 #endif
-}
-
-// e / n, if both are small enough, as where n^2 and e are at most 2^16: a division of integers takes as long as thirty
-// products.
-__device__ int quotient(int e, float one_over_n) {
-  return int((e + 0.5f) * one_over_n);
 }
 
 // The place (i, j), j <= i, of an entry of a lower triangle that is stored row by row.

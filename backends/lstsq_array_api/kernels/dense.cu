@@ -16,13 +16,13 @@ constexpr int of_warp = 8 * wide, edge = 2 * of_warp, deep = 16, pitch = edge + 
 // Where everything is, in double precision. G is scaled; P comes in the place of L.
 struct Dense {
   int n, k;
-  double *bounds, *status, *taken, *d, *squares, *facts, *x, *step, *c, *last, *before, *of_r;
+  double *bounds, *status, *taken, *d, *squares, *x, *step, *c, *last, *before, *of_r;
   double *g, *l, *t, *r, *pieces;
 
   __device__ Dense(double* memory, int m, int n, int k) : n(n), k(k) {
     long long square = (long long)n * n;
     bounds = memory, status = memory + 6, taken = memory + 7, d = memory + 8;
-    squares = d + n, facts = squares + n, x = facts + n, step = x + n * k, c = step + n * k;
+    squares = d + n, x = squares + n, step = x + n * k, c = step + n * k;
     last = c + n * k, before = last + k, of_r = before + k;
     g = of_r + k, l = g + square, t = l + square, r = t + square, pieces = r + (long long)m * k;
   }

@@ -16,20 +16,12 @@ gram(const Real* a, const Real* b, double* work, int m, int n, int k, int rows_e
   bool works = group < groups;
   place(mine, i, j);
   double sums[16] = {0};
-  float one_over_n = 1.0f / n, one_over_k = 1.0f / k;
   for (int e = me; e < height * stride; e += all) tile[e] = 0;
   for (long long top = first; top < last; top += height) {
     int rows = last - top < height ? int(last - top) : height;
     __syncthreads();
-    auto put = [&](int e, Real number) {
-      int row = quotient(e, one_over_n);
-      tile[row * stride + e - row * n] = number;
-    };
-    copy(rows * n, [&](int e) { return a[top * n + e]; }, put);
-    for (int e = me; e < rows * k; e += all) {
-      int row = quotient(e, one_over_k);
-      tile[row * stride + n + e - row * k] = b[top * k + e];
-    }
+    copy_rows(a + top * n, rows, n, tile, stride);
+    copy_rows(b + top * k, rows, k, tile + n, stride);
     __syncthreads();
     if (works)
       for (int row = group; row < rows; row += groups) {
@@ -119,7 +111,6 @@ residual(const Real* a, const Real* b, double* memory, int m, int n, int k, int 
   double *squares = scratch + all, *most = squares + k;
   Real* tile = reinterpret_cast<Real*>(most + k);
   long long first = (long long)blockIdx.x * rows_each, last = first + rows_each < m ? first + rows_each : m;
-  float one_over_n = 1.0f / n;
   for (int e = me; e < n * k; e += all) x[e] = work.x[e];
   for (int e = me; e < groups * outputs; e += all) sums[e] = 0;
   for (int c = me; c < 2 * k; c += all) squares[c] = 0;
@@ -127,11 +118,7 @@ residual(const Real* a, const Real* b, double* memory, int m, int n, int k, int 
   for (long long top = first; top < last; top += height) {
     int rows = last - top < height ? int(last - top) : height;
     __syncthreads();
-    auto put = [&](int e, Real number) {
-      int row = quotient(e, one_over_n);
-      tile[row * stride + e - row * n] = number;
-    };
-    copy(rows * n, [&](int e) { return a[top * n + e]; }, put);
+    copy_rows(a + top * n, rows, n, tile, stride);
     __syncthreads();
     // Each row by a team of threads, for one right-hand side after the other.
     for (int column = 0; column < k; ++column) {

@@ -7,12 +7,7 @@ singular_values_batch(const Real* a_in, Real* s_out, int m, int n) {
   long long problem = blockIdx.x;
   int stride = n | 1;
   double *scratch = shared, *s = scratch + 3 * all, *a = s + n;
-  float one_over_n = 1.0f / n;
-  auto put = [&](int e, Real number) {
-    int row = quotient(e, one_over_n);
-    a[row * stride + e - row * n] = number;
-  };
-  copy(m * n, [&](int e) { return a_in[problem * m * n + e]; }, put);
+  copy_rows(a_in + problem * m * n, m, n, a, stride);
   __syncthreads();
   bool done = orthogonalise(a, m, m, n, stride, single ? 1e-9 : 4 * unit, scratch);
   for (int j = me; j < n; j += all) {

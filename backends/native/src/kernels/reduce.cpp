@@ -81,14 +81,7 @@ bool reduce_by_gram(const Reduction<float>& p) {
     if (!done) {
       solve(step, decrease.data());
       for (size_t i = 0; i < y.size(); ++i) y[i] += step[i];
-      // The step lowers the sum of squares by |A dy|^2. Where that is most of it, the difference has few digits.
-      bool enough = true;
-      for (int64_t c = 0; c < k; ++c) {
-        const double lower = decrease[static_cast<size_t>(c)] * decrease[static_cast<size_t>(c)];
-        enough = enough && !(lower > 1e-6 * p.left[c]);
-        p.left[c] -= lower;
-      }
-      if (!enough) residual_pass(operands, y.data(), p.left, nullptr, nullptr);
+      if (!lower_by_step(decrease.data(), p.left, k)) residual_pass(operands, y.data(), p.left, nullptr, nullptr);
     }
   }
   for (int64_t j = 0; j < n; ++j)

@@ -44,4 +44,16 @@ class Refinement {
   double last_ = 1;
 };
 
+// Takes off k sums of squares what the last step lowers them by, |A dx|^2 = |R^-T D A'r|^2, the square of `decrease`.
+// False where that is more than a millionth of one: then the difference has few digits, and the residual is wanted.
+static inline bool lower_by_step(const double* decrease, double* sums, int64_t k) {
+  bool enough = true;
+  for (int64_t c = 0; c < k; ++c) {
+    const double lower = decrease[c] * decrease[c];
+    enough = enough && lower <= 1e-6 * sums[c];
+    sums[c] -= lower;
+  }
+  return enough;
+}
+
 }  // namespace lstsq::kernels

@@ -1,4 +1,5 @@
 // Tall problems: the Gram matrix, its Cholesky factor, and iterative refinement with the residual in double precision.
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <vector>
@@ -146,14 +147,8 @@ Status solve_tall(
     if (next == Refinement::Next::give_up) return Status::ill_conditioned;
   }
   if (sums) {
-    // The last step lowers the sum of squares by |A dx|^2 = |R^-T D A'r|^2, unless the residual is mostly that step.
-    bool enough = true;
-    for (int64_t c = 0; c < k; ++c) {
-      const double lower = decrease[static_cast<size_t>(c)] * decrease[static_cast<size_t>(c)];
-      sums[c] = squares[static_cast<size_t>(c)] - lower;
-      enough = enough && lower <= 1e-6 * squares[static_cast<size_t>(c)];
-    }
-    if (!enough) problem.residual(x, sums, false);
+    std::copy_n(squares.data(), k, sums);
+    if (!lower_by_step(decrease.data(), sums, k)) problem.residual(x, sums, false);
   }
   return Status::certified;
 }

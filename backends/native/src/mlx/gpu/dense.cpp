@@ -40,7 +40,7 @@ struct Plan : Sizes {
   /// The sums over shares come after those of blocks.
   Int before_shares() const { return blocks_for_residual * k; }
   Int work() const {
-    const Int before_pieces = 8 + 3 * n + 3 * n * k + 3 * k + 3 * n * n + m * k;
+    const Int before_pieces = 8 + 2 * n + 3 * n * k + 3 * k + 3 * n * n + m * k;
     const Int pieces = std::max(shares() * lower() * edge * edge, before_shares() + thin_shares() * n * k);
     return found() + before_pieces + std::max(pieces, tiles() * tiles());
   }
@@ -112,9 +112,12 @@ std::vector<mx::array> solve_dense(const mx::array& a, const mx::array& b, const
   const std::vector<mx::array> operands{mx::stop_gradient(a, stream), mx::stop_gradient(b, stream)};
   const auto found = mx::array::make_arrays(
       attempt->output_shapes(operands), {mx::float32, mx::float32, mx::int32, mx::float32}, attempt, operands);
-  const auto settled = std::make_shared<Settled>(mx::default_stream(mx::Device::cpu), cutoff);
-  const std::vector<mx::array> inputs{a, b, found[0], found[1], found[2]};
-  return mx::array::make_arrays(settled->output_shapes(inputs), {mx::float32, mx::float32, mx::int32}, settled, inputs);
+  const mx::Stream of_cpu = mx::default_stream(mx::Device::cpu);
+  const auto settled = std::make_shared<Settled>(of_cpu, cutoff);
+  const std::vector<mx::array> inputs{operands[0], operands[1], found[0], found[1], found[2]};
+  const auto answer =
+      mx::array::make_arrays(settled->output_shapes(inputs), {mx::float32, mx::float32, mx::int32}, settled, inputs);
+  return answered(a, b, answer, cutoff, of_cpu);
 }
 
 std::vector<mx::Shape> Attempt::output_shapes(const std::vector<mx::array>& inputs) {
@@ -198,21 +201,6 @@ void Settled::eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::arr
             out[0].data<float>(), out[1].data<float>(), out[2].data<std::int32_t>(), &state, &exponent, nullptr};
         solve_batch<float>(Driver::qr, cutoff.of(p), p, batch<float>(in[0]), batch<float>(in[1]), answer);
       });
-}
-
-std::vector<mx::array> Settled::jvp(const std::vector<mx::array>& primals,
-                                    const std::vector<mx::array>& tangents,
-                                    const std::vector<int>& argnums) {
-  auto jvps = rules(cutoff_).jvp({primals[0], primals[1]}, tangents, argnums);
-  jvps.resize(3, jvps[2]);
-  return jvps;
-}
-
-std::vector<mx::array> Settled::vjp(const std::vector<mx::array>& primals,
-                                    const std::vector<mx::array>& cotangents,
-                                    const std::vector<int>& argnums,
-                                    const std::vector<mx::array>& outputs) {
-  return rules(cutoff_).vjp({primals[0], primals[1]}, cotangents, argnums, outputs);
 }
 
 std::pair<std::vector<mx::array>, std::vector<int>> Settled::vmap(const std::vector<mx::array>& inputs,

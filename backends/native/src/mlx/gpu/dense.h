@@ -29,14 +29,13 @@ class Attempt final : public mx::Primitive {
   Cutoff cutoff_;
 };
 
-/// Inputs a and b, of which the answer is a function and by which it is differentiated, and the x, residuals and status
-/// of an attempt. Outputs x, residuals and rank: those, if the status says that they are proven, else the CPU's.
+/// Inputs a and b, and the x, residuals and status of an attempt. Outputs x, residuals and rank: those, if the status
+/// says that they are proven, else the CPU's. No derivative goes through it: `answered` has the rule.
 class Settled final : public CpuPrimitive {
  public:
   Settled(mx::Stream stream, Cutoff cutoff) : CpuPrimitive(stream), cutoff_(cutoff) {}
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override;
-  DEFINE_GRADS()
   DEFINE_VMAP()
   bool is_equivalent(const mx::Primitive&) const override { return false; }
   std::vector<mx::Shape> output_shapes(const std::vector<mx::array>& inputs) override;
