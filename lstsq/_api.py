@@ -164,7 +164,7 @@ def lstsq(
         result = LstsqResult(*solve(a, b, plan.backend_rcond, plan.driver))
     else:
         result = owner.backend.within(lambda a, b: _solve(a, b, plan, owner, solver, singular_values), a, b)
-    if not singular_values:
+    if not singular_values and result.s is not None:
         result = result._replace(s=None)
     return numpy_residuals(result, plan.batch, plan.m, plan.n, owner.backend) if numpy_resid else result
 

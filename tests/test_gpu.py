@@ -56,6 +56,39 @@ if TORCH is not None:
             for part, of_one in zip((x, residuals, rank, s), alone):
                 assert torch.equal(part[7], of_one)
 
+        @pytest.mark.parametrize("shape", [(9000, 8, 4), (500, 32, 8), (64, 64, 16), (8, 256, 32)])
+        @pytest.mark.parametrize("dtype", ["float32", "float64"])
+        def test_without_kernels_a_deficient_matrix_leaves_the_others_as_they_are(self, shape, dtype, monkeypatch):
+            import torch
+
+            from lstsq_array_api import _batches_on_gpu, _cuda
+
+            monkeypatch.setattr(_cuda, "_for_torch", lambda device, real: None)
+            solve, solved = _batches_on_gpu.solve, []
+            monkeypatch.setattr(_batches_on_gpu, "solve", lambda *given: solved.append(solve(*given)) or solved[-1])
+            random = torch.Generator(device=TORCH).manual_seed(0)
+            a = torch.randn(shape, dtype=getattr(torch, dtype), device=TORCH, generator=random)
+            b = torch.randn((*shape[:2], 2), dtype=a.dtype, device=TORCH, generator=random)
+            healthy = [part.cpu() for part in lstsq(a, b, singular_values=False)[:3]]
+            assert solved[0].good is None
+            expected = np.stack(
+                [
+                    np.linalg.lstsq(one, right, rcond=None)[0]
+                    for one, right in zip(*(v.cpu().double().numpy() for v in (a, b)))
+                ]
+            )
+            off = np.linalg.norm(healthy[0].numpy() - expected, axis=1) / np.linalg.norm(expected, axis=1)
+            assert off.max() < (1e-7 if dtype == "float32" else 1e-12)
+            a[3, :, 1] = a[3, :, 0]
+            x, residuals, rank = (part.cpu() for part in lstsq(a, b, singular_values=False)[:3])
+            assert np.flatnonzero(~solved[1].good.cpu().numpy()).tolist() == [3]
+            assert rank[3] == shape[-1] - 1
+            expected = np.linalg.lstsq(*(array[3].cpu().double().numpy() for array in (a, b)), rcond=1e-6)
+            np.testing.assert_allclose(x[3], expected[0], rtol=0, atol=1e-5 if dtype == "float32" else 1e-12)
+            others = torch.arange(shape[0]) != 3
+            for part, before in zip((x, residuals, rank), healthy):
+                assert torch.equal(part[others], before[others])
+
         def test_a_thread_that_is_new_solves_too(self):
             import torch
 

@@ -31,7 +31,7 @@ CACHED = 1 << 18
 def takes(a: Tensor) -> bool:
     """Whether matrices like these ``a (..., M, N)`` are solved here."""
     *batch, m, n = a.shape
-    return a.is_cpu and not a.is_complex() and math.prod(batch) >= LEAST and n <= min(m, COLUMNS)
+    return not a.is_complex() and math.prod(batch) >= LEAST and n <= min(m, COLUMNS)
 
 
 def solve(a: Tensor, b: Tensor, rcond: float) -> Certified:

@@ -288,14 +288,12 @@ def _decide(
         together, where = lacking.to_host(together), np
     with np.errstate(all="ignore"):  # What is not certified may be anything.
         if reduction.of_all and (before is None or before.certain):
-            ends = [reduce(together, axis=0) for reduce in (where.min, where.max)]
-            if where is not np:
-                ends = list(lacking.to_host(xp.stack(ends)))
+            ends = lacking.to_host(lacking.extremes(where, together))
             # One number is no array: NumPy computes ten times as fast with it.
             low, high = ([part if part.size > 1 else part[0] for part in _apart(end, widths)] for end in ends)
             bounds = reduction.bounds(np, high[:count], low[:count])
             certain, done = judge(bounds, low[count:], high[count:])
-            if np.all(certain & done):
+            if (certain & done).all():
                 return Judgement(None)
         where, each = _at_hand(xp, together, widths, sum(widths[:count]))
         bounds, measured = reduction.bounds(where, each[:count]), each[count:]

@@ -48,16 +48,17 @@ class Kernels:
 
 
 def kernels_for(a: Array) -> Kernels | None:
-    """The kernels for the GPU that this array is on, or None where there are none."""
-    if array_api_compat.is_cupy_array(a):
-        return _for_cupy(a.device.id, _real(a))
-    if array_api_compat.is_torch_array(a) and a.is_cuda:
-        return _for_torch(a.device.index, _real(a))
-    return None
+    """The kernels for the GPU that this array is on and for its numbers, or None where there are none."""
+    real = _REALS.get(dtype_name(a.dtype))
+    if real is None:
+        return None
+    if array_api_compat.is_torch_array(a):
+        return _for_torch(a.device.index, real) if a.is_cuda else None
+    return _for_cupy(a.device.id, real) if array_api_compat.is_cupy_array(a) else None
 
 
-def _real(a: Array) -> str:
-    return {"float32": "float", "float64": "double"}[dtype_name(a.dtype)]
+#: The numbers that there are kernels for, and their names in C++.
+_REALS = {"float32": "float", "float64": "double"}
 
 
 #: The files of kernels, in the folder of that name, each with what it needs besides `common`. Each is compiled alone,

@@ -75,8 +75,9 @@ def _solve_batch(
     reveal = reveal and _bytes(a) == 4 and shared_by_reveal <= kernels.shared_limit
     where, dtype = device(a), a.dtype
     x, squares = xp.empty((count, n, k), dtype=dtype, device=where), xp.empty((count, k), dtype=dtype, device=where)
-    rank, failures = (xp.empty(shape, dtype=xp.int32, device=where) for shape in ((count,), ()))
-    if not reveal:
+    rank = failures = xp.empty((count,), dtype=xp.int32, device=where)
+    if not reveal:  # Else there are no failures, and nothing is written there.
+        failures = xp.empty((), dtype=xp.int32, device=where)
         kernels.clear(failures)
     arrays, height = (a, b, x, squares, rank, failures), HEIGHT if reveal else 0
     if n <= TINY and m <= SHORT:

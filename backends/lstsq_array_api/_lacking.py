@@ -27,6 +27,8 @@ def is_eager(a: Array) -> bool:
 
 def is_on_cpu(a: Array) -> bool:
     """Whether the numbers of `a` are the processor's, and not those of a GPU."""
+    if array_api_compat.is_torch_array(a):
+        return bool(a.is_cpu)
     return "cpu" in str(device(a)).lower()
 
 
@@ -138,6 +140,17 @@ def cholesky(xp: Any, g: Array) -> Array:
         factor: Array = torch.linalg.cholesky_ex(g).L  # Does not wait for the device, as `cholesky` does.
         return factor
     return _each_alone(xp, xp.linalg.cholesky, g)
+
+
+def extremes(xp: Any, numbers: Array) -> Array:
+    """The smallest and the largest of each column: ``(B, N)`` to ``(2, N)``."""
+    if array_api_compat.is_torch_array(numbers):
+        import torch
+
+        found = numbers.new_empty((2, numbers.shape[1]))
+        torch.aminmax(numbers, dim=0, out=(found[0], found[1]))
+        return found
+    return xp.stack([xp.min(numbers, axis=0), xp.max(numbers, axis=0)])
 
 
 def one_over_root(xp: Any, v: Array) -> Array:

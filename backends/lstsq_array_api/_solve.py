@@ -45,8 +45,8 @@ def solve_certified(xp: Any, a: Array, b: Array, rcond: float, driver: str, sing
     batch, (m, n), k = a.shape[:-2], a.shape[-2:], b.shape[-1]
     request = _Request(xp, rcond, driver, singular_values)
     if len(batch) == 1:
-        return _solve(a, b, request, _reductions(a, request))
-    flat = _solve(xp.reshape(a, (-1, m, n)), xp.reshape(b, (-1, m, k)), request, _reductions(a, request))
+        return _solve(a, b, request, _reductions(a, b, request))
+    flat = _solve(xp.reshape(a, (-1, m, n)), xp.reshape(b, (-1, m, k)), request, _reductions(a, b, request))
     return Solution(*(None if part is None else xp.reshape(part, (*batch, *part.shape[1:])) for part in flat))
 
 
@@ -67,7 +67,7 @@ class _Request(NamedTuple):
     singular_values: bool
 
 
-def _reductions(a: Array, request: _Request) -> tuple[str, ...]:
+def _reductions(a: Array, b: Array, request: _Request) -> tuple[str, ...]:
     """The reductions to try, one after the other, for the certified way."""
     (m, n), single = a.shape[-2:], working_dtype(request.xp, a) != a.dtype
     on_cpu = lacking.is_on_cpu(a)
@@ -76,10 +76,13 @@ def _reductions(a: Array, request: _Request) -> tuple[str, ...]:
         return (("lu in single",) if single else ()) + ("lu",) if on_cpu else ("gram", "lu")
     if m > n > _certified.LARGE and on_cpu and not request.singular_values:
         return (("large in single",) if single else ()) + ("large",)
-    if on_cpu and not request.singular_values and array_api_compat.is_torch_array(a):
-        from lstsq_array_api import _batches
+    if array_api_compat.is_torch_array(a) and not request.singular_values and kernels_for(a) is None:
+        from lstsq_array_api import _batches, _batches_on_gpu
 
-        return (("batch",) if _batches.takes(a) else ()) + ("gram",)
+        if on_cpu and _batches.takes(a):
+            return ("batch", "gram")
+        if not on_cpu and _batches_on_gpu.takes(a, b):
+            return ("batch on gpu", "gram")
     return ("gram",)
 
 
@@ -115,7 +118,7 @@ def _solve(a: Array, b: Array, request: _Request, reductions: tuple[str, ...]) -
 def _certify(a: Array, b: Array, request: _Request, reduction: str) -> _certified.Certified:
     """The certified way: by kernels where there are some, else by operations."""
     xp, rcond, driver, singular_values = request
-    kernels = None if is_complex(a) else kernels_for(a)
+    kernels = kernels_for(a)
     if kernels is not None:
         a_there, b_there = lacking.contiguous(a), lacking.contiguous(b)
         found = _fused.solve(xp, kernels, a_there, b_there, rcond, singular_values, reveal=driver == "auto")
@@ -125,6 +128,10 @@ def _certify(a: Array, b: Array, request: _Request, reduction: str) -> _certifie
         from lstsq_array_api import _batches
 
         return _batches.solve(a, b, rcond)
+    if reduction == "batch on gpu":
+        from lstsq_array_api import _batches_on_gpu
+
+        return _batches_on_gpu.solve(a, b, rcond)
     working, count = working_dtype(xp, a), a.shape[0]
     at_once = count if not lacking.is_on_cpu(a) else max(1, CACHED // math.prod(a.shape[1:]))
     parts, convert = [], lacking.converter(xp, working)
@@ -145,7 +152,7 @@ def _solve_uncertified(a: Array, b: Array, request: _Request, reductions: tuple[
     if not bool(xp.all(finite)):
         # Without the right-hand sides that are not finite there may be a certificate.
         b = xp.where(finite[:, None, :], b, xp.zeros_like(b))
-        x, squares, rank, s = _solve(a, b, request, _reductions(a, request))
+        x, squares, rank, s = _solve(a, b, request, _reductions(a, b, request))
         x, squares = (
             xp.where(lost, nan(xp, part), part) for lost, part in ((~finite[:, None, :], x), (~finite, squares))
         )
