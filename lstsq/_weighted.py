@@ -94,8 +94,12 @@ def lstsq(
         dtype = plan.dtype
     w = None if weights is None else take("weights", weights, plan.m, dtype, a, owner)
     p = None if ridge is None else take("ridge", ridge, plan.n, dtype, a, owner)
-    if p is not None and p.known and p.largest == 0:
+    if p is not None and p.known and p.largest == 0 and len(p.array.shape) == 1:
         p = None
+    if w is None and p is None:
+        return _api.lstsq(
+            a, b, rcond, driver=driver, numpy_resid=numpy_resid, singular_values=singular_values, backend=backend
+        )
     batch = plan.batch
     for factors in filter(None, (w, p)):
         batch = _contract.broadcast(batch, tuple(factors.array.shape[:-1]), tuple(a.shape), tuple(b.shape))

@@ -83,12 +83,12 @@ def test_without_data_x_is_zero(target: Target, dtype: str, driver: str) -> None
 @pytest.mark.batches
 def test_batches(target: Target, dtype: str, driver: str) -> None:
     a, b = matrix("full rank", 8, 4, dtype)
-    ridge = np.array([[0.0, 0, 0, 0], [1, 0, 2, 3]])
-    answer = _solve(target, a, b, driver, ridge=ridge)
-    assert [part.shape for part in answer] == [(2, 4, 2), (2, 2), (2,), (2, 4)]
-    for i in range(2):
-        truth = reference_exact.solve(a, b, np.ones(8), ridge[i])
-        _assert_right(target, Answer(*(part[i] for part in answer)), truth, a, b)
+    for ridge in (np.array([[0.0, 0, 0, 0], [1, 0, 2, 3]]), np.zeros((2, 4))):
+        answer = _solve(target, a, b, driver, ridge=ridge)
+        assert [part.shape for part in answer] == [(2, 4, 2), (2, 2), (2,), (2, 4)]
+        for i in range(2):
+            truth = reference_exact.solve(a, b, np.ones(8), ridge[i])
+            _assert_right(target, Answer(*(part[i] for part in answer)), truth, a, b)
 
 
 @pytest.mark.parametrize("wrong", [-1.0, np.inf, np.nan])

@@ -1,5 +1,5 @@
 // The singular values of matrix blockIdx.x of a batch, a (m x n) in rows with m >= n, descending: the
-// norms of its columns after rotations that make them orthogonal. NaN where these do not end.
+// norms of its columns after rotations that make them orthogonal. NaN where these do not end, or one is not finite.
 KERNEL(256)
 singular_values_batch(const Real* a_in, Real* s_out, int m, int n) {
   SHARED(shared);
@@ -18,8 +18,8 @@ singular_values_batch(const Real* a_in, Real* s_out, int m, int n) {
   __syncthreads();
   for (int j = me; j < n; j += all) {
     int before = 0;
-    double total = 0;  // NaN if one is.
-    for (int i = 0; i < n; ++i) total += s[i], before += s[i] > s[j] || (s[i] == s[j] && i < j);
+    double total = 0;  // NaN if one is, or infinite.
+    for (int i = 0; i < n; ++i) total += 0 * s[i], before += s[i] > s[j] || (s[i] == s[j] && i < j);
     s_out[problem * n + (total == total ? before : j)] = Real(total == total ? s[j] : total);
   }
 }
