@@ -5,9 +5,10 @@ the inverse of G = AᵀA, whatever LAPACK returns, and F = I − P G. With t = �
 
     ρ = ‖F‖_F + ‖P‖_F t (M + 3 N + 10) u,   ‖A⁺‖² <= ‖P‖_F / (1 − ρ),
 
-and a step x + P Aᵀ r leaves at most ρ / (1 − ρ) times itself of the error; so does the first from zero, to which the
-rounding errors of Aᵀ b are added, at most ρ / √t times the residual. The columns are not scaled: where their norms are
-very different, ρ is too large. What is not proven is left to others.
+and the first solution x = P Aᵀ b errs by at most 2 ρ (‖x‖ + ‖r‖ / √t) / (1 − 2 ρ): by ρ for G, and by ρ for what
+rounding does to Aᵀ b. Each step x + P Aᵀ r leaves at most ρ / (1 − ρ) times itself of the error. Where ρ is small
+enough, it is known beforehand that no step is needed in single precision, and one in double. The columns are not
+scaled: where their norms are very different, ρ is too large. What is not proven is left to others.
 """
 
 from __future__ import annotations
@@ -56,13 +57,17 @@ def certify(a: NDArray, b: NDArray, rcond: float) -> Solution | None:
     x = p.dot(a.T.dot(b))
     r = b - a.dot(x)
     squares = _of_columns(r)
-    if not (single and 2 * rho <= SINGLE * (1 - 2 * rho)):  # Once for G, and once for what rounding does to Aᵀ b.
-        before = [math.inf] * k
-        for _ in range(STEPS):
-            step = p.dot(a.T.dot(r))
-            x = x + step
-            r = b - a.dot(x)
-            squares = _of_columns(r)
+    # How many steps are needed, where that is known.
+    known = 0 if single and 2 * rho <= SINGLE * (1 - 2 * rho) else 1 if 4 * rho * rho <= UNIT else None
+    before = [math.inf] * k
+    for taken in range(STEPS + 1):
+        if taken == known:
+            break
+        step = p.dot(a.T.dot(r))
+        x = x + step
+        r = b - a.dot(x)
+        squares = _of_columns(r)
+        if known is None:
             steps, sizes, residuals = (
                 [math.sqrt(v) for v in of] for of in (_of_columns(step), _of_columns(x), squares)
             )
@@ -71,8 +76,8 @@ def certify(a: NDArray, b: NDArray, rcond: float) -> Solution | None:
             if not all(now <= then / 2 for now, then in zip(steps, before)):
                 return None
             before = steps
-        else:
-            return None
+    else:
+        return None
     return Solution(x.astype(dtype), np.array(squares, dtype), np.array(n, np.int32), None)
 
 
