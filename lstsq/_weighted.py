@@ -10,7 +10,7 @@ five digits. Refinement gives them back, with a residual that is accurate in eac
 
 At the solution g = 0, so that the two pseudo-inverses, which are two calls of the backend, need only be about right: a
 step multiplies the error by about eps times the condition number of S. It is refinement of the augmented system
-(Bjorck 1967), with its unknown r computed anew.
+(Bjorck 1967), with its unknown r computed anew; only where weights are more than about 1e17 apart is r kept, too.
 
 Steps give the derivatives, too. The root of a weight has none at 0, and S leaves out such a row. But g has the weights
 themselves: after one step the first derivatives are those of the solution of g = 0, and after two the second.
@@ -44,8 +44,9 @@ from lstsq._result import LstsqResult
 #: cost two digits of the short ones, with weights or without.
 ALIKE = 1e4
 
-#: As many steps as give full accuracy; and where somebody may differentiate, the second derivatives at 0.
-STEPS, STEPS_DIFFERENTIATED = 1, 2
+#: As many steps as give full accuracy, unless weights are extremely far apart, and the most where they are; and where
+#: somebody may differentiate, as many as give the second derivatives at 0.
+STEPS, MOST_STEPS, STEPS_DIFFERENTIATED = 1, 12, 2
 
 _LARGEST_SINGLE = float(np.finfo(np.float32).max)
 
@@ -201,7 +202,7 @@ def solve_factored(
 
 def is_refined(kept: Kept) -> bool:
     """Whether the solution by the factors is refined, since some rows may be much longer than others."""
-    return _steps(kept.weights, None) > 0
+    return _are_far_apart(kept.weights)
 
 
 def _times(result: LstsqResult, factor: Any) -> LstsqResult:
@@ -327,7 +328,7 @@ def _solve(
 ) -> LstsqResult:
     """Solve for ``a (..., M, N)``, ``b (..., M, K)``."""
     xp = ways.xp
-    steps = _steps(weights, ridge)
+    steps = _steps(weights, ridge, a, b, ways.home)
     rows = _rows(xp, a, b, weights, steps > 0)
     if ridge is not None and len(ridge.array.shape) > 1:
         # The rank and s have the batch dimensions of the ridge, too.
@@ -339,8 +340,11 @@ def _solve(
         if ridge is not None:
             stacked, right = _stack(rows, (ridge.array / rows.unit)[..., None], x, ways)
             x = stacked.back(ways.stacked(stacked.matrix, right).x)
-        for _ in range(steps):
-            x = x + _correction(rows, stacked, x, ways)
+        if steps > STEPS_DIFFERENTIATED:
+            x = _refined_with_residuals(rows, stacked, x, steps, ways)
+        else:
+            for _ in range(steps):
+                x = x + _correction(rows, stacked, x, ways)
         if steps and ridge is None and not _is_differentiated(a, b, ways.home):
             x = _shortest(rows, x, rank, ways)
         if steps or ridge is not None:
@@ -348,11 +352,26 @@ def _solve(
     return LstsqResult(x, squares * rows.unit, rank, None if s is None else s * rows.root)
 
 
-def _steps(weights: Given | None, ridge: Given | None) -> int:
-    """How many steps of refinement: none if weights make no row much longer than another."""
+def _steps(weights: Given | None, ridge: Given | None, a: Array, b: Array, home: Backend) -> int:
+    """How many steps of refinement, at most: none if weights make no row much longer than another."""
     if not all(factors is None or factors.known for factors in (weights, ridge)):
         return STEPS_DIFFERENTIATED
-    return 0 if weights is None or weights.largest <= ALIKE * weights.least_above_zero else STEPS
+    if weights is None or not _are_far_apart(weights):
+        return 0
+    # A step multiplies the error by about that.
+    unit = _unit(a)
+    contraction = min(16 * unit * math.sqrt(weights.largest) / math.sqrt(weights.least_above_zero), 0.1)
+    steps = min(max(STEPS, math.ceil(math.log(unit) / math.log(contraction)) - 1), MOST_STEPS)
+    return steps if steps == STEPS or not _is_differentiated(a, b, home) else min(steps, STEPS_DIFFERENTIATED)
+
+
+def _are_far_apart(weights: Given) -> bool:
+    return not (weights.known and weights.largest <= ALIKE * weights.least_above_zero)
+
+
+def _unit(a: Array) -> float:
+    """The largest relative error of a rounding."""
+    return 2.0**-24 if dtype_name(a.dtype) in ("float32", "complex64") else 2.0**-53
 
 
 def _is_differentiated(a: Array, b: Array, home: Backend) -> bool:
@@ -442,6 +461,33 @@ def _correction(rows: _Rows, stacked: _Stacked, x: Array, ways: _Ways) -> Array:
         slope = slope - stacked.penalty * x
     half = ways.adjoint_correction(adjoint(xp, stacked.matrix), stacked.back(slope)).x
     return stacked.back(ways.correction(stacked.matrix, half).x)
+
+
+def _refined_with_residuals(rows: _Rows, stacked: _Stacked, x: Array, most: int, ways: _Ways) -> Array:
+    """The solution for weights extremely far apart, where the residual of a heavy row is nothing but the rounding of x.
+
+    So residuals, times the roots, are unknowns of their own (Bjorck 1967), which are corrected and not computed anew.
+    """
+    xp, matrix, multiply = ways.xp, stacked.matrix, ways.home.matmul
+    residuals = before = None
+    for _ in range(most):
+        now = rows.b - multiply(rows.a, x)
+        now = now if rows.weights is None else _root(xp, rows.weights) * now
+        if stacked.penalty is not None:
+            now = xp.concat([now, -_root(xp, stacked.penalty) * x], axis=-2)
+        kept = now if residuals is None else residuals
+        half = ways.adjoint_correction(adjoint(xp, matrix), multiply(adjoint(xp, matrix), kept)).x
+        change = ways.correction(matrix, half + (now - kept)).x
+        residuals, change = now - multiply(matrix, change), stacked.back(change)
+        x = x + change
+        known = [ways.home.known(array) for array in (change, x)]
+        size, of_x = (np.max(np.abs(array), axis=-2, initial=0.0) for array in known if array is not None)
+        # What is not finite needs no other step, and what is not halved does not get better.
+        again = size > 2 * _unit(x) * of_x
+        if not np.any(again if before is None else again & (size <= before / 2)):
+            break
+        before = size
+    return x
 
 
 def _shortest(rows: _Rows, x: Array, rank: Array, ways: _Ways) -> Array:

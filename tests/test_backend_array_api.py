@@ -600,3 +600,24 @@ class TestBatchesInTorch:
         assert np.flatnonzero(good).tolist() == [0, 8]
         np.testing.assert_array_equal(x_beside[good], x[good])
         np.testing.assert_array_equal(squares_beside[good], squares[good])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_matrices_that_only_each_alone_has_a_proof_for(dtype, monkeypatch):
+    """Sizes that are very different: the extremes over such a batch prove nothing."""
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(_lacking, "is_on_cpu", lambda a: False)
+    a, b, exact = problems((12, 4), dtype, 3, count=3)
+    a[1] *= 2.0**-20
+    x, _, rank, _ = lstsq(torch.from_numpy(a), torch.from_numpy(b), singular_values=False, backend="array_api")
+    exact[1] *= 2.0**20
+    np.testing.assert_allclose(x, exact, rtol=1e-5 if dtype == "float32" else 1e-12)
+    assert rank.tolist() == [4, 4, 4]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_matrix_beyond_the_range_of_its_bounds_warns_of_nothing(namespace):
+    a, b, _ = problems((12, 2), "float64", 3, count=2)
+    a[1] *= 1e-158
+    arrays = (BACKEND.from_numpy(v, namespace) for v in (a, b))
+    assert BACKEND.to_numpy(lstsq(*arrays, backend="array_api").rank).tolist() == [2, 2]

@@ -103,7 +103,9 @@ def test_a_batch_takes_few_operations_of_torch(dtype, way, most, monkeypatch):
     a, b = (BACKEND.from_numpy(array, "torch") for array in (a, b))
     for mode in (nullcontext(), Counting()):  # What is found once for a dtype is not counted.
         with mode:
-            _solve._solve(a, b, _solve._Request(array_api_compat.array_namespace(a), 1e-6, "auto", False), (way, "gram"))
+            _solve._solve(
+                a, b, _solve._Request(array_api_compat.array_namespace(a), 1e-6, "auto", False), (way, "gram")
+            )
     assert len(Counting.names) <= most, Counting.names
 
 

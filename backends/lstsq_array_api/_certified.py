@@ -442,7 +442,8 @@ def _reduce(xp: Any, a: Matrix, gram_and_additions: tuple[Array, int] | None = N
                 return values
         # The triangle's, if what rounding has done to the squares is nothing beside the smallest; in double precision,
         # if it is no more than what an orthogonal reduction loses.
-        product = lacking.to_host(bounds.norm * bounds.inverse)
+        with np.errstate(all="ignore"):  # Of a matrix that is not certified it may be anything.
+            product = lacking.to_host(bounds.norm * bounds.inverse)
         exact = error * product <= SINGLE if single else product <= 8
         l = xp.where(on_device, triangle, identity)
         if not np.all(exact | ~lacking.to_host(good)):

@@ -97,9 +97,9 @@ def _solve(a: Array, b: Array, request: _Request, reductions: tuple[str, ...]) -
     else:
         s = None if found.s is None else xp.astype(found.s, real)
         answer = Solution(xp.astype(found.x, dtype), xp.astype(found.squares, real), ranks, s)
-    if found.good is None:
+    bad = np.flatnonzero(() if found.good is None else ~lacking.to_host(found.good))
+    if bad.size == 0:
         return answer
-    bad = np.flatnonzero(~lacking.to_host(found.good))
     indices = lacking.to_device(xp, bad, a)
     a_left, b_left = (array if bad.size == count else xp.take(array, indices, axis=0) for array in (a, b))
     left = _solve_uncertified(a_left, b_left, request, reductions[1:])

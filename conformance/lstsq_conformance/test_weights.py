@@ -66,6 +66,19 @@ def test_weights_far_apart(target: Target, dtype: str, driver: str, kind: str, m
     assert_right(target, answer, reference_exact.solve(a, b, weights), a.shape, dtype)
 
 
+@pytest.mark.parametrize(("m", "n"), [(8, 4), pytest.param(3, 5, marks=pytest.mark.thorough)])
+def test_weights_extremely_far_apart(target: Target, dtype: str, driver: str, m: int, n: int) -> None:
+    a, b = matrix("full rank", m, n, dtype)
+    double = eps_of(target.inside(dtype)) < 1e-10
+    # Where nobody sees the weights there are two steps, which are not enough for more.
+    most = 1e20 if double and _sees(target) else 1e15 if double else 1e6
+    for heavy in ([most], [most, most**0.5]):
+        weights = np.ones(m)
+        weights[: len(heavy)] = heavy
+        answer = _solve(target, a, b, 1e-12 if double else None, driver, weights=weights)
+        assert_right(target, answer, reference_exact.solve(a, b, weights), a.shape, dtype)
+
+
 def test_moderate_weights(target: Target, dtype: str, driver: str) -> None:
     for kind in ("full rank", "deficient"):
         a, b = matrix(kind, 8, 4, dtype)
