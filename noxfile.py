@@ -106,6 +106,9 @@ MACHINES = [
 # Every session runs on an interpreter that is already there.
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 
+# Images of containers set this, to be small. Here each of the many processes would compile all that it imports anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # As an address, since uv and pip take several files with spaces between them.
 CONSTRAINTS = Path("constraints.txt").resolve()
 CONSTRAINED = ("UV_CONSTRAINT", "UV_BUILD_CONSTRAINT", "PIP_CONSTRAINT")
