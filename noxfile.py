@@ -170,7 +170,8 @@ def write_constraints(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check types: mypy, strict, over everything that is shipped and this file."""
     install(session, "test", "types")
-    session.run("mypy", "--num-workers", "2", *SHIPPED, "docs", "benchmarks", "clients", "examples/demo.py", "noxfile.py")
+    checked = [*SHIPPED, "docs", "benchmarks", "clients", "examples/demo.py", "noxfile.py"]
+    session.run("mypy", "--num-workers", "2", *checked)
 
 
 @nox.session
