@@ -106,6 +106,9 @@ MACHINES = [
 # Every session runs on an interpreter that is already there.
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 
+# Images of containers set this, to be small. Here each of the many processes would compile all that it imports anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # As an address, since uv and pip take several files with spaces between them.
 CONSTRAINTS = Path("constraints.txt").resolve()
 CONSTRAINED = ("UV_CONSTRAINT", "UV_BUILD_CONSTRAINT", "PIP_CONSTRAINT")
@@ -167,7 +170,8 @@ def write_constraints(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check types: mypy, strict, over everything that is shipped and this file."""
     install(session, "test", "types")
-    session.run("mypy", *SHIPPED, "docs", "benchmarks", "clients", "examples/demo.py", "noxfile.py")
+    checked = [*SHIPPED, "docs", "benchmarks", "clients", "examples/demo.py", "noxfile.py"]
+    session.run("mypy", "--num-workers", "2", *checked)
 
 
 @nox.session
@@ -294,12 +298,19 @@ def conformance(session: nox.Session) -> None:
 
 def run_suite(session: nox.Session) -> None:
     """For each backend that is named, or for all but dask, which its own tests hold to the main points."""
-    all_but_dask = [name for name in NAMESPACES if name != "dask"]
-    chosen = [name for name in NAMESPACES if name in session.posargs] or all_but_dask
-    for backend in chosen:
-        run_conformance(session, backend, NAMESPACES[backend])
-    if "jax" in chosen:
-        run_conformance(session, "jax", "jax", x64=False)
+    if named := [name for name in NAMESPACES if name in session.posargs]:
+        for backend in named:
+            run_conformance(session, backend, NAMESPACES[backend])
+        if "jax" in named:
+            run_conformance(session, "jax", "jax", x64=False)
+        return
+    # Each in one process, and two of these at a time: the tests are so many and so short that to hand them out to
+    # processes takes as long as to run them. Those that take longest come first.
+    runs = [("jax", "jax", True), ("jax", "jax", False)]
+    runs += [(name, NAMESPACES[name], True) for name in ("array_api", "native", "mlx", "numpy")]
+    with ThreadPoolExecutor(2) as pool:
+        for run in [pool.submit(run_conformance, session, *run, parallel=False) for run in runs]:
+            session.log("%s", run.result())
 
 
 def run_with_torch(session: nox.Session) -> None:
@@ -310,8 +321,13 @@ def run_with_torch(session: nox.Session) -> None:
     session.run("pytest", *PARALLEL, *WITH_TORCH, env=ONE_THREAD)
 
 
-def run_conformance(session: nox.Session, backend: str, namespace: str, x64: bool = True) -> None:
-    """Run the suite once. `x64` is JAX's switch: without it there are no double precision arrays."""
+def run_conformance(
+    session: nox.Session, backend: str, namespace: str, x64: bool = True, parallel: bool = True
+) -> object:
+    """Run the suite once. `x64` is JAX's switch: without it there are no double precision arrays.
+
+    Where it is not parallel, others run beside it: what it prints is given back as one.
+    """
     quick = "--full" not in session.posargs
     options = ["--lstsq-backend", backend, "--lstsq-namespace", namespace, *(["--lstsq-quick"] if quick else [])]
     environment = {**ONE_THREAD, "JAX_ENABLE_X64": str(int(x64))}
@@ -336,7 +352,8 @@ def run_conformance(session: nox.Session, backend: str, namespace: str, x64: boo
     with tempfile.TemporaryDirectory() as compiled:
         # For JAX: what one process has compiled, the others need not, nor it itself when it had to make room.
         environment |= {"JAX_COMPILATION_CACHE_DIR": compiled, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-        session.run("pytest", *PARALLEL, "--pyargs", "lstsq_conformance", *options, env=environment)
+        command = ["pytest", *(PARALLEL if parallel else []), "--pyargs", "lstsq_conformance", *options]
+        return session.run(*command, env=environment, silent=not parallel)
 
 
 @functools.cache

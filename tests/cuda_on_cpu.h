@@ -54,7 +54,7 @@ class Turns {
 
   void run() {
     for (auto& fiber : fibers_) {
-      fiber.stack = std::make_unique<char[]>(stack_size);
+      fiber.stack.reset(new char[stack_size]);
       getcontext(&fiber.context);
       fiber.context.uc_stack.ss_sp = fiber.stack.get();
       fiber.context.uc_stack.ss_size = stack_size;

@@ -121,7 +121,7 @@ def test_every_array_is_on_the_device_that_is_asked_for(run: Running) -> None:
     options = ("--lstsq-backend", "planted-gpu-alone", "--lstsq-quick", "--lstsq-dtype", "float64")
     code, output = run(*modules, *options, "--lstsq-device", "cuda")
     assert code == 0, output
-    code, output = run(*modules, *options)
+    code, output = run(*modules, *options, "--exitfirst")
     assert "the array is on the other device" in output, output
 
 

@@ -10,6 +10,7 @@ which is consistent, and is solved by elimination for the x of least norm. It is
 from __future__ import annotations
 
 import functools
+import math
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -69,7 +70,7 @@ def _solve(of_a: _Numbers, of_b: _Numbers, of_weights: _Numbers, of_penalties: _
     rows, right, w, p = (_fractions(array) for array in (a, b, weights[:, None], penalties[:, None]))
     weighted = [[w[i][0] * number for number in rows[i]] for i in range(m)]
     gram = _product(_transpose(weighted), rows) if m else [[Fraction(0)] * n for _ in range(n)]
-    rank = _eliminate([list(row) for row in gram], n)
+    _, rank = _eliminate(gram, n)
     for j in range(n):
         gram[j][j] += p[j][0]
     slopes = _product(_transpose(weighted), right) if m else [[Fraction(0)] * k for _ in range(n)]
@@ -128,19 +129,25 @@ def _product(a: Matrix, b: Matrix) -> Matrix:
 def _shortest(gram: Matrix, right: Matrix) -> Matrix:
     """The solutions of least norm of ``gram x = right``, which is consistent: those in the range, ``x = gram y``."""
     n = len(gram)
-    work = [row + beside for row, beside in zip(_product(gram, gram), right)]
-    _eliminate(work, n)
+    work, _ = _eliminate([row + beside for row, beside in zip(_product(gram, gram), right)], n)
     count = len(right[0]) if right else 0
     y = [[Fraction(0)] * count for _ in range(n)]
     for row in work:
         pivot = next((j for j in range(n) if row[j] != 0), None)
         if pivot is not None:
-            y[pivot] = [number / row[pivot] for number in row[n:]]
+            y[pivot] = [Fraction(number, row[pivot]) for number in row[n:]]
     return _product(gram, y)
 
 
-def _eliminate(work: Matrix, n: int) -> int:
-    """Gauss and Jordan, in place, in the first n columns; the rank."""
+def _eliminate(matrix: Matrix, n: int) -> tuple[list[list[int]], int]:
+    """What Gauss and Jordan make of the first n columns, and the rank.
+
+    Rows are multiplied to be of whole numbers: a divisor is found for a row, and not for each difference of fractions.
+    """
+    work = []
+    for fractions in matrix:
+        common = math.lcm(*(number.denominator for number in fractions))
+        work.append([number.numerator * (common // number.denominator) for number in fractions])
     done = 0
     for column in range(n):
         pivot = next((i for i in range(done, len(work)) if work[i][column] != 0), None)
@@ -149,7 +156,9 @@ def _eliminate(work: Matrix, n: int) -> int:
         work[done], work[pivot] = work[pivot], work[done]
         for i in range(len(work)):
             if i != done and work[i][column] != 0:
-                factor = work[i][column] / work[done][column]
-                work[i] = [p - factor * q for p, q in zip(work[i], work[done])]
+                of_row, of_pivot = work[i][column], work[done][column]
+                row = [of_pivot * p - of_row * q for p, q in zip(work[i], work[done])]
+                divisor = math.gcd(*row) or 1
+                work[i] = [number // divisor for number in row]
         done += 1
-    return done
+    return work, done
