@@ -10,7 +10,7 @@ five digits. Refinement gives them back, with a residual that is accurate in eac
 
 At the solution g = 0, so that the two pseudo-inverses, which are two calls of the backend, need only be about right: a
 step multiplies the error by about eps times the condition number of S. It is refinement of the augmented system
-(Bjorck 1967), with its unknown r computed anew; only where weights are more than about 1e17 apart is r kept, too.
+(Bjorck 1967), with its unknown r computed anew; only where weights are more than about 1e13 apart is r kept, too.
 
 Steps give the derivatives, too. The root of a weight has none at 0, and S leaves out such a row. But g has the weights
 themselves: after one step the first derivatives are those of the solution of g = 0, and after two the second.
@@ -44,9 +44,11 @@ from lstsq._result import LstsqResult
 #: cost two digits of the short ones, with weights or without.
 ALIKE = 1e4
 
-#: As many steps as give full accuracy, unless weights are extremely far apart, and the most where they are; and where
-#: somebody may differentiate, as many as give the second derivatives at 0.
-STEPS, MOST_STEPS, STEPS_DIFFERENTIATED = 1, 12, 2
+#: As many steps as give full accuracy, unless weights are extremely far apart: the roundings of x, times these, change
+#: what is left of the light rows by their ratio times the square of a rounding.
+STEPS, ALMOST_ENOUGH = 1, 2.0**-10
+#: The most steps where they are so far apart, and where somebody may differentiate as many as give second derivatives.
+MOST_STEPS, STEPS_DIFFERENTIATED = 12, 2
 
 _LARGEST_SINGLE = float(np.finfo(np.float32).max)
 
@@ -340,8 +342,8 @@ def _solve(
         if ridge is not None:
             stacked, right = _stack(rows, (ridge.array / rows.unit)[..., None], x, ways)
             x = stacked.back(ways.stacked(stacked.matrix, right).x)
-        if steps > STEPS_DIFFERENTIATED:
-            x = _refined_with_residuals(rows, stacked, x, steps, ways)
+        if steps == MOST_STEPS:
+            x = _refined_with_residuals(rows, stacked, x, ways)
         else:
             for _ in range(steps):
                 x = x + _correction(rows, stacked, x, ways)
@@ -358,11 +360,9 @@ def _steps(weights: Given | None, ridge: Given | None, a: Array, b: Array, home:
         return STEPS_DIFFERENTIATED
     if weights is None or not _are_far_apart(weights):
         return 0
-    # A step multiplies the error by about that.
-    unit = _unit(a)
-    contraction = min(16 * unit * math.sqrt(weights.largest) / math.sqrt(weights.least_above_zero), 0.1)
-    steps = min(max(STEPS, math.ceil(math.log(unit) / math.log(contraction)) - 1), MOST_STEPS)
-    return steps if steps == STEPS or not _is_differentiated(a, b, home) else min(steps, STEPS_DIFFERENTIATED)
+    if weights.largest * _unit(a) <= ALMOST_ENOUGH * weights.least_above_zero:
+        return STEPS
+    return STEPS_DIFFERENTIATED if _is_differentiated(a, b, home) else MOST_STEPS
 
 
 def _are_far_apart(weights: Given) -> bool:
@@ -463,14 +463,14 @@ def _correction(rows: _Rows, stacked: _Stacked, x: Array, ways: _Ways) -> Array:
     return stacked.back(ways.correction(stacked.matrix, half).x)
 
 
-def _refined_with_residuals(rows: _Rows, stacked: _Stacked, x: Array, most: int, ways: _Ways) -> Array:
+def _refined_with_residuals(rows: _Rows, stacked: _Stacked, x: Array, ways: _Ways) -> Array:
     """The solution for weights extremely far apart, where the residual of a heavy row is nothing but the rounding of x.
 
     So residuals, times the roots, are unknowns of their own (Bjorck 1967), which are corrected and not computed anew.
     """
     xp, matrix, multiply = ways.xp, stacked.matrix, ways.home.matmul
     residuals = before = None
-    for _ in range(most):
+    for _ in range(MOST_STEPS):
         now = rows.b - multiply(rows.a, x)
         now = now if rows.weights is None else _root(xp, rows.weights) * now
         if stacked.penalty is not None:
