@@ -44,7 +44,7 @@ def solve(a: Tensor, b: Tensor, rcond: float) -> Certified:
     for start in range(0, count, size):
         part = slice(start, min(start + size, count))
         good[part] = _solve_part(a[part], b[part], rcond, memory, x[part], squares[part])
-    return Certified(x.mT, squares, None if good.all() else good, None)
+    return Certified(x.mT.contiguous(), squares, None if good.all() else good, None)
 
 
 class _Memory:

@@ -86,6 +86,8 @@ class TorchBackend(Backend):
         """``a @ b``; under autocast torch would otherwise multiply single precision in half."""
         import torch
 
+        if a.is_meta:  # Nothing is computed there, and torch knows no autocast for it.
+            return torch.matmul(a, b)
         with torch.autocast(a.device.type, enabled=False):
             return torch.matmul(a, b)
 
