@@ -122,14 +122,18 @@ def lstsq(
         correction=correction,
         adjoint_correction=correction,
         unweighted=lambda a, b: _api.lstsq(a, b, driver=correcting, singular_values=False, backend=backend),
+        cutoff=_at_least_zero(plan, owner.xp),
     )
 
     def compute(a: Array, b: Array, *arrays: Array) -> LstsqResult:
         left = iter(arrays)
         of_rows, of_columns = (None if of is None else of._replace(array=next(left)) for of in (w, p))
         a, b = (owner.xp.astype(array, getattr(owner.xp, dtype)) for array in (a, b))
-        result = _solve(a, b[:, None] if plan.vector else b, of_rows, of_columns, batch, ways)
-        return _rounded(result, plan, owner.xp)
+        b = b[:, None] if plan.vector else b
+        if dtype != plan.dtype or 0 in (*a.shape, *b.shape):
+            # Products of single precision are far from the ends of the range of double.
+            return _rounded(_solve(a, b, of_rows, of_columns, batch, ways), plan, owner.xp)
+        return _rounded(_solve_in_range(a, b, of_rows, of_columns, batch, ways), plan, owner.xp)
 
     with quiet(owner.xp):
         arrays = [of.array for of in (w, p) if of is not None]
@@ -193,6 +197,7 @@ def solve_factored(
             correction=lambda _, right: _times(solve(right), column),
             adjoint_correction=lambda _, right: _times(solve_adjoint(right), column),
             unweighted=lambda a, b: _api.lstsq(a, b, singular_values=False, backend=home.name),
+            cutoff=_at_least_zero(plan, xp),
         )
         batch = _contract.broadcast(tuple(a.shape[:-2]), tuple(b.shape[:-2]), tuple(a.shape), tuple(b.shape))
         return _rounded(_solve(a, b, weights, None, batch, ways), plan, xp)
@@ -272,6 +277,13 @@ def _cutoff(plan: Plan, xp: Any) -> Any:
     return xp.where(plan.rcond < 0, _contract.EPS[plan.dtype] / 2, plan.rcond)
 
 
+def _at_least_zero(plan: Plan, xp: Any) -> Any:
+    """The cutoff of the data, or 0 where it is the default and depends on a shape that is not known."""
+    if plan.rcond is None or isinstance(plan.rcond, float):
+        return max(plan.rcond or 0.0, 0.0)
+    return xp.where(plan.rcond < 0, 0.0, plan.rcond)
+
+
 def _rounded(result: LstsqResult, plan: Plan, xp: Any) -> LstsqResult:
     """The result in the dtypes that the caller's arrays ask for."""
     x, squares, rank, s = result
@@ -292,6 +304,8 @@ class _Ways(NamedTuple):
     adjoint_correction: Callable[[Array, Array], LstsqResult]
     #: With the default cutoff.
     unweighted: Callable[[Array, Array], LstsqResult]
+    #: What counts as zero beside the largest singular value; at least 0.
+    cutoff: Any
 
 
 class _Rows(NamedTuple):
@@ -323,6 +337,30 @@ class _Stacked(NamedTuple):
     def back(self, x: Array) -> Array:
         """From the scaled columns to those of A, and for a gradient the other way."""
         return x if self.scale is None else self.scale * x
+
+
+def _solve_in_range(
+    a: Array, b: Array, weights: Given | None, ridge: Given | None, batch: tuple[int, ...], ways: _Ways
+) -> LstsqResult:
+    """As `_solve`, for numbers of any size: neither products of three nor sums of squares leave the range."""
+    xp, rows = ways.xp, (a, b)
+    if weights is not None and not (weights.known and weights.least > 0):
+        absent = weights.array[..., None] == 0
+        rows = tuple(xp.where(absent, xp.zeros_like(array), array) for array in (a, b))
+    of_a, of_b = _precise.exponent(xp, rows[0], (-2, -1)), _precise.exponent(xp, rows[1], -2)
+    seen = [None if array_api_compat.is_dask_array(size) else ways.home.known(size) for size in (of_a, of_b)]
+    if not any(size is None or size.any() for size in seen):
+        return _solve(a, b, weights, ridge, batch, ways)
+    if ridge is not None:
+        ridge = ridge._replace(array=times_power_of_two(xp, ridge.array, -2 * of_a[..., 0]))
+    a, b = times_power_of_two(xp, a, -of_a), times_power_of_two(xp, b, -of_b)
+    x, squares, rank, s = _solve(a, b, weights, ridge, batch, ways)
+    return LstsqResult(
+        times_power_of_two(xp, x, of_b - of_a),
+        times_power_of_two(xp, squares, 2 * of_b[..., 0, :]),
+        rank,
+        None if s is None else times_power_of_two(xp, s, of_a[..., 0]),
+    )
 
 
 def _solve(
@@ -501,7 +539,17 @@ def _shortest(rows: _Rows, x: Array, rank: Array, ways: _Ways) -> Array:
     length = xp.max(largest(xp, rows.present), axis=-1, keepdims=True)
     even = rows.present / xp.where(length > 0, length, xp.ones_like(length))
     found = ways.unweighted(even, ways.home.matmul(even, x))
-    return xp.where((found.rank == rank)[..., None, None], found.x, x)
+    # By rows of another length it could be another direction that is below the cutoff: what is lost must be so here.
+    matrix, lost = rows.scaled_a, x - found.x
+    m, n = matrix.shape[-2:]
+    of_lost, of_x = (_norm(xp, array, -2) for array in (lost, x))
+    unseen = ways.cutoff / math.sqrt(min(m, n)) * of_lost + 8 * n * _unit(matrix) * of_x
+    is_unseen = _norm(xp, ways.home.matmul(matrix, lost), -2) <= unseen * _norm(xp, matrix, (-2, -1))
+    return xp.where((found.rank == rank)[..., None, None] & is_unseen, found.x, x)
+
+
+def _norm(xp: Any, a: Array, axis: int | tuple[int, ...]) -> Array:
+    return xp.sqrt(xp.sum(xp.real(a) ** 2 + xp.imag(a) ** 2 if is_complex(a) else a * a, axis=axis, keepdims=True))
 
 
 def _squares(rows: _Rows, x: Array, ways: _Ways) -> Array:

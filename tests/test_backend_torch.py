@@ -321,6 +321,12 @@ class TestKindsOfTensors:
                 assert (other is None) == (wanted is None)
                 assert other is None or (other.shape, other.dtype) == (wanted.shape, wanted.dtype)
 
+    @pytest.mark.parametrize("options", [{"ridge": 1.0}, {"weights": torch.ones(6, device="meta")}])
+    def test_weights_and_a_ridge_without_numbers(self, options):
+        a, b = torch.ones(6, 3, device="meta"), torch.ones(6, 2, device="meta")
+        assert [tuple(part.shape) for part in lstsq(a, b, **options)] == [(3, 2), (2,), (), (3,)]
+        assert residual(a, torch.ones(3, 2, device="meta"), b).shape == (6, 2)
+
     def test_gradients_without_numbers(self, full):
         a, b, _ = full
         with FakeTensorMode() as mode:

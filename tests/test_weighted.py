@@ -162,3 +162,46 @@ def test_what_a_driver_declines_stays_unanswered():
     assert lstsq(graded, np.ones(30), weights=np.ones(30), driver="cholesky", backend="native").rank == 0
     result = lstsq(graded, np.ones(30), ridge=1e-30, driver="cholesky", backend="native")
     assert np.isnan(result.x).all()
+
+
+def lstsq_of(a, b, weights, ridge):
+    return lstsq(a, b, weights=weights, ridge=ridge)
+
+
+@pytest.mark.parametrize("weights", [[1.0] * 6, [1e12, 1, 1, 1, 1, 0]])
+@pytest.mark.parametrize(("of_a", "of_b"), [(500, 500), (300, 800), (-500, -500), (-500, -300)])
+@pytest.mark.parametrize("library", ["numpy", "jax"])
+@pytest.mark.usefixtures("double")
+def test_powers_of_two_scale_the_answer(library, of_a, of_b, weights):
+    """Traced in JAX, where nobody looks at the numbers."""
+    a, b = A[:6].copy(), B[:6].copy()
+    solve = jax.jit(lstsq_of) if library == "jax" else lstsq_of
+    weights = np.array(weights)
+    expected = solve(a, b, weights, 0.5)
+    a, b = a * 2.0**of_a, b * 2.0**of_b
+    if weights[-1] == 0:
+        a[5], b[5, 0] = np.nan, 1e300
+    found = solve(a, b, weights, 0.5 * 2.0**of_a * 2.0**of_a)
+    np.testing.assert_allclose(np.ldexp(found.x, of_a - of_b), expected.x, rtol=1e-13)
+    np.testing.assert_allclose(np.ldexp(found.s, -of_a), expected.s, rtol=1e-13)
+    if of_b < 512:  # Else the sum of squares is beyond the range.
+        np.testing.assert_allclose(np.ldexp(np.ldexp(found.residuals, -of_b), -of_b), expected.residuals, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("weight", "size"), [(1e-200, 1e180), (1e-100, 1e160), (1e200, 1e-180), (1e100, 1e-170)])
+def test_a_weighted_sum_in_range_of_squares_that_are_not(weight, size):
+    a, b = np.array([[1.0, 0], [0, 1], [1, 1]]), np.array([1.0, 2, 4])
+    found = lstsq(a, b * size, weights=np.full(3, weight))
+    np.testing.assert_allclose(found.residuals, (size * weight) * size / 3, rtol=1e-12)
+    np.testing.assert_allclose(found.x, np.array([4, 7]) / 3 * size, rtol=1e-14)
+
+
+@pytest.mark.parametrize("rcond", [None, 1e-15])
+def test_rows_of_one_length_do_not_hide_what_the_weighted_ones_show(rcond):
+    """By lengths the light rows hide the second unknown and show the third; by weights it is the other way round."""
+    m, delta = 300, 2.0**-41
+    a, b, weights = np.tile([1.0, 0, 0], (m, 1)), np.ones(m), np.full(m, 1e-36)
+    a[1], a[2], b[1], weights[:2] = (1, delta, 0), (0, 0, 1), 1 + delta, 1
+    x, _, rank, _ = lstsq(a, b, rcond, weights=weights)
+    assert rank == 2
+    np.testing.assert_allclose(x, [1, 1, 0], atol=1e-3)
