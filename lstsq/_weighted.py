@@ -347,10 +347,12 @@ def _solve_in_range(
     if weights is not None and not (weights.known and weights.least > 0):
         absent = weights.array[..., None] == 0
         rows = tuple(xp.where(absent, xp.zeros_like(array), array) for array in (a, b))
+    sizes = [xp.max(largest(xp, array), axis=axis) for array, axis in zip(rows, ((-2, -1), -2))]
+    if not array_api_compat.is_dask_array(a):
+        seen, limit = [ways.home.known(size) for size in sizes], 2.0 ** (largest_exponent(xp, sizes[0].dtype) // 5)
+        if all(size is not None and np.all((size == 0) | ((size >= 1 / limit) & (size <= limit))) for size in seen):
+            return _solve(a, b, weights, ridge, batch, ways)
     of_a, of_b = _precise.exponent(xp, rows[0], (-2, -1)), _precise.exponent(xp, rows[1], -2)
-    seen = [None if array_api_compat.is_dask_array(size) else ways.home.known(size) for size in (of_a, of_b)]
-    if not any(size is None or size.any() for size in seen):
-        return _solve(a, b, weights, ridge, batch, ways)
     if ridge is not None:
         ridge = ridge._replace(array=times_power_of_two(xp, ridge.array, -2 * of_a[..., 0]))
     a, b = times_power_of_two(xp, a, -of_a), times_power_of_two(xp, b, -of_b)
