@@ -136,6 +136,36 @@ class TestDerivatives:
             torch.testing.assert_close(nest(a), expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))
         torch.testing.assert_close(hessian(value)(a), expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))
 
+    @pytest.mark.parametrize("output", ["x", "residuals", "s"])
+    def test_matrices_of_any_size_have_them(self, problem, output):
+        """A matrix times a power of two has the same derivatives, but for a power of two."""
+        a, b, rcond = problem
+        direction = with_spectrum(18, *a.shape[-2:], [1, 0.5], *a.shape[:-2], dtype=a.dtype)[0]
+        exponents = torch.tensor([350, 400, 450, -350, -400, -450], dtype=torch.float64)
+        size = torch.exp2(exponents).reshape(-1, *[1] * a.ndim)
+        # Sums of squares of b must not leave the range either.
+        size_b = size**-0.5 if output == "residuals" else torch.ones_like(size)
+        unit = {"x": size**-2, "residuals": size_b**2 / size, "s": torch.ones_like(size)}[output]
+
+        def first(a, b):
+            def value(a):
+                x, residuals, _, s = lstsq(a, b, rcond)
+                return {"x": x.real, "residuals": residuals, "s": s * (s > 0.1 * s[..., :1])}[output].sum()
+
+            return grad(value)(a)
+
+        def second(a, b, direction):
+            return grad(lambda a: (first(a, b).conj() * direction).real.sum())(a)
+
+        def forward(a, b, direction):
+            return jvp(lambda a: first(a, b), (a,), (direction,))[1]
+
+        for derivative, *given in ((first, a, b), (second, a, b, direction), (forward, a, b, direction)):
+            expected = derivative(*given)
+            found = derivative(*(each * by for each, by in zip(given, (size, size_b, size)))) / unit
+            limit = 1e-9 * float(expected.abs().max())
+            torch.testing.assert_close(found, expected.expand_as(found), rtol=0, atol=limit + 1e-13)
+
     def test_batches_of_cotangents_and_of_tangents(self, full):
         """torch maps over these in a way of its own, which is older than `torch.func`."""
         a, b, _ = full

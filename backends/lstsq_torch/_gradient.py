@@ -44,10 +44,12 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import torch
+from array_api_compat import torch as xp
 from torch import Tensor
 from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import Function, forward_ad
 
+from lstsq._arithmetic import exponent, largest_exponent
 from lstsq_torch import _operations as ops
 from lstsq_torch import _solve as numbers
 
@@ -156,14 +158,26 @@ class _Solve(Function):  # type: ignore[misc]
 
 
 class _Point:
-    """Where `solve` is differentiated: finite numbers, with zeros in the place of what has no answer."""
+    """Where `solve` is differentiated: finite numbers, with zeros in the place of what has no answer.
+
+    The matrix is divided by a power of two c, which rounds nothing, so that its largest number is about 1; x is
+    multiplied by it, and b stays. With the matrix as it is, M has the size of its square, and S that of one over it:
+    they leave the range of numbers long before the derivatives do. Gradients of x and tangents of `a` are divided by c
+    where they come in, gradients of `a` and tangents of x where they go out.
+    """
 
     def __init__(self, a: Tensor, b: Tensor, x: Tensor, residuals: Tensor, rank: Tensor, rcond: float):
         #: (..., K), which right-hand sides have no answer.
         self.lost = residuals.isnan()
         self.wide = a.shape[-2] < a.shape[-1]
-        self.a = a.masked_fill(self.lost.all(-1)[..., None, None], 0)
-        self.b, self.x = self.kept(b), self.kept(x)
+        a = a.masked_fill(self.lost.all(-1)[..., None, None], 0)
+        # Where neither c nor 1 / c is infinite. No derivative goes through c: the results do not depend on it.
+        limit = largest_exponent(torch, a.dtype)
+        size = exponent(xp, a.detach(), (-2, -1)).clamp(-limit, limit)
+        #: (..., 1, 1), 1 / c.
+        self.scale = torch.exp2(-size)
+        self.a = a * self.scale
+        self.b, self.x = self.kept(b), self.kept(x) * torch.exp2(size)
         self.rank, self.rcond = rank, rcond
         self.r = self.b - self.a @ self.x
 
@@ -195,7 +209,7 @@ class _Point:
         spoilt = torch.zeros_like(self.lost)
         if x_bar is not None:
             spoilt = spoilt | (self.lost & (x_bar != 0).any(-2))
-            x_bar = self.kept(x_bar)
+            x_bar = self.kept(x_bar) * self.scale
             u = self.pinv_adjoint(x_bar)
             b_bar = b_bar + u
             if with_a and self.wide:
@@ -221,16 +235,18 @@ class _Point:
         m_bar = _twice_hermitian(self.turn(_products(of_z)))
         m_bar = _nan_where(spoilt.any(-1)[..., None, None], m_bar)  # Small, and it spoils all of Ā.
         a_bar = m_bar @ a if self.wide else a @ m_bar
-        return a_bar + _products(of_a) if of_a else a_bar, b_bar
+        if of_a:
+            a_bar = a_bar + _products(of_a)
+        return a_bar * self.scale, b_bar
 
     def push_forward(self, da: Maybe, db: Maybe) -> tuple[Tensor, Tensor]:
         """The tangents of `x` and the residuals."""
         a, x, r = self.a, self.x, self.r
         db = torch.zeros_like(r) if db is None else self.kept(db)
+        da = None if da is None else da.masked_fill(self.lost.all(-1)[..., None, None], 0) * self.scale
         if da is None:
             dx, d_residuals = self.pinv(db), _real_dot(r, db)
         elif self.wide:
-            da = da.masked_fill(self.lost.all(-1)[..., None, None], 0)
             z = self.turn(_twice_hermitian(a @ da.mH))
             v = self.pinv_adjoint(x)
             turned = da.mH @ v
@@ -238,13 +254,12 @@ class _Point:
             dx = self.pinv(moved) + turned + a.mH @ (z @ v)
             d_residuals = _real_dot(r, db - z @ (a @ x))
         else:
-            da = da.masked_fill(self.lost.all(-1)[..., None, None], 0)
             z = self.turn(_twice_hermitian(a.mH @ da))
             gradient, turned = a.mH @ r, z @ x
             moved = db - da @ x
             dx = self.pinv(moved + self.pinv_adjoint(da.mH @ r + z.mH @ gradient)) + turned
             d_residuals = _real_dot(r, moved) - _real_dot(gradient, turned)
-        return _nan_where(self.lost[..., None, :], dx), _nan_where(self.lost, 2 * d_residuals)
+        return _nan_where(self.lost[..., None, :], dx * self.scale), _nan_where(self.lost, 2 * d_residuals)
 
 
 def _vectors(a: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -292,6 +292,37 @@ def test_second_derivatives_agree_with_differences_of_first(shape: tuple[int, in
         close(got, expected, 1e-8)
 
 
+@pytest.mark.parametrize("output", ["x", "residuals", "s"])
+@pytest.mark.parametrize("spectrum", ["full", "truncated", "deficient"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_matrices_of_any_size_have_derivatives(shape: tuple[int, int], spectrum: str, output: str) -> None:
+    """A matrix times a power of two has the same derivatives, but for a power of two."""
+    p = path(shape, spectrum, "float64")
+    size = np.exp2([350.0, 400, 450, -350, -400, -450]).reshape(-1, 1, 1)
+    # Sums of squares of b must not leave the range either.
+    size_b = size**-0.5 if output == "residuals" else np.ones_like(size)
+    unit = {"x": size**-2, "residuals": size_b**2 / size, "s": np.ones_like(size)}[output]
+
+    def first(a: mx.array, b: mx.array) -> mx.array:
+        def value(a: mx.array) -> mx.array:
+            x, residuals, s = solve(p)(a, b)
+            return {"x": x, "residuals": residuals, "s": s[..., : p.kept]}[output].sum()
+
+        return mx.grad(value)(a)
+
+    def second(a: mx.array, b: mx.array, direction: mx.array) -> mx.array:
+        return mx.grad(lambda a: (first(a, b) * direction).sum())(a)
+
+    def forward(a: mx.array, b: mx.array, direction: mx.array) -> mx.array:
+        return mx.jvp(lambda a: first(a, b), [a], [direction])[1][0]
+
+    a, b, direction = p.a(0), p.b(0), p.da
+    for derivative, *given in ((first, a, b), (second, a, b, direction), (forward, a, b, direction)):
+        expected = np.array(derivative(*map(array, given)))
+        found = np.array(derivative(*(array(each * by) for each, by in zip(given, (size, size_b, size))))) / unit
+        close(found, np.broadcast_to(expected, found.shape), 1e-9)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_second_derivatives_of_complex_problems(shape: tuple[int, int]) -> None:
     p = path(shape, "truncated-tied", "complex64")

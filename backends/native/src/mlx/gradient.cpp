@@ -54,6 +54,11 @@
 // since MLX has no complex128: twice the arithmetic, and gradients of complex64 that are as good as those of float32.
 // MLX's cotangents belong to the real inner product ⟨X, Y⟩, ∂/∂Re + i ∂/∂Im, which is that of the real problem.
 //
+// The rules are applied to A / c, whose solution is c x. c is a power of two, which rounds nothing, one for each
+// matrix: that just below its largest number. Of A as it is, M has the size of its square, and S that of one over it:
+// they leave the range of numbers long before the derivatives do. So the tangent of A and the cotangent of x are
+// divided by c before, and the tangent of x and the cotangent of A after. b and the residuals stay.
+//
 // References
 // Golub, G. H., and Pereyra, V. (1973). The differentiation of pseudo-inverses and nonlinear least squares problems
 //     whose variables separate. SIAM Journal on Numerical Analysis, 10(2), 413-432.
@@ -125,6 +130,20 @@ struct Precision : Algebra {
   }
   mx::array real_columns(const mx::array& b) const {
     return is_complex() ? rows(widened(mx::real(b, s)), widened(mx::imag(b, s))) : widened(b);
+  }
+
+  /// 1 / c for each matrix, as matrices of one element; 1 for zeros, and where it could be infinite. None of what was
+  /// given in single precision, for which the range of double is wide enough. The results do not depend on it, and so
+  /// no derivative goes through it.
+  std::optional<mx::array> one_over_c(const mx::array& a) const {
+    if (dtype != mx::float64) return std::nullopt;
+    auto number = [](double value) { return mx::array(value, mx::float64); };
+    const auto largest = mx::max(mx::abs(mx::stop_gradient(a, s), s), {-2, -1}, /*keepdims=*/true, s);
+    const auto size = mx::where(mx::greater(largest, number(0x1p-1022), s), largest, number(1), s);
+    return mx::power(number(0.5), mx::floor(mx::log2(size, s), s), s);
+  }
+  mx::array scaled(const mx::array& a, const std::optional<mx::array>& factor) const {
+    return factor ? mx::multiply(a, *factor, s) : a;
   }
 
   /// The adjoint of real_matrix.
@@ -283,17 +302,19 @@ std::vector<mx::array> Lstsq::jvp(const std::vector<mx::array>& primals,
     return jvps;
   }
   const Precision p{{stream()}, primals[0].dtype()};
+  const auto a = p.real_matrix(primals[0]);
+  const auto factor = p.one_over_c(a);
   std::optional<mx::array> da, db;
   for (std::size_t i = 0; i < argnums.size(); ++i) {
     if (argnums[i] == 0) {
-      da = p.real_matrix(tangents[i]);
+      da = p.scaled(p.real_matrix(tangents[i]), factor);
     } else {
       db = p.real_columns(tangents[i]);
     }
   }
   const Solve solve = solve_with(p.of_real_problem(cutoff_), driver_, stream());
-  const auto change = real_jvp(solve, p.real_matrix(primals[0]), p.real_columns(primals[1]), da, db, p);
-  std::vector<mx::array> jvps{p.from_real_columns(change.x), p.narrowed(change.residuals)};
+  const auto change = real_jvp(solve, p.scaled(a, factor), p.real_columns(primals[1]), da, db, p);
+  std::vector<mx::array> jvps{p.from_real_columns(p.scaled(change.x, factor)), p.narrowed(change.residuals)};
   // The other outputs: the rank, which is constant, and what `SingularValues` reads, which differentiates by a itself.
   const auto shapes = output_shapes(primals);
   jvps.resize(spectrum,
@@ -307,24 +328,26 @@ namespace {
 /// The rule in the caller's dtype.
 std::vector<mx::array> pull_back(const Cutoff& cutoff,
                                  Driver driver,
-                                 const mx::array& a,
+                                 const mx::array& given_a,
                                  const mx::array& b,
                                  const std::optional<mx::array>& x_bar,
                                  const mx::array& residuals_bar,
                                  const std::vector<int>& argnums,
                                  mx::Stream stream) {
-  const Precision p{{stream}, a.dtype()};
+  const Precision p{{stream}, given_a.dtype()};
+  const auto a = p.real_matrix(given_a);
+  const auto factor = p.one_over_c(a);
   const bool want_a = std::find(argnums.begin(), argnums.end(), 0) != argnums.end();
   const auto bar = real_vjp(solve_with(p.of_real_problem(cutoff), driver, stream),
-                            p.real_matrix(a),
+                            p.scaled(a, factor),
                             p.real_columns(b),
-                            x_bar ? std::optional(p.real_columns(*x_bar)) : std::nullopt,
+                            x_bar ? std::optional(p.scaled(p.real_columns(*x_bar), factor)) : std::nullopt,
                             p.widened(residuals_bar),
                             want_a,
                             p);
   std::vector<mx::array> vjps;
   for (int argument : argnums) {
-    vjps.push_back(argument == 0 ? p.from_real_matrix(*bar.a) : p.from_real_columns(bar.b));
+    vjps.push_back(argument == 0 ? p.from_real_matrix(p.scaled(*bar.a, factor)) : p.from_real_columns(bar.b));
   }
   return vjps;
 }
