@@ -55,14 +55,14 @@ SHIPPED = [
     "cli/lstsq_cli",
 ]
 
-#: The backends that the suite is run on, and the library whose arrays it uses there.
+#: The backends that the suite is run on, the slowest first, and the library whose arrays it uses there.
 NAMESPACES = {
-    "numpy": "numpy",
-    "native": "numpy",
     "jax": "jax",
-    "mlx": "mlx",
-    "dask": "dask",
     "array_api": "array_api_strict",
+    "native": "numpy",
+    "mlx": "mlx",
+    "numpy": "numpy",
+    "dask": "dask",
 }
 
 #: The tests that do more where torch is installed.
@@ -298,19 +298,18 @@ def conformance(session: nox.Session) -> None:
 
 def run_suite(session: nox.Session) -> None:
     """For each backend that is named, or for all but dask, which its own tests hold to the main points."""
-    if named := [name for name in NAMESPACES if name in session.posargs]:
-        for backend in named:
-            run_conformance(session, backend, NAMESPACES[backend])
-        if "jax" in named:
-            run_conformance(session, "jax", "jax", x64=False)
+    named = [name for name in NAMESPACES if name in session.posargs]
+    chosen = named or [name for name in NAMESPACES if name != "dask"]
+    runs = [(name, NAMESPACES[name], x64) for name in chosen for x64 in ((True, False) if name == "jax" else (True,))]
+    if named:
+        for run in runs:
+            run_conformance(session, *run)
         return
     # Each in one process, and two of these at a time: the tests are so many and so short that to hand them out to
-    # processes takes as long as to run them. Those that take longest come first.
-    runs = [("jax", "jax", True), ("jax", "jax", False)]
-    runs += [(name, NAMESPACES[name], True) for name in ("array_api", "native", "mlx", "numpy")]
+    # processes takes as long as to run them.
     with ThreadPoolExecutor(2) as pool:
-        for run in [pool.submit(run_conformance, session, *run, parallel=False) for run in runs]:
-            session.log("%s", run.result())
+        for found in [pool.submit(run_conformance, session, *run, parallel=False) for run in runs]:
+            session.log("%s", found.result())
 
 
 def run_with_torch(session: nox.Session) -> None:

@@ -122,7 +122,7 @@ def lstsq(
         correction=correction,
         adjoint_correction=correction,
         unweighted=lambda a, b: _api.lstsq(a, b, driver=correcting, singular_values=False, backend=backend),
-        cutoff=_at_least_zero(plan, owner.xp),
+        cutoff=_known_cutoff(plan, owner.xp),
     )
 
     def compute(a: Array, b: Array, *arrays: Array) -> LstsqResult:
@@ -197,7 +197,7 @@ def solve_factored(
             correction=lambda _, right: _times(solve(right), column),
             adjoint_correction=lambda _, right: _times(solve_adjoint(right), column),
             unweighted=lambda a, b: _api.lstsq(a, b, singular_values=False, backend=home.name),
-            cutoff=_at_least_zero(plan, xp),
+            cutoff=_known_cutoff(plan, xp),
         )
         batch = _contract.broadcast(tuple(a.shape[:-2]), tuple(b.shape[:-2]), tuple(a.shape), tuple(b.shape))
         return _rounded(_solve(a, b, weights, None, batch, ways), plan, xp)
@@ -277,11 +277,10 @@ def _cutoff(plan: Plan, xp: Any) -> Any:
     return xp.where(plan.rcond < 0, _contract.EPS[plan.dtype] / 2, plan.rcond)
 
 
-def _at_least_zero(plan: Plan, xp: Any) -> Any:
-    """The cutoff of the data, or 0 where it is the default and depends on a shape that is not known."""
-    if plan.rcond is None or isinstance(plan.rcond, float):
-        return max(plan.rcond or 0.0, 0.0)
-    return xp.where(plan.rcond < 0, 0.0, plan.rcond)
+def _known_cutoff(plan: Plan, xp: Any) -> Any:
+    """The cutoff of the data; 0 where it is the default and depends on a shape that is not known."""
+    unknown = plan.rcond is None or (isinstance(plan.rcond, float) and math.isnan(plan.rcond))
+    return 0.0 if unknown else _cutoff(plan, xp)
 
 
 def _rounded(result: LstsqResult, plan: Plan, xp: Any) -> LstsqResult:
@@ -347,12 +346,10 @@ def _solve_in_range(
     if weights is not None and not (weights.known and weights.least > 0):
         absent = weights.array[..., None] == 0
         rows = tuple(xp.where(absent, xp.zeros_like(array), array) for array in (a, b))
-    sizes = [xp.max(largest(xp, array), axis=axis) for array, axis in zip(rows, ((-2, -1), -2))]
-    if not array_api_compat.is_dask_array(a):
-        seen, limit = [ways.home.known(size) for size in sizes], 2.0 ** (largest_exponent(xp, sizes[0].dtype) // 5)
-        if all(size is not None and np.all((size == 0) | ((size >= 1 / limit) & (size <= limit))) for size in seen):
-            return _solve(a, b, weights, ridge, batch, ways)
     of_a, of_b = _precise.exponent(xp, rows[0], (-2, -1)), _precise.exponent(xp, rows[1], -2)
+    seen = [None] if array_api_compat.is_dask_array(a) else [ways.home.known(exponent) for exponent in (of_a, of_b)]
+    if not any(exponents is None or exponents.any() for exponents in seen):
+        return _solve(a, b, weights, ridge, batch, ways)
     if ridge is not None:
         ridge = ridge._replace(array=times_power_of_two(xp, ridge.array, -2 * of_a[..., 0]))
     a, b = times_power_of_two(xp, a, -of_a), times_power_of_two(xp, b, -of_b)
@@ -551,7 +548,12 @@ def _shortest(rows: _Rows, x: Array, rank: Array, ways: _Ways) -> Array:
 
 
 def _norm(xp: Any, a: Array, axis: int | tuple[int, ...]) -> Array:
-    return xp.sqrt(xp.sum(xp.real(a) ** 2 + xp.imag(a) ** 2 if is_complex(a) else a * a, axis=axis, keepdims=True))
+    return xp.sqrt(xp.sum(_square(xp, a), axis=axis, keepdims=True))
+
+
+def _square(xp: Any, a: Array) -> Array:
+    """The square of the absolute value of each number."""
+    return xp.real(a) ** 2 + xp.imag(a) ** 2 if is_complex(a) else a * a
 
 
 def _squares(rows: _Rows, x: Array, ways: _Ways) -> Array:
@@ -560,6 +562,6 @@ def _squares(rows: _Rows, x: Array, ways: _Ways) -> Array:
     left = rows.b - ways.home.matmul(rows.a, x)
     size = _precise.exponent(xp, left, -2)
     left = times_power_of_two(xp, left, -size)
-    squares = xp.real(left) ** 2 + xp.imag(left) ** 2 if is_complex(left) else left * left
+    squares = _square(xp, left)
     total = xp.sum(squares if rows.weights is None else rows.weights * squares, axis=-2)
     return times_power_of_two(xp, total, 2 * size[..., 0, :])

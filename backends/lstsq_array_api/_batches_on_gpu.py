@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lstsq_array_api import _lacking as lacking
 from lstsq_array_api._certified import CONTRACTION, Certified
 from lstsq_array_api._values import SINGLE, UNIT
 
@@ -60,8 +61,7 @@ def solve(a: Tensor, b: Tensor, rcond: float) -> Certified:
     p.copy_(torch.linalg.inv_ex(upper.narrow(2, 0, n)).inverse)
     _product(p, upper, image)
     x = image.narrow(2, n, k)
-    ends = facts.new_empty((2, length))
-    torch.aminmax(facts, dim=0, out=(ends[0], ends[1]))
+    ends = lacking.extremes(torch, facts)
 
     r = right.baddbmm(columns, x, alpha=-1)
     if not single:
@@ -69,7 +69,7 @@ def solve(a: Tensor, b: Tensor, rcond: float) -> Certified:
         r = right.baddbmm(columns, x, alpha=-1)
     residual = torch.linalg.vector_norm(r, dim=1)
     squares = residual * residual
-    low, high = ends.cpu().numpy()
+    low, high = lacking.to_host(ends)
     if _is_proven(np, low, high, (m, n, k), rcond, single):
         return Certified(x, squares, None, None)
     return Certified(x, squares, _is_proven(torch, facts, facts, (m, n, k), rcond, single), None)

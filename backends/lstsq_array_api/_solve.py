@@ -97,7 +97,9 @@ def _solve(a: Array, b: Array, request: _Request, reductions: tuple[str, ...]) -
     else:
         s = None if found.s is None else xp.astype(found.s, real)
         answer = Solution(xp.astype(found.x, dtype), xp.astype(found.squares, real), ranks, s)
-    bad = np.flatnonzero(() if found.good is None else ~lacking.to_host(found.good))
+    if found.good is None:
+        return answer
+    bad = np.flatnonzero(~lacking.to_host(found.good))
     if bad.size == 0:
         return answer
     indices = lacking.to_device(xp, bad, a)
